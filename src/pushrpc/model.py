@@ -1,0 +1,416 @@
+"""The values of pushrpc: what the rooms hand to each other.
+
+Instants are integer microseconds since 1970 in UTC (`_us`), spans name their unit (`_s`, `_us`).
+Tokens, payloads and keys are in these values and so must never be logged whole; ids may be.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, NamedTuple
+
+from pushrpc.words import (
+    ApnsPushType,
+    Cause,
+    DeliveryState,
+    DeviceState,
+    Environment,
+    InterruptionLevel,
+    OutcomeKind,
+    Permission,
+    Priority,
+    Provider,
+    RejectReason,
+    TokenKind,
+)
+
+# --- Who is reached, and through whom ---------------------------------------------------------------------------
+
+
+class Lane(NamedTuple):
+    """What is limited, paused and measured together. `environment` is UNSPECIFIED for all providers but APNs."""
+
+    app_id: str
+    provider: Provider
+    provider_app_id: str
+    environment: Environment
+
+
+@dataclass(frozen=True, slots=True)
+class ApnsAccount:
+    """One bundle id's credentials: a token key (`key_file`, `key_id`, `team_id`) or a certificate, never both."""
+
+    app_id: str
+    topic: str
+    environment: Environment = Environment.PRODUCTION
+    key_file: str = ""
+    key_id: str = ""
+    team_id: str = ""
+    cert_file: str = ""
+    cert_key_file: str = ""
+    endpoint: str = ""
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FcmAccount:
+    """One Firebase project's service account; the project id comes from the file."""
+
+    app_id: str
+    service_account_file: str
+    endpoint: str = ""
+    ca_file: str = ""
+
+
+Account = ApnsAccount | FcmAccount
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    latitude: float
+    longitude: float
+    accuracy_m: float = 0.0
+    time_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """RegisterDevice as values. Empty means "leave what is stored"; `device_id` empty lets the ledger make one."""
+
+    app_id: str
+    provider: Provider
+    provider_app_id: str
+    environment: Environment
+    token: str
+    device_id: str = ""
+    user_id: str = ""
+    tags: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    locale: str = ""
+    time_zone: str = ""
+    location: Location | None = None
+    permission: Permission = Permission.UNSPECIFIED
+    token_kind: TokenKind = TokenKind.UNSPECIFIED
+    installation_id: str = ""
+    registered_us: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A provider token of an app, with what is known about it."""
+
+    app_id: str
+    device_id: str
+    provider: Provider
+    provider_app_id: str
+    environment: Environment
+    token: str
+    user_id: str = ""
+    tags: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    locale: str = ""
+    time_zone: str = ""
+    location: Location | None = None
+    permission: Permission = Permission.UNSPECIFIED
+    token_kind: TokenKind = TokenKind.STANDARD
+    installation_id: str = ""
+    registered_us: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    state: DeviceState = DeviceState.ACTIVE
+    dead_reason: str = ""
+    dead_us: int = 0
+    token_replaced_by: str = ""
+    created_us: int = 0
+    updated_us: int = 0
+    seen_us: int = 0
+
+
+class Registered(NamedTuple):
+    device: Device
+    created: bool
+    superseded_device_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceChange:
+    """UpdateDevice as values: `values` holds the masked Device fields, by name, cleared ones included."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    add_tags: tuple[str, ...] = ()
+    remove_tags: tuple[str, ...] = ()
+    add_topics: tuple[str, ...] = ()
+    remove_topics: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSelector:
+    """Devices by exactly one of: device_id, provider with token, user_id, installation_id."""
+
+    device_id: str = ""
+    provider: Provider = Provider.UNSPECIFIED
+    token: str = ""
+    user_id: str = ""
+    installation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFilter:
+    """Parts that are set must all match; values inside a part are alternatives. No states: all but REMOVED."""
+
+    user_ids: tuple[str, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    token_kinds: tuple[TokenKind, ...] = ()
+    states: tuple[DeviceState, ...] = ()
+    installation_id: str = ""
+    updated_after_us: int = 0
+    seen_before_us: int = 0
+
+
+# --- What is sent -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ApnsOptions:
+    push_type: ApnsPushType = ApnsPushType.UNSPECIFIED
+    interruption_level: InterruptionLevel = InterruptionLevel.UNSPECIFIED
+    relevance_score: float | None = None
+    mutable_content: bool | None = None
+    content_available: bool | None = None
+    target_content_id: str = ""
+    filter_criteria: str = ""
+    critical_sound_volume: float | None = None
+    topic: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FcmOptions:
+    analytics_label: str = ""
+    direct_boot_ok: bool = False
+    data_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """NotificationContent as values; every provider builds its own form from it."""
+
+    title: str = ""
+    body: str = ""
+    subtitle: str = ""
+    image_url: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    badge: int | None = None
+    sound: str = ""
+    category: str = ""
+    thread_id: str = ""
+    link: str = ""
+    silent: bool = False
+    android_channel_id: str = ""
+    title_loc_key: str = ""
+    title_loc_args: tuple[str, ...] = ()
+    body_loc_key: str = ""
+    body_loc_args: tuple[str, ...] = ()
+    apns: ApnsOptions = ApnsOptions()
+    fcm: FcmOptions = FcmOptions()
+    apns_json: str = ""
+    fcm_json: str = ""
+
+    def to_json(self) -> str:
+        """Only what differs from an empty content, so that stored rows stay small and readable."""
+        return json.dumps({k: v for k, v in asdict(self).items() if v not in _EMPTY}, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str) -> Content:
+        raw = json.loads(text)
+        for name, kind in (("apns", ApnsOptions), ("fcm", FcmOptions)):
+            if name in raw:
+                raw[name] = kind(**raw[name])
+        for name in ("title_loc_args", "body_loc_args"):
+            if name in raw:
+                raw[name] = tuple(raw[name])
+        return Content(**raw)
+
+
+_EMPTY: tuple[Any, ...] = ("", None, {}, (), asdict(ApnsOptions()), asdict(FcmOptions()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Notification:
+    """One accepted request: what every delivery of it shares.
+
+    `one_try` is the caller's ttl of 0: one try, no store at the provider. `expire_us` bounds when that try may start.
+    """
+
+    key: int  # the ledger's own row number
+    app_id: str
+    notification_id: str
+    request_id: str
+    content: Content
+    priority: Priority
+    collapse_key: str
+    at_most_once: bool
+    one_try: bool
+    created_us: int
+    expire_us: int
+    labels: Mapping[str, str]
+
+
+class Found(NamedTuple):
+    """A registered device as the audience sees it."""
+
+    device_id: str
+    user_id: str
+    lane: Lane
+    token: str
+    token_kind: TokenKind
+    installation_id: str
+    state: DeviceState
+    updated_us: int
+
+
+class Planned(NamedTuple):
+    """A delivery to be made. `device_id` is empty for a token that is not registered."""
+
+    lane: Lane
+    token: str
+    device_id: str
+    user_id: str
+
+
+class Rejection(NamedTuple):
+    path: str
+    value: str
+    provider: Provider
+    reason: RejectReason
+    detail: str
+
+
+class Audience(NamedTuple):
+    """Whom a target reaches: deliveries in target order, each token and app install once."""
+
+    planned: Sequence[Planned]
+    duplicate_count: int
+    rejected: Sequence[Rejection]
+
+
+class Named(NamedTuple):
+    """What a target names, for the ledger to look up inside its accept transaction."""
+
+    device_ids: Sequence[str]
+    user_ids: Sequence[str]
+    tokens: Sequence[tuple[Lane, str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Send:
+    """One SendNotification, checked and ready to be accepted.
+
+    `resolve` is pure: the ledger calls it once inside the transaction with every device that `named` matches
+    (registered tokens included), so that two sends and a registration never see half of each other.
+    """
+
+    app_id: str
+    request_id: str  # empty: no idempotency
+    fingerprint: bytes
+    notification_id: str
+    content: Content
+    priority: Priority
+    collapse_key: str
+    at_most_once: bool
+    one_try: bool
+    created_us: int
+    expire_us: int
+    labels: Mapping[str, str]
+    named: Named
+    resolve: Callable[[Sequence[Found]], Audience]
+
+
+class Receipt(NamedTuple):
+    """What accept stored. `first_seq` is the position just before the notification's first event."""
+
+    notification_id: str
+    target_count: int
+    duplicate_count: int
+    rejected: Sequence[Rejection]
+    first_seq: int
+    expire_us: int
+    replayed: bool
+
+
+# --- What moves -------------------------------------------------------------------------------------------------
+
+
+class Claimed(NamedTuple):
+    """A delivery whose turn has come. `tries` counts every attempt made, `spent` those that count against the limit."""
+
+    key: int  # the ledger's own row number
+    notification: Notification
+    ordinal: int
+    token: str
+    device_id: str
+    user_id: str
+    tries: int
+    spent: int
+
+
+class Batch(NamedTuple):
+    """Deliveries claimed together in one lane, of one notification or of many, most urgent first."""
+
+    lane: Lane
+    deliveries: Sequence[Claimed]
+
+
+class Scope(Enum):
+    """How far a throttle reaches."""
+
+    TOKEN = "token"
+    LANE = "lane"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an attempt came to, with the provider's own words.
+
+    kind UNSPECIFIED means NotSent: surely never processed, so no attempt was made. `retry_after_s` is the provider's
+    Retry-After. `dead_since_us`: the provider's time of death (APNs 410). `renew`: a fresh credential may help.
+    `close_session`: the connection is of no more use. `misdirected`: counts for the mass-dead breaker, because many of
+    these mean that our settings are wrong, not the tokens. `cause`: our own word, where the provider's does not tell.
+    """
+
+    kind: OutcomeKind
+    provider_status: int = 0
+    reason: str = ""
+    detail: str = ""
+    provider_message_id: str = ""
+    retry_after_s: float | None = None
+    scope: Scope = Scope.TOKEN
+    dead_since_us: int = 0
+    replaced_by: str = ""
+    renew: bool = False
+    close_session: bool = False
+    misdirected: bool = False
+    cause: Cause = Cause.UNSPECIFIED
+
+
+NOT_SENT = Outcome(OutcomeKind.UNSPECIFIED)
+
+
+class Settlement(NamedTuple):
+    """What becomes of one claimed delivery.
+
+    state QUEUED is a return: with an outcome an ATTEMPT event is written, without (NOT_SENT) nothing is told.
+    `due_us` is when it may be claimed again. `spend`: the attempt counts. `started_us` is when its request began, the
+    bound for declaring a device dead when the provider gave no time of death.
+    """
+
+    claimed: Claimed
+    outcome: Outcome
+    state: DeliveryState
+    cause: Cause
+    due_us: int
+    spend: bool
+    started_us: int
+    time_us: int

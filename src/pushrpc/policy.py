@@ -1,0 +1,178 @@
+"""The only rules of retry, backoff, expiry and pausing. Pure: what time it is and how the dice fell are handed in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import NamedTuple
+
+from pushrpc.model import Claimed, Outcome, Scope
+from pushrpc.words import Cause, DeliveryState, OutcomeKind
+
+SECOND_US = 1_000_000
+ATTEMPTS_MAX = 50
+BACKOFF_BASE_S = 1.0
+BACKOFF_MAX_S = 300.0
+# Apple asks to come back after 15 minutes in an outage: so long a lane may hold off, never a first retry.
+LANE_BACKOFF_MAX_S = 900.0
+RETRY_AFTER_MAX_S = 3_600.0  # a provider's absurd Retry-After shall not outlive the message's usefulness
+PROBE_EVERY_S = 60.0
+
+
+class Decision(NamedTuple):
+    """What becomes of one delivery. `due_us` is set when the state is QUEUED."""
+
+    state: DeliveryState
+    cause: Cause
+    due_us: int
+    spend: bool
+
+
+def backoff_s(spent: int, jitter: float) -> float:
+    """Full jitter: evenly anywhere up to the cap, so that deliveries which failed together do not return together.
+
+    AWS, "Exponential Backoff and Jitter". `jitter` is in [0, 1).
+    """
+    # 2**9 s already passes the cap; the bound keeps the power small.
+    return jitter * min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(spent, 9))
+
+
+def decide(
+    delivery: Claimed, outcome: Outcome, now_us: int, jitter: float, attempts_max: int = ATTEMPTS_MAX
+) -> Decision:
+    """What one attempt's outcome makes of its delivery: final, or queued again and when."""
+    kind = outcome.kind
+    if kind is OutcomeKind.ACCEPTED:
+        return Decision(DeliveryState.SENT, Cause.UNSPECIFIED, 0, True)
+    if kind is OutcomeKind.TOKEN_INVALID:
+        return Decision(DeliveryState.UNREGISTERED, outcome.cause, 0, True)
+    if kind is OutcomeKind.PAYLOAD_REFUSED:
+        return Decision(DeliveryState.REJECTED, outcome.cause, 0, True)
+
+    notification = delivery.notification
+    if kind is OutcomeKind.UNKNOWN and notification.at_most_once:
+        return Decision(DeliveryState.FAILED, Cause.ANSWER_UNKNOWN, 0, True)
+    spend = kind in (OutcomeKind.UNAVAILABLE, OutcomeKind.UNKNOWN)
+    if spend and delivery.spent + 1 >= attempts_max:
+        return Decision(DeliveryState.FAILED, Cause.TRIES_USED_UP, 0, True)
+    if notification.one_try and kind is not OutcomeKind.UNSPECIFIED:
+        return Decision(DeliveryState.EXPIRED, Cause.UNSPECIFIED, 0, spend)
+
+    due_us = now_us
+    # NotSent goes to another session at once; after CredentialRefused the lane waits, not the delivery.
+    if kind not in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
+        asked_s = min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
+        due_us += int(max(asked_s, backoff_s(delivery.tries, jitter)) * SECOND_US)
+    if due_us >= notification.expire_us:
+        cause = Cause.LANE_PAUSED if kind is OutcomeKind.CREDENTIAL_REFUSED else Cause.UNSPECIFIED
+        return Decision(DeliveryState.EXPIRED, cause, 0, spend)
+    return Decision(DeliveryState.QUEUED, Cause.UNSPECIFIED, due_us, spend)
+
+
+class LaneState(Enum):
+    """How a lane may move."""
+
+    PROVING = "proving"  # the credential was never accepted: one delivery at a time
+    OPEN = "open"
+    HOLDING = "holding"  # throttled, or the provider fails: waits until `hold_until_us`, then one delivery proves it
+    PAUSED = "paused"  # the provider refuses our credential or our tokens: one probe each minute
+
+
+@dataclass(frozen=True, slots=True)
+class LaneHealth:
+    """What recent answers say about a whole lane. Immutable: every observation returns the next one.
+
+    The failure breaker opens when at least half of 20 or more answers within 10 s were Unavailable, unanswered or
+    failed connects. The mass-dead breaker pauses the lane when at least half of the last 20 or more answers said that
+    the token is not for us (`Outcome.misdirected`): then our settings are wrong, not everybody's token.
+    """
+
+    state: LaneState = LaneState.PROVING
+    hold_until_us: int = 0
+    reason: str = ""
+    renewed: bool = False  # a fresh credential has been tried since the last acceptance
+    failures_in_row: int = 0
+    window_from_us: int = 0
+    answers: int = 0
+    failures: int = 0
+    misdirected: int = 0
+
+    def limit(self, now_us: int, in_flight_max: int) -> int:
+        """How many deliveries may be in flight now; 0 while it has to wait."""
+        if self.state is LaneState.OPEN:
+            return in_flight_max
+        return 0 if now_us < self.hold_until_us else 1
+
+    def observe(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
+        """Takes one answer of the lane into account."""
+        kind = outcome.kind
+        if kind is OutcomeKind.CREDENTIAL_REFUSED:
+            return self._paused(now_us, outcome.reason or str(outcome.provider_status))
+        if kind is OutcomeKind.THROTTLED and outcome.scope is Scope.LANE:
+            asked_s = min(outcome.retry_after_s or 1.0, RETRY_AFTER_MAX_S)
+            return replace(
+                self,
+                state=LaneState.HOLDING,
+                hold_until_us=max(self.hold_until_us, now_us + int(asked_s * SECOND_US)),
+                reason=outcome.reason,
+            )
+        failed = kind in (OutcomeKind.UNAVAILABLE, OutcomeKind.UNKNOWN)
+        fresh = now_us - self.window_from_us > 10 * SECOND_US
+        nxt = replace(
+            self,
+            window_from_us=now_us if fresh else self.window_from_us,
+            answers=(0 if fresh else self.answers) + 1,
+            failures=(0 if fresh else self.failures) + failed,
+            misdirected=(0 if fresh else self.misdirected) + outcome.misdirected,
+        )
+        if failed:
+            return nxt._failed(outcome, now_us, jitter)
+        if kind is OutcomeKind.UNSPECIFIED:
+            return nxt
+        if outcome.misdirected and nxt.misdirected >= 20 and nxt.misdirected * 2 >= nxt.answers:
+            return nxt._paused(now_us, f"{nxt.misdirected} of {nxt.answers} tokens answered {outcome.reason}")
+        # Any other answer shows that the credential is good and the provider is there.
+        if self.state is LaneState.PAUSED and outcome.misdirected:
+            return replace(nxt, hold_until_us=now_us + int(PROBE_EVERY_S * SECOND_US))
+        return replace(nxt, state=LaneState.OPEN, hold_until_us=0, reason="", failures_in_row=0, renewed=False)
+
+    def connect_failed(self, now_us: int, jitter: float, detail: str) -> LaneHealth:
+        """No session could be had: nothing was sent, and hammering the provider's door helps nobody."""
+        return self._hold(now_us, jitter, detail)
+
+    def credential_changed(self) -> LaneHealth:
+        """A renewed or replaced credential: prove it at once with one delivery."""
+        return replace(self, state=LaneState.PROVING, hold_until_us=0, renewed=True)
+
+    def _paused(self, now_us: int, reason: str) -> LaneHealth:
+        return replace(
+            self,
+            state=LaneState.PAUSED,
+            hold_until_us=now_us + int(PROBE_EVERY_S * SECOND_US),
+            reason=reason,
+            answers=0,
+            failures=0,
+            misdirected=0,
+        )
+
+    def _failed(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
+        proving_failed = self.state is not LaneState.OPEN
+        tripped = self.failures >= 20 and self.failures * 2 >= self.answers
+        if not (tripped or proving_failed):
+            return self
+        return self._hold(now_us, jitter, outcome.reason or outcome.detail or str(outcome.provider_status))
+
+    def _hold(self, now_us: int, jitter: float, reason: str) -> LaneHealth:
+        failures_in_row = self.failures_in_row + 1
+        cap_s = min(LANE_BACKOFF_MAX_S, 2.0 ** min(failures_in_row - 1, 10))
+        # Half fixed, half jitter: a held lane must not come back at once, nor in step with others.
+        wait_us = int(cap_s * (0.5 + jitter / 2) * SECOND_US)
+        return replace(
+            self,
+            state=LaneState.HOLDING if self.state is not LaneState.PAUSED else LaneState.PAUSED,
+            hold_until_us=max(self.hold_until_us, now_us + wait_us),
+            reason=reason,
+            failures_in_row=failures_in_row,
+            answers=0,
+            failures=0,
+        )
