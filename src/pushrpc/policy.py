@@ -72,25 +72,30 @@ def decide(
 class LaneState(Enum):
     """How a lane may move."""
 
-    PROVING = "proving"  # the credential was never accepted: one delivery at a time
+    PROVING = "proving"  # the credential was not accepted yet: one delivery at a time
     OPEN = "open"
-    HOLDING = "holding"  # throttled, or the provider fails: waits until `hold_until_us`, then one delivery proves it
+    HOLDING = "holding"  # throttled, or the provider fails: waits, then one delivery proves it
+    RENEWING = "renewing"  # a refused credential is being renewed, once
     PAUSED = "paused"  # the provider refuses our credential or our tokens: one probe each minute
+
+
+WINDOW_US = 10 * SECOND_US
+WINDOW_ANSWERS_MIN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class LaneHealth:
     """What recent answers say about a whole lane. Immutable: every observation returns the next one.
 
-    The failure breaker opens when at least half of 20 or more answers within 10 s were Unavailable, unanswered or
-    failed connects. The mass-dead breaker pauses the lane when at least half of the last 20 or more answers said that
-    the token is not for us (`Outcome.misdirected`): then our settings are wrong, not everybody's token.
+    The failure breaker opens when at least half of 20 or more answers within 10 s were Unavailable or missing. The
+    mass-dead breaker pauses the lane when at least half of 20 or more said that the token is not for us
+    (`Outcome.misdirected`): then our settings are wrong, not everybody's token.
     """
 
     state: LaneState = LaneState.PROVING
     hold_until_us: int = 0
     reason: str = ""
-    renewed: bool = False  # a fresh credential has been tried since the last acceptance
+    renewed: bool = False  # a fresh credential has been tried since one was last accepted
     failures_in_row: int = 0
     window_from_us: int = 0
     answers: int = 0
@@ -101,78 +106,90 @@ class LaneHealth:
         """How many deliveries may be in flight now; 0 while it has to wait."""
         if self.state is LaneState.OPEN:
             return in_flight_max
-        return 0 if now_us < self.hold_until_us else 1
+        return 0 if self.state is LaneState.RENEWING or now_us < self.hold_until_us else 1
+
+    def accepted(self, count: int, now_us: int) -> LaneHealth:
+        """Takes acceptances into account: the credential is good and the provider is there."""
+        nxt = self._window(now_us)
+        return replace(nxt._opened(), answers=nxt.answers + count)
 
     def observe(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
-        """Takes one answer of the lane into account."""
+        """Takes any other answer of the lane into account."""
         kind = outcome.kind
+        if kind is OutcomeKind.UNSPECIFIED:
+            return self
         if kind is OutcomeKind.CREDENTIAL_REFUSED:
-            return self._paused(now_us, outcome.reason or str(outcome.provider_status))
+            if outcome.renew and not self.renewed:
+                return replace(self, state=LaneState.RENEWING, reason=_word(outcome))
+            return self._paused(now_us, _word(outcome))
         if kind is OutcomeKind.THROTTLED and outcome.scope is Scope.LANE:
-            asked_s = min(outcome.retry_after_s or 1.0, RETRY_AFTER_MAX_S)
-            return replace(
-                self,
-                state=LaneState.HOLDING,
-                hold_until_us=max(self.hold_until_us, now_us + int(asked_s * SECOND_US)),
-                reason=outcome.reason,
-            )
+            asked_s = min(max(outcome.retry_after_s or 1.0, 0.0), RETRY_AFTER_MAX_S)
+            until_us = max(self.hold_until_us, now_us + int(asked_s * SECOND_US))
+            return replace(self, state=LaneState.HOLDING, hold_until_us=until_us, reason=_word(outcome))
+
         failed = kind in (OutcomeKind.UNAVAILABLE, OutcomeKind.UNKNOWN)
-        fresh = now_us - self.window_from_us > 10 * SECOND_US
+        nxt = self._window(now_us)
         nxt = replace(
-            self,
-            window_from_us=now_us if fresh else self.window_from_us,
-            answers=(0 if fresh else self.answers) + 1,
-            failures=(0 if fresh else self.failures) + failed,
-            misdirected=(0 if fresh else self.misdirected) + outcome.misdirected,
+            nxt,
+            answers=nxt.answers + 1,
+            failures=nxt.failures + failed,
+            misdirected=nxt.misdirected + outcome.misdirected,
         )
         if failed:
-            return nxt._failed(outcome, now_us, jitter)
-        if kind is OutcomeKind.UNSPECIFIED:
-            return nxt
-        if outcome.misdirected and nxt.misdirected >= 20 and nxt.misdirected * 2 >= nxt.answers:
-            return nxt._paused(now_us, f"{nxt.misdirected} of {nxt.answers} tokens answered {outcome.reason}")
-        # Any other answer shows that the credential is good and the provider is there.
-        if self.state is LaneState.PAUSED and outcome.misdirected:
-            return replace(nxt, hold_until_us=now_us + int(PROBE_EVERY_S * SECOND_US))
-        return replace(nxt, state=LaneState.OPEN, hold_until_us=0, reason="", failures_in_row=0, renewed=False)
+            tripped = nxt.failures >= WINDOW_ANSWERS_MIN and nxt.failures * 2 >= nxt.answers
+            return nxt._hold(now_us, jitter, _word(outcome)) if tripped or nxt.state is not LaneState.OPEN else nxt
+        if outcome.misdirected:
+            tripped = nxt.misdirected >= WINDOW_ANSWERS_MIN and nxt.misdirected * 2 >= nxt.answers
+            if tripped or nxt.state is LaneState.PAUSED:
+                return nxt._paused(now_us, f"{nxt.misdirected} of {nxt.answers} tokens: {_word(outcome)}")
+        return nxt._opened()
 
     def connect_failed(self, now_us: int, jitter: float, detail: str) -> LaneHealth:
-        """No session could be had: nothing was sent, and hammering the provider's door helps nobody."""
+        """No session would take a request: hammering the provider's door helps nobody."""
         return self._hold(now_us, jitter, detail)
 
     def credential_changed(self) -> LaneHealth:
         """A renewed or replaced credential: prove it at once with one delivery."""
         return replace(self, state=LaneState.PROVING, hold_until_us=0, renewed=True)
 
+    def _window(self, now_us: int) -> LaneHealth:
+        if now_us - self.window_from_us <= WINDOW_US:
+            return self
+        return replace(self, window_from_us=now_us, answers=0, failures=0, misdirected=0)
+
+    def _opened(self) -> LaneHealth:
+        if self.state is LaneState.RENEWING:
+            return self
+        return replace(self, state=LaneState.OPEN, hold_until_us=0, reason="", failures_in_row=0, renewed=False)
+
     def _paused(self, now_us: int, reason: str) -> LaneHealth:
+        until_us = now_us + int(PROBE_EVERY_S * SECOND_US)
         return replace(
             self,
             state=LaneState.PAUSED,
-            hold_until_us=now_us + int(PROBE_EVERY_S * SECOND_US),
+            hold_until_us=until_us,
             reason=reason,
+            window_from_us=now_us,
             answers=0,
             failures=0,
             misdirected=0,
         )
 
-    def _failed(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
-        proving_failed = self.state is not LaneState.OPEN
-        tripped = self.failures >= 20 and self.failures * 2 >= self.answers
-        if not (tripped or proving_failed):
-            return self
-        return self._hold(now_us, jitter, outcome.reason or outcome.detail or str(outcome.provider_status))
-
     def _hold(self, now_us: int, jitter: float, reason: str) -> LaneHealth:
         failures_in_row = self.failures_in_row + 1
         cap_s = min(LANE_BACKOFF_MAX_S, 2.0 ** min(failures_in_row - 1, 10))
         # Half fixed, half jitter: a held lane must not come back at once, nor in step with others.
-        wait_us = int(cap_s * (0.5 + jitter / 2) * SECOND_US)
+        until_us = now_us + int(cap_s * (0.5 + jitter / 2) * SECOND_US)
         return replace(
             self,
-            state=LaneState.HOLDING if self.state is not LaneState.PAUSED else LaneState.PAUSED,
-            hold_until_us=max(self.hold_until_us, now_us + wait_us),
+            state=LaneState.PAUSED if self.state is LaneState.PAUSED else LaneState.HOLDING,
+            hold_until_us=max(self.hold_until_us, until_us),
             reason=reason,
             failures_in_row=failures_in_row,
             answers=0,
             failures=0,
         )
+
+
+def _word(outcome: Outcome) -> str:
+    return outcome.reason or outcome.detail or f"status {outcome.provider_status}"
