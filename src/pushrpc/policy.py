@@ -111,7 +111,7 @@ class LaneHealth:
     def accepted(self, count: int, now_us: int) -> LaneHealth:
         """Takes acceptances into account: the credential is good and the provider is there."""
         nxt = self._window(now_us)
-        return replace(nxt._opened(), answers=nxt.answers + count)
+        return replace(nxt._opened(now_us), answers=nxt.answers + count)
 
     def observe(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
         """Takes any other answer of the lane into account."""
@@ -142,7 +142,7 @@ class LaneHealth:
             tripped = nxt.misdirected >= WINDOW_ANSWERS_MIN and nxt.misdirected * 2 >= nxt.answers
             if tripped or nxt.state is LaneState.PAUSED:
                 return nxt._paused(now_us, f"{nxt.misdirected} of {nxt.answers} tokens: {_word(outcome)}")
-        return nxt._opened()
+        return nxt._opened(now_us)
 
     def connect_failed(self, now_us: int, jitter: float, detail: str) -> LaneHealth:
         """No session would take a request: hammering the provider's door helps nobody."""
@@ -157,8 +157,9 @@ class LaneHealth:
             return self
         return replace(self, window_from_us=now_us, answers=0, failures=0, misdirected=0)
 
-    def _opened(self) -> LaneHealth:
-        if self.state is LaneState.RENEWING:
+    def _opened(self, now_us: int) -> LaneHealth:
+        # Answers to requests that left before the lane was stopped do not start it again.
+        if self.state is LaneState.RENEWING or now_us < self.hold_until_us:
             return self
         return replace(self, state=LaneState.OPEN, hold_until_us=0, reason="", failures_in_row=0, renewed=False)
 

@@ -1,0 +1,433 @@
+"""The dispatcher: claim -> prepare -> send -> classify -> decide -> settle, one runner for each lane.
+
+A lane's runner claims only what can be written now, so the backlog stays on disk. Answers are settled a page at a time
+and give their room back one by one. Lanes share nothing but the ledger's writer, so a sick one delays no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from pushrpc.clock import Clock
+from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests
+from pushrpc.ledger import Ledger, LedgerError
+from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
+from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide
+from pushrpc.providers import Credential, ProviderAccount
+from pushrpc.transport import ExchangeFailed, Fetch, Sessions
+from pushrpc.words import Cause, DeliveryState, OutcomeKind
+
+IN_FLIGHT_MAX = 512  # sent, or answered but unsettled, per lane: the most that a crash can repeat
+# Fewer, larger claims: a lane in full flow waits until this part of its room is free again.
+ROOM_PART = 8
+REQUEST_TIMEOUT_S = 10.0  # FCM advises at least 10 s before a request is given up; Apple names none
+RENEWAL_TIMEOUT_S = 10.0
+LEDGER_RETRY_S = 1.0  # a failed ledger reopens itself; asking more often would not help it
+# Refusals without a single answer in between, after which the provider is treated like one that cannot be reached.
+NOT_SENT_ROUNDS_MAX = 3
+
+AccountOf = Callable[[Lane], ProviderAccount | None]
+OpenSessions = Callable[[Endpoint], Sessions]
+
+
+class Watcher(Protocol):
+    """Who is told what happens, a batch at a time. Must not raise and not wait."""
+
+    def lane_opened(self, lane: Lane) -> None: ...
+    def lane_changed(self, lane: Lane, health: LaneHealth) -> None: ...
+    def settled(self, lane: Lane, settlements: Sequence[Settlement]) -> None: ...
+    def credential_renewed(self, lane: Lane) -> None: ...
+    def failed(self, where: str, error: Exception) -> None: ...
+
+
+class Authorization:
+    """One account's credential: renewed ahead of expiry and one exchange at a time, however many lanes ask."""
+
+    def __init__(self, credential: Credential | None, fetch: Fetch, clock: Clock) -> None:
+        self._credential = credential
+        self._fetch = fetch
+        self._clock = clock
+        self._renewing: asyncio.Task[Outcome | None] | None = None
+
+    async def ready(self) -> Outcome | None:
+        """Makes sure that there is a current value. None when there is, otherwise why not."""
+        if self._credential is None:
+            return None
+        now_us = self._clock.now_us()
+        if self._credential.current(now_us) is None:
+            return await self.renew()
+        renew_at_us = self._credential.renew_at_us()
+        if renew_at_us and now_us >= renew_at_us:
+            self._start()  # the old value still serves
+        return None
+
+    def current(self) -> bytes | None:
+        """The value of the `authorization` header; None when the TLS certificate is the credential."""
+        return None if self._credential is None else self._credential.current(self._clock.now_us())
+
+    async def renew(self) -> Outcome | None:
+        """Exchanges the credential for a fresh one. None on success, otherwise what went wrong."""
+        return await asyncio.shield(self._start())
+
+    async def close(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+
+    def _start(self) -> asyncio.Task[Outcome | None]:
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._exchange())
+        return self._renewing
+
+    async def _exchange(self) -> Outcome | None:
+        assert self._credential is not None
+        request = self._credential.renewal(self._clock.now_us())
+        if request is None:
+            return None
+        try:
+            response = await self._fetch(request, RENEWAL_TIMEOUT_S)
+        except ExchangeFailed as error:
+            return Outcome(OutcomeKind.UNAVAILABLE, detail=f"renewing the credential: {error}")
+        return self._credential.renewed(response, self._clock.now_us())
+
+
+class LaneRunner:
+    """Moves one lane's deliveries. `in_flight` counts what is claimed and not settled."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        account: ProviderAccount,
+        authorization: Authorization,
+        sessions: Sessions,
+        ledger: Ledger,
+        clock: Clock,
+        watcher: Watcher,
+        random: Callable[[], float],
+        in_flight_max: int,
+        attempts_max: int,
+    ) -> None:
+        self.lane = lane
+        self.health = LaneHealth()
+        self.in_flight = 0
+        self.sessions = sessions
+        self._account = account
+        self._authorization = authorization
+        self._ledger = ledger
+        self._clock = clock
+        self._watcher = watcher
+        self._random = random
+        self._in_flight_max = in_flight_max
+        self._attempts_max = attempts_max
+        self._generation = 0  # of the credential: answers to an older one say nothing about the newer
+        self._not_sent_rounds = 0
+        self._news = asyncio.Event()  # room came back, or the lane's health changed
+        self._judged: list[Settlement] = []
+        self._judged_some = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Claims and moves until `stopping`, then finishes what is on the wire."""
+        async with asyncio.TaskGroup() as tasks:
+            settler = tasks.create_task(self._settle_judged())
+            claimer = tasks.create_task(self._claim_and_move(tasks))
+            await stopping.wait()
+            claimer.cancel()
+            await self._drained.wait()
+            settler.cancel()
+
+    async def _claim_and_move(self, tasks: asyncio.TaskGroup) -> None:
+        while True:
+            room = await self._room()
+            try:
+                batch = await self._ledger.claim(self.lane, room)
+            except LedgerError as error:
+                self._watcher.failed("ledger.claim", error)
+                await self._clock.sleep(LEDGER_RETRY_S)
+                continue
+            self.in_flight += len(batch.deliveries)
+            self._drained.clear()
+            tasks.create_task(self._move(batch))
+
+    async def _room(self) -> int:
+        """Waits until the lane may take more, and says how much."""
+        while True:
+            self._news.clear()
+            if self.health.state is LaneState.RENEWING and self.in_flight == 0:
+                await self._renew()
+                continue
+            limit = self.health.limit(self._clock.now_us(), self._in_flight_max)
+            room = min(limit - self.in_flight, max(self.sessions.room, 0 if self.in_flight else 1))
+            if room > 0 and (self.in_flight == 0 or room >= limit // ROOM_PART):
+                why_not = await self._authorization.ready()
+                if why_not is None:
+                    return room
+                self._observe(why_not)
+                continue
+            await self._wait_for_news()
+
+    async def _wait_for_news(self) -> None:
+        wait_s = (self.health.hold_until_us - self._clock.now_us()) / 1e6
+        if self.in_flight or wait_s <= 0:
+            await self._news.wait()
+            return
+        alarm = asyncio.ensure_future(self._clock.sleep(wait_s))
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait((alarm, news), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            alarm.cancel()
+            news.cancel()
+
+    async def _renew(self) -> None:
+        why_not = await self._authorization.renew()
+        self._generation += 1
+        self.sessions.retire_all()
+        self._set_health(self.health.credential_changed())
+        if why_not is None:
+            self._watcher.credential_renewed(self.lane)
+        else:
+            self._observe(why_not)
+
+    # --- moving one batch
+
+    async def _move(self, batch: Batch) -> None:
+        """Sends a batch and judges every delivery of it, whatever happens on the way."""
+        started_us = self._clock.now_us()
+        generation = self._generation
+        open_rows: set[int] = set()
+        live: Sequence[Claimed] = ()
+        try:
+            live = self._still_wanted(batch.deliveries, started_us)
+            open_rows = set(range(len(live)))
+            if not live:
+                return
+            requests = self._account.prepare(live, self._authorization.current(), started_us)
+            async for page in self.sessions.send(requests, self._timeout_s(live, started_us)):
+                judged = self._judge_page(page, requests, live, started_us, generation)
+                open_rows.difference_update(judged)
+        except Exception as error:  # a bug, not an answer: nothing claimed may be lost or stay claimed because of it
+            self._watcher.failed("dispatcher.move", error)
+            broken = Outcome(OutcomeKind.UNKNOWN, detail=f"internal error: {type(error).__name__}")
+            self._judge([(live[i], broken) for i in open_rows], started_us)
+
+    def _still_wanted(self, deliveries: Sequence[Claimed], now_us: int) -> Sequence[Claimed]:
+        """Leaves out what expired while it waited: no call to a provider starts after expiry."""
+        live = [d for d in deliveries if d.notification.expire_us > now_us]
+        if len(live) < len(deliveries):
+            late = [d for d in deliveries if d.notification.expire_us <= now_us]
+            expired = Decision(DeliveryState.EXPIRED, Cause.UNSPECIFIED, 0, False)
+            self._hand_over([self._settlement(d, NOT_SENT, expired, now_us, now_us) for d in late])
+        return live
+
+    def _timeout_s(self, live: Sequence[Claimed], now_us: int) -> float:
+        return min(REQUEST_TIMEOUT_S, (min(d.notification.expire_us for d in live) - now_us) / 1e6)
+
+    def _judge_page(
+        self, page: Page, requests: Requests, live: Sequence[Claimed], started_us: int, generation: int
+    ) -> list[int]:
+        """Turns one page of answers into settlements; returns the positions it spoke for."""
+        now_us = self._clock.now_us()
+        told: list[tuple[Claimed, Outcome]] = []
+        judged: list[int] = []
+        answered = False
+        for row, answer in page:
+            covers = requests.rows[row].covers
+            judged.extend(covers)
+            covered = [live[i] for i in covers]
+            answered = answered or not isinstance(answer, NotSent)
+            outcomes = self._outcomes(answer, covered, now_us)
+            told.extend(zip(covered, outcomes, strict=True))
+            if outcomes and outcomes[0].close_session and not isinstance(answer, NotSent):
+                self.sessions.retire(answer.session)
+        if generation == self._generation:
+            self._observe_all([outcome for _, outcome in told], now_us)
+        self._note_refusals(page, answered, now_us)
+        self._judge(told, started_us)
+        return judged
+
+    def _outcomes(self, answer: Answer, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+        if isinstance(answer, NotSent):
+            return [NOT_SENT] * len(covered)
+        if isinstance(answer, NoAnswer):
+            return [Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)] * len(covered)
+        return self._account.classify(answer, covered, now_us)
+
+    def _judge(self, told: Sequence[tuple[Claimed, Outcome]], started_us: int) -> None:
+        now_us = self._clock.now_us()
+        self._hand_over(
+            [
+                self._settlement(
+                    delivery,
+                    outcome,
+                    decide(delivery, outcome, now_us, self._jitter(outcome), self._attempts_max),
+                    started_us,
+                    now_us,
+                )
+                for delivery, outcome in told
+            ]
+        )
+
+    def _jitter(self, outcome: Outcome) -> float:
+        return 0.0 if outcome.kind is OutcomeKind.ACCEPTED else self._random()
+
+    @staticmethod
+    def _settlement(d: Claimed, outcome: Outcome, decision: Decision, started_us: int, now_us: int) -> Settlement:
+        state, cause, due_us, spend = decision
+        return Settlement(d, outcome, state, cause, due_us, spend, started_us, now_us)
+
+    # --- settling
+
+    def _hand_over(self, settlements: Sequence[Settlement]) -> None:
+        self._judged.extend(settlements)
+        self._judged_some.set()
+
+    async def _settle_judged(self) -> None:
+        """Writes whatever has been judged since the last commit; room comes back only after it is durable."""
+        while True:
+            await self._judged_some.wait()
+            self._judged_some.clear()
+            settlements, self._judged = self._judged, []
+            while True:
+                try:
+                    await self._ledger.settle(settlements)
+                    break
+                except LedgerError as error:
+                    # The answers are known and only here: keep them until the ledger takes them again.
+                    self._watcher.failed("ledger.settle", error)
+                    await self._clock.sleep(LEDGER_RETRY_S)
+            self._watcher.settled(self.lane, settlements)
+            self.in_flight -= len(settlements)
+            self._news.set()
+            if self.in_flight == 0:
+                self._drained.set()
+
+    # --- the lane's health
+
+    def _observe_all(self, outcomes: Sequence[Outcome], now_us: int) -> None:
+        health = self.health
+        accepted = sum(1 for o in outcomes if o.kind is OutcomeKind.ACCEPTED)
+        if accepted:
+            health = health.accepted(accepted, now_us)
+        if accepted < len(outcomes):
+            for outcome in outcomes:
+                if outcome.kind is not OutcomeKind.ACCEPTED:
+                    health = health.observe(outcome, now_us, self._random())
+        self._set_health(health)
+
+    def _observe(self, outcome: Outcome) -> None:
+        if outcome.kind is OutcomeKind.UNAVAILABLE:
+            self._set_health(self.health.connect_failed(self._clock.now_us(), self._random(), outcome.detail))
+        else:
+            self._set_health(self.health.observe(outcome, self._clock.now_us(), self._random()))
+
+    def _note_refusals(self, page: Page, answered: bool, now_us: int) -> None:
+        """Holds the lane when the provider cannot be reached, or keeps refusing requests unprocessed."""
+        if answered:
+            self._not_sent_rounds = 0
+            return
+        self._not_sent_rounds += 1
+        refusals = [answer for _, answer in page if isinstance(answer, NotSent)]
+        unreachable = next((r for r in refusals if r.failed_connect), None)
+        if unreachable is not None or self._not_sent_rounds >= NOT_SENT_ROUNDS_MAX:
+            detail = (unreachable or refusals[0]).detail
+            self._set_health(self.health.connect_failed(now_us, self._random(), detail))
+
+    def _set_health(self, health: LaneHealth) -> None:
+        changed = health.state is not self.health.state
+        self.health = health
+        if changed:
+            self._watcher.lane_changed(self.lane, health)
+            self._news.set()
+
+
+class Dispatcher:
+    """Starts a runner for every lane that has something to send."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        account_of: AccountOf,
+        open_sessions: OpenSessions,
+        fetch: Fetch,
+        clock: Clock,
+        watcher: Watcher,
+        random: Callable[[], float],
+        *,
+        in_flight_max: int = IN_FLIGHT_MAX,
+        attempts_max: int = ATTEMPTS_MAX,
+    ) -> None:
+        self._ledger = ledger
+        self._account_of = account_of
+        self._open_sessions = open_sessions
+        self._fetch = fetch
+        self._clock = clock
+        self._watcher = watcher
+        self._random = random
+        self._in_flight_max = in_flight_max
+        self._attempts_max = attempts_max
+        self._runners: dict[Lane, LaneRunner] = {}
+        self._authorizations: dict[int, Authorization] = {}
+
+    @property
+    def runners(self) -> Mapping[Lane, LaneRunner]:
+        return self._runners
+
+    async def run(self, stopping: asyncio.Event, drain_s: float = 10.0) -> None:
+        """Runs until `stopping`, then waits at most `drain_s` for what is on the wire, and closes every session.
+
+        What has no answer by then stays queued in the ledger and is sent again by the next start.
+        """
+        drained = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            lanes = tasks.create_task(self._serve_lanes(stopping, drained))
+            await stopping.wait()
+            try:
+                async with asyncio.timeout(drain_s):
+                    await drained.wait()
+            except TimeoutError:
+                pass
+            lanes.cancel()
+        for runner in self._runners.values():
+            await runner.sessions.close()
+        for authorization in self._authorizations.values():
+            await authorization.close()
+
+    async def _serve_lanes(self, stopping: asyncio.Event, drained: asyncio.Event) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            finder = tasks.create_task(self._find_lanes(tasks, stopping))
+            await stopping.wait()
+            finder.cancel()
+        drained.set()
+
+    async def _find_lanes(self, tasks: asyncio.TaskGroup, stopping: asyncio.Event) -> None:
+        async for lane in self._ledger.lanes():
+            account = self._account_of(lane)
+            if account is None:
+                # Its deliveries wait for the account to come back to the configuration, or expire.
+                self._watcher.lane_changed(lane, LaneHealth(LaneState.PAUSED, reason="no such account configured"))
+                continue
+            runner = LaneRunner(
+                lane,
+                account,
+                self._authorization(account),
+                self._open_sessions(account.endpoint(lane.environment)),
+                self._ledger,
+                self._clock,
+                self._watcher,
+                self._random,
+                self._in_flight_max,
+                self._attempts_max,
+            )
+            self._runners[lane] = runner
+            self._watcher.lane_opened(lane)
+            tasks.create_task(runner.run(stopping))
+
+    def _authorization(self, account: ProviderAccount) -> Authorization:
+        key = id(account.credential)
+        if key not in self._authorizations:
+            self._authorizations[key] = Authorization(account.credential, self._fetch, self._clock)
+        return self._authorizations[key]
