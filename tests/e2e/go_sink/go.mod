@@ -1,0 +1,3 @@
+module pushrpc.dev/tests/gosink
+
+go 1.21

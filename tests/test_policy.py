@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrpc.model import Claimed, Content, Notification, Outcome, Scope
+from pushrpc.policy import (
+    ATTEMPTS_MAX,
+    BACKOFF_MAX_S,
+    LANE_BACKOFF_MAX_S,
+    PROBE_EVERY_S,
+    SECOND_US,
+    WINDOW_ANSWERS_MIN,
+    LaneHealth,
+    LaneState,
+    backoff_s,
+    decide,
+)
+from pushrpc.words import FINAL_STATES, TRANSITIONS, Cause, DeliveryState, OutcomeKind, Priority
+
+NOW = 1_800_000_000 * SECOND_US
+DAY = 86_400 * SECOND_US
+
+
+def delivery(
+    *, spent: int = 0, tries: int = 0, expire_us: int = NOW + DAY, at_most_once: bool = False, one_try: bool = False
+) -> Claimed:
+    notification = Notification(
+        1, "shop", "n", "r", Content(title="t"), Priority.HIGH, "", at_most_once, one_try, NOW, expire_us, {}
+    )
+    return Claimed(1, notification, 0, "token", "", "", tries, spent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "spend"),
+    [
+        (OutcomeKind.ACCEPTED, DeliveryState.SENT, True),
+        (OutcomeKind.TOKEN_INVALID, DeliveryState.UNREGISTERED, True),
+        (OutcomeKind.PAYLOAD_REFUSED, DeliveryState.REJECTED, True),
+        (OutcomeKind.CREDENTIAL_REFUSED, DeliveryState.QUEUED, False),
+        (OutcomeKind.THROTTLED, DeliveryState.QUEUED, False),
+        (OutcomeKind.UNSPECIFIED, DeliveryState.QUEUED, False),
+        (OutcomeKind.UNAVAILABLE, DeliveryState.QUEUED, True),
+        (OutcomeKind.UNKNOWN, DeliveryState.QUEUED, True),
+    ],
+)
+def test_each_outcome_becomes_what_the_table_says(kind: OutcomeKind, state: DeliveryState, spend: bool) -> None:
+    decision = decide(delivery(), Outcome(kind), NOW, 0.5)
+    assert (decision.state, decision.spend) == (state, spend)
+
+
+def test_not_sent_and_refused_credentials_do_not_delay_the_delivery() -> None:
+    for kind in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
+        assert decide(delivery(tries=7), Outcome(kind), NOW, 0.99).due_us == NOW
+
+
+def test_retry_after_outlasts_the_dice_but_not_reason() -> None:
+    asked = Outcome(OutcomeKind.THROTTLED, retry_after_s=60.0)
+    assert decide(delivery(), asked, NOW, 0.99).due_us == NOW + 60 * SECOND_US
+    for absurd, expected_s in ((1e9, 3600.0), (-5.0, 0.0)):
+        due_us = decide(delivery(), Outcome(OutcomeKind.THROTTLED, retry_after_s=absurd), NOW, 0.0).due_us
+        assert due_us == NOW + int(expected_s * SECOND_US)
+
+
+def test_tries_are_used_up_by_failures_only() -> None:
+    last = delivery(spent=ATTEMPTS_MAX - 1)
+    failed = decide(last, Outcome(OutcomeKind.UNAVAILABLE), NOW, 0.0)
+    assert (failed.state, failed.cause) == (DeliveryState.FAILED, Cause.TRIES_USED_UP)
+    assert decide(last, Outcome(OutcomeKind.THROTTLED), NOW, 0.0).state is DeliveryState.QUEUED
+
+
+def test_at_most_once_never_repeats_an_unseen_answer() -> None:
+    unseen = decide(delivery(at_most_once=True), Outcome(OutcomeKind.UNKNOWN), NOW, 0.0)
+    assert (unseen.state, unseen.cause) == (DeliveryState.FAILED, Cause.ANSWER_UNKNOWN)
+    # Surely not processed, or surely refused: repeating is safe.
+    for kind in (OutcomeKind.UNSPECIFIED, OutcomeKind.UNAVAILABLE):
+        assert decide(delivery(at_most_once=True), Outcome(kind), NOW, 0.0).state is DeliveryState.QUEUED
+
+
+def test_one_try_ends_after_one_try_but_not_before() -> None:
+    assert decide(delivery(one_try=True), Outcome(OutcomeKind.UNAVAILABLE), NOW, 0.0).state is DeliveryState.EXPIRED
+    assert decide(delivery(one_try=True), Outcome(OutcomeKind.UNSPECIFIED), NOW, 0.0).state is DeliveryState.QUEUED
+
+
+def test_a_try_that_would_pass_expiry_ends_now() -> None:
+    soon = delivery(expire_us=NOW + 10 * SECOND_US)
+    assert decide(soon, Outcome(OutcomeKind.THROTTLED, retry_after_s=10.0), NOW, 0.0).state is DeliveryState.EXPIRED
+    assert decide(soon, Outcome(OutcomeKind.THROTTLED, retry_after_s=9.0), NOW, 0.0).state is DeliveryState.QUEUED
+
+
+@given(
+    kind=st.sampled_from(OutcomeKind),
+    retry_after_s=st.none() | st.floats(-1e12, 1e12),
+    spent=st.integers(0, ATTEMPTS_MAX),
+    jitter=st.floats(0, 1, exclude_max=True),
+    left_us=st.integers(-SECOND_US, 3 * DAY),
+    at_most_once=st.booleans(),
+    one_try=st.booleans(),
+)
+def test_every_decision_is_a_legal_transition_before_expiry(
+    kind: OutcomeKind,
+    retry_after_s: float | None,
+    spent: int,
+    jitter: float,
+    left_us: int,
+    at_most_once: bool,
+    one_try: bool,
+) -> None:
+    claimed = delivery(spent=spent, expire_us=NOW + left_us, at_most_once=at_most_once, one_try=one_try)
+    decision = decide(claimed, Outcome(kind, retry_after_s=retry_after_s), NOW, jitter)
+    assert decision.state in TRANSITIONS[DeliveryState.IN_FLIGHT]
+    if decision.state is DeliveryState.QUEUED:
+        assert NOW <= decision.due_us < claimed.notification.expire_us
+    else:
+        assert decision.state in FINAL_STATES
+
+
+@given(spent=st.integers(0, 10_000), jitter=st.floats(0, 1, exclude_max=True))
+def test_backoff_is_full_jitter_under_a_cap(spent: int, jitter: float) -> None:
+    assert 0 <= backoff_s(spent, jitter) < min(BACKOFF_MAX_S, 2.0 ** min(spent, 9)) + 1e-9
+    assert backoff_s(spent, 0.5) == pytest.approx(min(BACKOFF_MAX_S, 2.0 ** min(spent, 9)) / 2)
+
+
+# --- the lane
+
+
+def test_a_lane_proves_its_credential_with_one_delivery() -> None:
+    health = LaneHealth()
+    assert health.limit(NOW, 512) == 1
+    assert health.accepted(1, NOW).limit(NOW, 512) == 512
+
+
+@pytest.mark.parametrize("kind", [OutcomeKind.TOKEN_INVALID, OutcomeKind.PAYLOAD_REFUSED, OutcomeKind.THROTTLED])
+def test_any_answer_about_the_message_proves_the_credential(kind: OutcomeKind) -> None:
+    assert LaneHealth().observe(Outcome(kind), NOW, 0.5).state is LaneState.OPEN
+
+
+def test_a_refused_credential_is_renewed_once_and_then_pauses_the_lane() -> None:
+    refused = Outcome(OutcomeKind.CREDENTIAL_REFUSED, provider_status=401, renew=True)
+    renewing = LaneHealth(LaneState.OPEN).observe(refused, NOW, 0.5)
+    assert (renewing.state, renewing.limit(NOW, 512)) == (LaneState.RENEWING, 0)
+    proving = renewing.credential_changed()
+    assert proving.limit(NOW, 512) == 1
+    paused = proving.observe(refused, NOW, 0.5)
+    assert paused.state is LaneState.PAUSED
+    probe_at = NOW + int(PROBE_EVERY_S * SECOND_US)
+    assert [paused.limit(t, 512) for t in (NOW, probe_at - 1, probe_at)] == [0, 0, 1]
+    assert paused.accepted(1, probe_at).state is LaneState.OPEN
+
+
+def test_a_credential_that_cannot_be_renewed_pauses_at_once() -> None:
+    refused = Outcome(OutcomeKind.CREDENTIAL_REFUSED, reason="BadTopic")
+    paused = LaneHealth(LaneState.OPEN).observe(refused, NOW, 0.5)
+    assert (paused.state, paused.reason) == (LaneState.PAUSED, "BadTopic")
+
+
+def test_a_throttled_lane_waits_as_asked_and_late_answers_do_not_reopen_it() -> None:
+    throttled = Outcome(OutcomeKind.THROTTLED, retry_after_s=30.0, scope=Scope.LANE)
+    held = LaneHealth(LaneState.OPEN).observe(throttled, NOW, 0.5).accepted(100, NOW + SECOND_US)
+    assert [held.limit(NOW + s * SECOND_US, 512) for s in (1, 29, 30)] == [0, 0, 1]
+    assert held.accepted(1, NOW + 30 * SECOND_US).state is LaneState.OPEN
+
+
+def test_a_throttled_token_holds_nobody_else() -> None:
+    throttled = Outcome(OutcomeKind.THROTTLED, retry_after_s=30.0, scope=Scope.TOKEN)
+    assert LaneHealth(LaneState.OPEN).observe(throttled, NOW, 0.5).state is LaneState.OPEN
+
+
+def test_the_breaker_opens_at_half_of_twenty_failures_and_not_before() -> None:
+    down = Outcome(OutcomeKind.UNAVAILABLE, provider_status=503)
+    health = LaneHealth(LaneState.OPEN).accepted(WINDOW_ANSWERS_MIN, NOW)
+    for _ in range(WINDOW_ANSWERS_MIN - 1):
+        health = health.observe(down, NOW, 0.5)
+        assert health.state is LaneState.OPEN
+    assert health.observe(down, NOW, 0.5).state is LaneState.HOLDING
+    few = LaneHealth(LaneState.OPEN).accepted(1000, NOW)
+    for _ in range(100):
+        few = few.observe(down, NOW, 0.5)
+    assert few.state is LaneState.OPEN
+
+
+def test_a_sustained_outage_is_probed_ever_more_rarely_up_to_a_quarter_of_an_hour() -> None:
+    health, now_us, waits = LaneHealth(LaneState.OPEN), NOW, []
+    for _ in range(20):
+        health = health.connect_failed(now_us, 0.999, "refused")
+        waits.append(health.hold_until_us - now_us)
+        now_us = health.hold_until_us
+    assert waits == sorted(waits)
+    assert waits[0] <= SECOND_US
+    assert LANE_BACKOFF_MAX_S * 0.99 * SECOND_US <= waits[-1] <= LANE_BACKOFF_MAX_S * SECOND_US
+
+
+def test_many_misdirected_tokens_pause_the_lane_but_dead_ones_never_do() -> None:
+    wrong = Outcome(OutcomeKind.TOKEN_INVALID, reason="BadDeviceToken", misdirected=True)
+    gone = Outcome(OutcomeKind.TOKEN_INVALID, reason="Unregistered")
+    health = dead = LaneHealth(LaneState.OPEN)
+    for _ in range(WINDOW_ANSWERS_MIN):
+        health = health.observe(wrong, NOW, 0.5)
+        dead = dead.observe(gone, NOW, 0.5)
+    assert (health.state, dead.state) == (LaneState.PAUSED, LaneState.OPEN)
+    probe_at = health.hold_until_us
+    assert health.observe(wrong, probe_at, 0.5).state is LaneState.PAUSED
+    assert health.observe(gone, probe_at, 0.5).state is LaneState.OPEN
+
+
+def test_failures_long_ago_are_forgotten() -> None:
+    down = Outcome(OutcomeKind.UNAVAILABLE)
+    health = LaneHealth(LaneState.OPEN)
+    for i in range(100):
+        health = health.observe(down, NOW + i * SECOND_US, 0.5)
+        assert health.state is LaneState.OPEN
