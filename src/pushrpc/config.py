@@ -59,13 +59,15 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class ServerConfig:
+class Config:
     """`listen` and `metrics_listen` are host:port, port 0 any free one; no `metrics_listen`, no metrics server.
 
     `ledger_file` is absolute. `in_flight_max` is per lane, `queue_max` counts open deliveries of the whole server.
+    An app's accounts keep the order of the file: its first one at a provider is its default there.
     """
 
     ledger_file: str
+    apps: Mapping[str, tuple[Account, ...]]
     listen: str = "127.0.0.1:50051"
     metrics_listen: str = ""
     tls: Tls | None = None
@@ -79,19 +81,7 @@ class ServerConfig:
     queue_max: int = 2_000_000
 
 
-_DEFAULT = ServerConfig(ledger_file="pushrpc.db")
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """`accounts` keep the order of the file: an app's first one at a provider is its default there."""
-
-    server: ServerConfig
-    accounts: tuple[Account, ...]
-
-    @property
-    def app_ids(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(account.app_id for account in self.accounts))
+_DEFAULT = Config(ledger_file="pushrpc.db", apps={})
 
 
 def read_config(path: Path, environ: Mapping[str, str]) -> Config:
@@ -100,14 +90,15 @@ def read_config(path: Path, environ: Mapping[str, str]) -> Config:
     reading = _Reading(path.absolute().parent)
     _apply_environment(raw, environ, reading)
     root = _Table(reading, "", raw)
-    server = _server(root.table("server"))
-    accounts = tuple(account for app_id, app in root.table("apps").tables() for account in _app(app_id, app))
+    server = root.table("server")
+    apps = {app_id: tuple(_app(app_id, app)) for app_id, app in root.table("apps").tables()}
+    config = _config(server, apps)
     if not raw.get("apps"):
         reading.wrong("apps", "no app is configured", "add a table such as [apps.shop.apns]")
     root.refuse_unknown()
     if reading.mistakes:
         raise ConfigError(path, reading.mistakes)
-    return Config(server, accounts)
+    return config
 
 
 def is_loopback(host: str) -> bool:
@@ -159,7 +150,7 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str], reading:
             reading.wrong(dotted, f"{name} names no single value", "unset it, and set an array or table in the file")
 
 
-def _server(table: _Table) -> ServerConfig:
+def _config(table: _Table, apps: Mapping[str, tuple[Account, ...]]) -> Config:
     listen = table.address("listen", _DEFAULT.listen)
     metrics_listen = table.address("metrics_listen", "")
     tls = table.table("tls")
@@ -175,8 +166,9 @@ def _server(table: _Table) -> ServerConfig:
         )
     if metrics_listen == listen and not listen.endswith(":0"):
         table.wrong("metrics_listen", "is the same address as listen", "give metrics a port of their own")
-    config = ServerConfig(
+    config = Config(
         ledger_file=_ledger_file(table),
+        apps=apps,
         listen=listen,
         metrics_listen=metrics_listen,
         tls=files if files.cert_file else None,
