@@ -11,7 +11,7 @@ import ipaddress
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -90,15 +90,14 @@ def read_config(path: Path, environ: Mapping[str, str]) -> Config:
     reading = _Reading(path.absolute().parent)
     _apply_environment(raw, environ, reading)
     root = _Table(reading, "", raw)
-    server = root.table("server")
+    server = _server(root.table("server"))
     apps = {app_id: tuple(_app(app_id, app)) for app_id, app in root.table("apps").tables()}
-    config = _config(server, apps)
     if not raw.get("apps"):
         reading.wrong("apps", "no app is configured", "add a table such as [apps.shop.apns]")
     root.refuse_unknown()
     if reading.mistakes:
         raise ConfigError(path, reading.mistakes)
-    return config
+    return replace(server, apps=apps)
 
 
 def is_loopback(host: str) -> bool:
@@ -150,7 +149,7 @@ def _apply_environment(raw: dict[str, Any], environ: Mapping[str, str], reading:
             reading.wrong(dotted, f"{name} names no single value", "unset it, and set an array or table in the file")
 
 
-def _config(table: _Table, apps: Mapping[str, tuple[Account, ...]]) -> Config:
+def _server(table: _Table) -> Config:
     listen = table.address("listen", _DEFAULT.listen)
     metrics_listen = table.address("metrics_listen", "")
     tls = table.table("tls")
@@ -168,7 +167,7 @@ def _config(table: _Table, apps: Mapping[str, tuple[Account, ...]]) -> Config:
         table.wrong("metrics_listen", "is the same address as listen", "give metrics a port of their own")
     config = Config(
         ledger_file=_ledger_file(table),
-        apps=apps,
+        apps={},
         listen=listen,
         metrics_listen=metrics_listen,
         tls=files if files.cert_file else None,

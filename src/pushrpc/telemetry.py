@@ -35,6 +35,7 @@ class LogEvent(StrEnum):
     """Every event a log line can be about."""
 
     CONFIG_REFUSED = "config_refused"
+    METRICS_STARTED = "metrics_started"
     SERVER_STARTED = "server_started"
     SERVER_STOPPING = "server_stopping"
     SERVER_STOPPED = "server_stopped"
@@ -74,8 +75,8 @@ class MetricName(StrEnum):
 LANE_KEYS = ("app_id", "provider", "provider_app_id", "environment")
 LOG_KEYS = frozenset(
     {
-        *("event", "level", "timestamp", "version", "listen", "metrics_listen", "ledger_file", "ledger_id", "schema"),
-        *("open_deliveries", "apps", "accounts", "signal", "seconds", "key", "problem", "remedy", "rows"),
+        *("event", "level", "timestamp", "version", "listen", "port", "ledger_file", "ledger_id", "schema"),
+        *("open_deliveries", "key", "problem", "remedy", "rows"),
         *LANE_KEYS,
         *("state", "reason", "hold_seconds", "host", "session", "where", "error", "stack", "hidden_keys"),
     }
@@ -167,7 +168,9 @@ class Telemetry:
         """Starts the HTTP exposition on a thread of its own; returns the port. Raises OSError."""
         server, thread = start_http_server(port, host, self.registry)
         self._metrics_server = (server, thread)
-        return int(server.server_port)
+        bound = int(server.server_port)
+        self._tell("info", LogEvent.METRICS_STARTED, listen=host, port=bound)
+        return bound
 
     def close(self) -> None:
         """Stops the exposition and writes what was logged."""
@@ -183,17 +186,15 @@ class Telemetry:
     def config_refused(self, key: str, problem: str, remedy: str) -> None:
         self._tell("error", LogEvent.CONFIG_REFUSED, key=key, problem=problem, remedy=remedy)
 
-    def server_started(self, listen: str, metrics_listen: str, apps: int, accounts: int) -> None:
-        """`listen` and `metrics_listen` with the ports really bound."""
-        about = {"listen": listen, "metrics_listen": metrics_listen, "apps": apps, "accounts": accounts}
-        self._tell("info", LogEvent.SERVER_STARTED, version=__version__, **about)
+    def server_started(self, listen: str, port: int) -> None:
+        """`listen` as configured, `port` as bound."""
+        self._tell("info", LogEvent.SERVER_STARTED, version=__version__, listen=listen, port=port)
 
-    def server_stopping(self, signal: str) -> None:
-        self._tell("info", LogEvent.SERVER_STOPPING, signal=signal)
+    def server_stopping(self) -> None:
+        self._tell("info", LogEvent.SERVER_STOPPING)
 
-    def server_stopped(self, seconds: float) -> None:
-        """`seconds`: how long stopping took."""
-        self._tell("info", LogEvent.SERVER_STOPPED, seconds=round(seconds, 3))
+    def server_stopped(self) -> None:
+        self._tell("info", LogEvent.SERVER_STOPPED)
 
     def ledger_opened(self, ledger_file: str, ledger_id: str, open_deliveries: int) -> None:
         about = {"ledger_file": ledger_file, "ledger_id": ledger_id, "open_deliveries": open_deliveries}
