@@ -198,21 +198,23 @@ class LaneRunner:
         """Sends a batch and judges every delivery of it, whatever happens on the way."""
         started_us = self._clock.now_us()
         generation = self._generation
-        open_rows: set[int] = set()
-        live: Sequence[Claimed] = ()
+        live = self._still_wanted(batch.deliveries, started_us)
+        if not live:
+            return
+        unanswered = set(range(len(live)))
+        if_broken = OutcomeKind.UNAVAILABLE
         try:
-            live = self._still_wanted(batch.deliveries, started_us)
-            open_rows = set(range(len(live)))
-            if not live:
-                return
             requests = self._account.prepare(live, self._authorization.current(), started_us)
+            if_broken = OutcomeKind.UNKNOWN
             async for page in self.sessions.send(requests, self._timeout_s(live, started_us)):
                 judged = self._judge_page(page, requests, live, started_us, generation)
-                open_rows.difference_update(judged)
-        except Exception as error:  # a bug, not an answer: nothing claimed may be lost or stay claimed because of it
+                unanswered.difference_update(judged)
+        except Exception as error:
+            # A bug, not an answer. Nothing claimed may stay claimed because of it, and a poisonous message that
+            # breaks every batch it is in spends its attempts and ends, while backoff parts it from its neighbours.
             self._watcher.failed("dispatcher.move", error)
-            broken = Outcome(OutcomeKind.UNKNOWN, detail=f"internal error: {type(error).__name__}")
-            self._judge([(live[i], broken) for i in open_rows], started_us)
+            broken = Outcome(if_broken, detail=f"internal error: {type(error).__name__}")
+            self._judge([(live[i], broken) for i in sorted(unanswered)], started_us)
 
     def _still_wanted(self, deliveries: Sequence[Claimed], now_us: int) -> Sequence[Claimed]:
         """Leaves out what expired while it waited: no call to a provider starts after expiry."""

@@ -1,0 +1,417 @@
+"""The dispatcher against a scripted provider and a ledger in memory; time is moved, never waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from pushrpc.dispatcher import Dispatcher
+from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Request, Requests, Response, Row, Template
+from pushrpc.ledger import LedgerUnavailable
+from pushrpc.model import Batch, Claimed, Content, Lane, Notification, Outcome, Settlement
+from pushrpc.policy import LaneHealth, LaneState
+from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
+from tests.clocks import ManualClock
+
+LANE = Lane("shop", Provider.APNS, "dev.pushrpc.shop", Environment.PRODUCTION)
+SECOND_US = 1_000_000
+
+
+class FakeLedger:
+    """Rows in memory with the ledger's claim and settle rules; `done` is set when every row is final."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.queued: deque[tuple[int, Claimed]] = deque()
+        self.settled: list[Settlement] = []
+        self.claims: list[int] = []
+        self.open = 0
+        self.done = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.broken = False
+
+    def add(self, count: int, **options: Any) -> None:
+        now_us = self.clock.now_us()
+        options = {"expire_us": now_us + 3600 * SECOND_US, "at_most_once": False, "one_try": False} | options
+        notification = Notification(
+            1,
+            "shop",
+            "n",
+            "r",
+            Content(title="t"),
+            Priority.HIGH,
+            "",
+            options["at_most_once"],
+            options["one_try"],
+            now_us,
+            options["expire_us"],
+            {},
+        )
+        for i in range(count):
+            self.queued.append((now_us, Claimed(i, notification, i, f"token-{i}", "", "", 0, 0)))
+        self.open += count
+        self.done.clear()
+        self.changed.set()
+
+    async def lanes(self) -> AsyncIterator[Lane]:
+        yield LANE
+        await asyncio.Event().wait()
+
+    async def claim(self, lane: Lane, limit: int) -> Batch:
+        while True:
+            now_us = self.clock.now_us()
+            due = [row for row in self.queued if row[0] <= now_us][:limit]
+            if due:
+                for row in due:
+                    self.queued.remove(row)
+                self.claims.append(len(due))
+                return Batch(lane, [claimed for _, claimed in due])
+            self.changed.clear()
+            later = min((at for at, _ in self.queued), default=None)
+            alarm = None if later is None else asyncio.ensure_future(self.clock.sleep((later - now_us) / 1e6))
+            news = asyncio.ensure_future(self.changed.wait())
+            try:
+                await asyncio.wait([t for t in (alarm, news) if t], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (alarm, news):
+                    if task:
+                        task.cancel()
+
+    async def settle(self, settlements: Sequence[Settlement]) -> None:
+        if self.broken:
+            raise LedgerUnavailable("broken")
+        self.settled.extend(settlements)
+        for s in settlements:
+            if s.state is DeliveryState.QUEUED:
+                told = s.outcome.kind is not OutcomeKind.UNSPECIFIED
+                again = s.claimed._replace(tries=s.claimed.tries + told, spent=s.claimed.spent + s.spend)
+                self.queued.append((s.due_us, again))
+            else:
+                self.open -= 1
+        self.changed.set()
+        if self.open == 0:
+            self.done.set()
+
+    def states(self) -> list[DeliveryState]:
+        return [s.state for s in self.settled if s.state is not DeliveryState.QUEUED]
+
+    def outcomes(self) -> list[OutcomeKind]:
+        return [s.outcome.kind for s in self.settled]
+
+
+class FakeAccount:
+    """Answers carry their outcome in the body, by name."""
+
+    provider = Provider.APNS
+    provider_app_id = "dev.pushrpc.shop"
+    environment = Environment.PRODUCTION
+
+    def __init__(self, credential: Any = None) -> None:
+        self.credential = credential
+        self.broken = False
+
+    def endpoint(self, environment: Environment) -> Endpoint:
+        return Endpoint("localhost", 1)
+
+    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+        if self.broken:
+            raise RuntimeError("a bug")
+        template = Template(b"POST", b"localhost", [(b"authorization", authorization or b"")])
+        return Requests([template], [Row(0, d.token.encode(), [], None, (i,)) for i, d in enumerate(deliveries)])
+
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+        kind = OutcomeKind[response.body.decode()]
+        renew = response.status == 401
+        return [Outcome(kind, response.status, renew=renew, close_session=response.status == 500)] * len(covered)
+
+
+class FakeCredential:
+    def __init__(self) -> None:
+        self.value: bytes | None = None
+        self.answer: Outcome | None = None
+        self.renewals = 0
+
+    def current(self, now_us: int) -> bytes | None:
+        return self.value
+
+    def renew_at_us(self) -> int:
+        return 0
+
+    def renewal(self, now_us: int) -> Request:
+        self.renewals += 1
+        return Request("POST", "https://localhost/token", [], b"")
+
+    def renewed(self, response: Response, now_us: int) -> Outcome | None:
+        if self.answer is None:
+            self.value = b"bearer %d" % self.renewals
+        return self.answer
+
+
+class FakeSessions:
+    """`answer(path, authorization)` decides; each row is a page of its own."""
+
+    def __init__(self, answer: Callable[[bytes, bytes], Answer]) -> None:
+        self.answer = answer
+        self.retired: list[int] = []
+        self.retired_all = 0
+        self.sent = 0
+        self.open_count = 1
+        self.room = 1000
+        self.closed = False
+        self.gate: asyncio.Event | None = None
+
+    async def send(self, requests: Requests, timeout_s: float) -> AsyncIterator[Page]:
+        for i, row in enumerate(requests.rows):
+            self.sent += 1
+            if self.gate is not None:
+                await self.gate.wait()
+            yield [(i, self.answer(row.path, requests.templates[0].headers[0][1]))]
+
+    def retire(self, session: int) -> None:
+        self.retired.append(session)
+
+    def retire_all(self) -> None:
+        self.retired_all += 1
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.states: list[LaneState] = []
+        self.failures: list[str] = []
+        self.paused = asyncio.Event()
+
+    def lane_opened(self, lane: Lane) -> None: ...
+    def settled(self, lane: Lane, settlements: Sequence[Settlement]) -> None: ...
+    def credential_renewed(self, lane: Lane) -> None: ...
+
+    def lane_changed(self, lane: Lane, health: LaneHealth) -> None:
+        self.states.append(health.state)
+        if health.state in (LaneState.PAUSED, LaneState.HOLDING):
+            self.paused.set()
+
+    def failed(self, where: str, error: Exception) -> None:
+        self.failures.append(where)
+
+
+def ok(kind: OutcomeKind = OutcomeKind.ACCEPTED, status: int = 200) -> Response:
+    return Response(status, [], kind.name.encode(), session=7)
+
+
+class Stage:
+    def __init__(self, answer: Callable[[bytes, bytes], Answer] | None = None, credential: Any = None) -> None:
+        self.clock = ManualClock()
+        self.ledger = FakeLedger(self.clock)
+        self.account = FakeAccount(credential)
+        self.sessions = FakeSessions(answer or (lambda path, authorization: ok()))
+        self.watching = Watching()
+        self.stopping = asyncio.Event()
+        self.fetched = 0
+
+    async def fetch(self, request: Request, timeout_s: float) -> Response:
+        self.fetched += 1
+        return Response(200, [], b"")
+
+    async def __aenter__(self) -> Stage:
+        dispatcher = Dispatcher(
+            self.ledger,  # type: ignore[arg-type]  # only the verbs that a dispatcher uses
+            lambda lane: self.account,  # type: ignore[arg-type,return-value]
+            lambda endpoint: self.sessions,
+            self.fetch,
+            self.clock,
+            self.watching,
+            lambda: 0.5,
+            in_flight_max=64,
+        )
+        self.running = asyncio.create_task(dispatcher.run(self.stopping, drain_s=5.0))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stopping.set()
+        await asyncio.wait_for(self.running, 10)
+        assert self.sessions.closed
+
+    async def until_done(self) -> None:
+        """Moves time on whenever everything waits for it."""
+        async with asyncio.timeout(20):
+            while not self.ledger.done.is_set():
+                await self.clock.run_until_idle()
+                if not self.ledger.done.is_set():
+                    self.clock.advance(1.0)
+
+
+async def test_everything_is_sent_within_the_in_flight_bound() -> None:
+    async with Stage() as stage:
+        stage.ledger.add(500)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 500
+    assert stage.ledger.claims[0] == 1, "the credential is proved with one delivery"
+    assert max(stage.ledger.claims) <= 64
+
+
+async def test_refused_and_failed_attempts_are_repeated_until_each_is_final() -> None:
+    tries: dict[bytes, int] = {}
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        tries[path] = n = tries.get(path, 0) + 1
+        kinds: list[Answer] = [
+            NotSent("refused"),
+            ok(OutcomeKind.UNAVAILABLE, 503),
+            NoAnswer("lost", 7),
+            ok(OutcomeKind.THROTTLED, 429),
+            ok(),
+        ]
+        return kinds[n - 1]
+
+    async with Stage(answer) as stage:
+        stage.ledger.add(3)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 3
+    assert set(tries.values()) == {5}
+    final = stage.ledger.settled[-1].claimed
+    assert (final.tries, final.spent) == (3, 2), "NotSent makes no attempt; a throttled one is not spent"
+
+
+async def test_expired_deliveries_never_reach_the_provider() -> None:
+    async with Stage() as stage:
+        stage.ledger.add(5, expire_us=stage.clock.now_us())
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.EXPIRED] * 5
+    assert stage.sessions.sent == 0
+
+
+async def test_an_unseen_answer_with_at_most_once_is_not_repeated() -> None:
+    async with Stage(lambda path, authorization: NoAnswer("lost", 7)) as stage:
+        stage.ledger.add(1, at_most_once=True)
+        await stage.until_done()
+    assert [(s.state, s.cause) for s in stage.ledger.settled] == [(DeliveryState.FAILED, Cause.ANSWER_UNKNOWN)]
+    assert stage.sessions.sent == 1
+
+
+async def test_a_refused_credential_is_renewed_once_for_all() -> None:
+    credential = FakeCredential()
+    credential.value = b"bearer old"
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok(OutcomeKind.CREDENTIAL_REFUSED, 401) if authorization == b"bearer old" else ok()
+
+    async with Stage(answer, credential) as stage:
+        stage.ledger.add(100)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 100
+    assert (credential.renewals, stage.fetched, stage.sessions.retired_all) == (1, 1, 1)
+    assert stage.watching.states == [LaneState.RENEWING, LaneState.PROVING, LaneState.OPEN]
+    assert sum(s.spend for s in stage.ledger.settled) == 100, "the refused attempt was free"
+
+
+async def test_a_credential_that_stays_refused_pauses_the_lane_and_keeps_every_row() -> None:
+    credential = FakeCredential()
+    good = False
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok() if good else ok(OutcomeKind.CREDENTIAL_REFUSED, 401)
+
+    async with Stage(answer, credential) as stage:
+        stage.ledger.add(100)
+        await asyncio.wait_for(stage.watching.paused.wait(), 5)
+        await stage.clock.run_until_idle()
+        assert stage.sessions.sent <= 3, "a paused lane is not hammered"
+        assert stage.ledger.open == 100
+        for _ in range(3):
+            stage.clock.advance(60)
+            await stage.clock.run_until_idle()
+        assert stage.sessions.sent <= 6, "one probe each minute"
+        good = True
+        stage.clock.advance(60)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 100
+
+
+async def test_a_token_endpoint_that_refuses_sends_nothing() -> None:
+    credential = FakeCredential()
+    credential.answer = Outcome(OutcomeKind.CREDENTIAL_REFUSED, 400, "invalid_grant")
+    async with Stage(credential=credential) as stage:
+        stage.ledger.add(10)
+        await asyncio.wait_for(stage.watching.paused.wait(), 5)
+        await stage.clock.run_until_idle()
+        assert stage.sessions.sent == 0
+        credential.answer = None
+        stage.clock.advance(61)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 10
+
+
+async def test_an_unreachable_provider_is_tried_ever_more_rarely_and_costs_no_attempt() -> None:
+    reachable = False
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok() if reachable else NotSent("connection refused", failed_connect=True)
+
+    async with Stage(answer) as stage:
+        stage.ledger.add(10)
+        for _ in range(120):
+            await stage.clock.run_until_idle()
+            stage.clock.advance(1.0)
+        assert 3 <= stage.sessions.sent <= 12
+        reachable = True
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 10
+    assert {s.claimed.spent for s in stage.ledger.settled} == {0}
+
+
+async def test_a_session_of_no_more_use_is_retired() -> None:
+    answers = iter([ok(OutcomeKind.UNAVAILABLE, 500), ok()])
+    async with Stage(lambda path, authorization: next(answers)) as stage:
+        stage.ledger.add(1)
+        await stage.until_done()
+    assert stage.sessions.retired == [7]
+
+
+async def test_a_bug_in_a_provider_loses_nothing() -> None:
+    async with Stage() as stage:
+        stage.account.broken = True
+        stage.ledger.add(4)
+        await stage.clock.run_until_idle()
+        stage.account.broken = False
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 4
+    assert "dispatcher.move" in stage.watching.failures
+
+
+async def test_answers_wait_for_a_broken_ledger() -> None:
+    async with Stage() as stage:
+        stage.ledger.broken = True
+        stage.ledger.add(1)
+        await stage.clock.run_until_idle()
+        assert stage.watching.failures == ["ledger.settle"]
+        stage.ledger.broken = False
+        await stage.until_done()
+    assert stage.sessions.sent == 1, "the answer was kept, not asked for again"
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_stopping_waits_for_what_is_on_the_wire(answered: bool) -> None:
+    stage = Stage()
+    stage.sessions.gate = asyncio.Event()
+    async with stage:
+        stage.ledger.add(1)
+        await stage.clock.run_until_idle()
+        assert stage.sessions.sent == 1
+        stage.stopping.set()
+        await stage.clock.run_until_idle()
+        assert not stage.running.done()
+        if answered:
+            stage.sessions.gate.set()
+        else:
+            stage.running.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stage.running
+            stage.running = asyncio.create_task(asyncio.sleep(0))
+            stage.sessions.closed = True
+    assert stage.ledger.states() == ([DeliveryState.SENT] if answered else [])
