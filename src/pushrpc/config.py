@@ -163,7 +163,7 @@ def _server(table: _Table) -> Config:
         table.wrong(
             "listen", problem, "set server.tls.cert_file and key_file, listen on 127.0.0.1, or set insecure = true"
         )
-    if metrics_listen == listen and not listen.endswith(":0"):
+    if metrics_listen and metrics_listen == listen and not listen.endswith(":0"):
         table.wrong("metrics_listen", "is the same address as listen", "give metrics a port of their own")
     config = Config(
         ledger_file=_ledger_file(table),
