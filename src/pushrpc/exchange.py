@@ -16,7 +16,8 @@ class Endpoint(NamedTuple):
     """Where sessions of a lane connect. `certificate` is (chain file, key file) for TLS client authentication.
 
     `host` and `port` are dialled, and `host` is verified against the server's certificate. `ca_file` replaces the
-    system's trust roots when set. `http2` false means HTTP/1.1.
+    system's trust roots when set. `http2` false means HTTP/1.1. `tls` false means plaintext with prior knowledge
+    (RFC 9113 §3.3), for loopback and tests only.
     """
 
     host: str
@@ -24,6 +25,7 @@ class Endpoint(NamedTuple):
     ca_file: str = ""
     certificate: tuple[str, str] | None = None
     http2: bool = True
+    tls: bool = True
 
 
 class Template(NamedTuple):
