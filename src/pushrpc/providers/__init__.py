@@ -91,13 +91,16 @@ class ProviderAccount(Protocol):
         ...
 
 
-def open_account(account: Account) -> ProviderAccount:
-    """Loads the account's key files. Raises AccountError."""
+def open_account(account: Account, now_us: int = 0) -> ProviderAccount:
+    """Loads the account's key files. Raises AccountError.
+
+    `now_us` tells a certificate that is out of date; 0 leaves that to the TLS handshake.
+    """
     from pushrpc.providers.apns import Apns
     from pushrpc.providers.fcm import Fcm
 
     match account:
         case ApnsAccount():
-            return Apns(account)
+            return Apns(account, now_us)
         case FcmAccount():
             return Fcm(account)

@@ -1,0 +1,232 @@
+"""Apple Push Notification service over HTTP/2: one bundle id's account, its requests, and Apple's answers.
+
+Sources: Apple, "Sending notification requests to APNs", "Handling notification responses from APNs", "Establishing a
+token-based connection to APNs", "Establishing a certificate-based connection to APNs".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
+from pushrpc.model import ApnsAccount, Claimed, Notification, Outcome, Scope
+from pushrpc.providers import AccountError, Credential, MessageRefused
+from pushrpc.providers.answer import by_status, json_object, retry_after_s, text, word
+from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
+from pushrpc.providers.credentials import check_ca_file, check_certificate, open_apns_token
+from pushrpc.providers.origin import Origin
+from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Provider, RejectReason, TokenKind
+
+HOSTS = {Environment.PRODUCTION: "api.push.apple.com", Environment.SANDBOX: "api.sandbox.push.apple.com"}
+DEATH_MS_MAX = 253_402_300_799_999  # the end of the year 9999; what is later is no time
+# Apple: never assume a length. Today's tokens have 64 digits, those of Live Activities up to 200.
+_TOKEN = re.compile(r"(?:[0-9A-Fa-f]{2}){1,100}")
+_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_DEVICE = b"/3/device/"
+
+
+def reserved_data_key(key: str) -> bool:
+    """Whether Apple takes a top-level key for itself, so that it cannot be an app's data."""
+    return key == "aps"
+
+
+class Apns:
+    """One bundle id. Every delivery is a request; what a notification's requests share is its Template."""
+
+    provider = Provider.APNS
+
+    def __init__(self, account: ApnsAccount, now_us: int = 0) -> None:
+        """Loads the token key or checks the certificate; `now_us` 0 skips its dates. Raises AccountError."""
+        if not _TOPIC.fullmatch(account.topic):
+            raise AccountError("topic", "is not a bundle id")
+        self.provider_app_id = account.topic
+        self.environment = account.environment or Environment.PRODUCTION
+        self.credential: Credential | None = None
+        self._certificate: tuple[str, str] | None = None
+        by_token = bool(account.key_file or account.key_id or account.team_id)
+        by_certificate = bool(account.cert_file or account.cert_key_file)
+        if by_token == by_certificate:
+            have = "both a token key and a certificate" if by_token else "neither a token key nor a certificate"
+            raise AccountError("key_file", f"there is {have}; set key_file, key_id and team_id, or cert_file")
+        if by_token:
+            self.credential = open_apns_token(account.key_file, account.key_id, account.team_id)
+        else:
+            self._certificate = (account.cert_file, account.cert_key_file or account.cert_file)
+            check_certificate(*self._certificate, now_us)
+        check_ca_file(account.ca_file)
+        self._ca_file = account.ca_file
+        self._origin = Origin.of_endpoint(account.endpoint)
+        self._authority = (self._origin or Origin(HOSTS[self.environment])).authority.encode()
+
+    def endpoint(self, environment: Environment) -> Endpoint:
+        origin = self._origin or Origin(HOSTS[environment or self.environment])
+        return Endpoint(origin.host, origin.port, self._ca_file, self._certificate)
+
+    def token_problem(self, token: str) -> str:
+        if _TOKEN.fullmatch(token):
+            return ""
+        return "an APNs token is an even number of hexadecimal digits, 2 to 200 of them"
+
+    def token_kind(self, notification: Notification) -> TokenKind:
+        return token_kind(notification.content)
+
+    def check_message(self, notification: Notification) -> None:
+        content = notification.content
+        if content.apns.topic and not _TOPIC.fullmatch(content.apns.topic):
+            raise MessageRefused(RejectReason.PROVIDER_APP_UNKNOWN, "apns.topic is not a bundle id with a suffix")
+        if push_type(content) is ApnsPushType.LOCATION and self._certificate:
+            detail = "location pushes need a token key; this account has a certificate"
+            raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
+        payload(notification)
+
+    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+        templates: list[Template] = []
+        rows: list[Row] = []
+        known: dict[str, tuple[int, bytes]] = {}
+        last: Notification | None = None
+        index, id_prefix = 0, b""
+        for position, delivery in enumerate(deliveries):
+            notification = delivery.notification
+            if notification is not last:
+                last = notification
+                if notification.notification_id not in known:
+                    known[notification.notification_id] = (len(templates), _id_prefix(notification).encode())
+                    templates.append(self._template(notification, authorization, now_us))
+                index, id_prefix = known[notification.notification_id]
+            apns_id = id_prefix + b"%08x" % delivery.ordinal
+            path = _DEVICE + delivery.token.encode()
+            rows.append(Row(index, path, ((b"apns-id", apns_id),), None, (position,)))
+        return Requests(templates, rows)
+
+    def _template(self, notification: Notification, authorization: bytes | None, now_us: int) -> Template:
+        content = notification.content
+        kind = push_type(content)
+        topic = content.apns.topic or self.provider_app_id + PUSH_KINDS[kind].topic_suffix
+        # What a session hardly ever changes comes first, so that its header table keeps it.
+        headers = [(b"apns-topic", topic.encode())]
+        if authorization is not None:
+            headers.append((b"authorization", authorization))
+        headers += (
+            (b"content-type", b"application/json"),
+            (b"apns-push-type", PUSH_KINDS[kind].word.encode()),
+            (b"apns-priority", priority(notification, kind).encode()),
+            (b"apns-expiration", expiration(notification, now_us).encode()),
+        )
+        if notification.collapse_key:
+            headers.append((b"apns-collapse-id", collapse_id(notification.collapse_key).encode()))
+        return Template(b"POST", self._authority, tuple(headers), payload(notification))
+
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+        if response.status == 200:
+            # The id is the one that was sent: reading the echo would only cost time.
+            return [
+                Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id=f"{_id_prefix(d.notification)}{d.ordinal:08x}")
+                for d in covered
+            ]
+        outcome = _refusal(response, now_us)
+        return [_blame(outcome, delivery.notification) for delivery in covered]
+
+
+def _id_prefix(notification: Notification) -> str:
+    """All of the notification's UUID but its last 4 bytes, which become the delivery's ordinal.
+
+    So every try of a delivery carries the same apns-id, and nothing is stored for it.
+    """
+    return notification.notification_id[:28].lower()
+
+
+# --- answers -----------------------------------------------------------------------------------------------------
+
+_PAYLOAD = Outcome(OutcomeKind.PAYLOAD_REFUSED)
+_DEAD = Outcome(OutcomeKind.TOKEN_INVALID)
+# Either means as often that we hold the wrong environment or bundle as that the token is bad: the breaker counts them.
+_NOT_OURS = Outcome(OutcomeKind.TOKEN_INVALID, misdirected=True)
+_SETTINGS = Outcome(OutcomeKind.CREDENTIAL_REFUSED)
+# A session is bound to its key, team and bundle ids by its first push: after a correction only a new one can work.
+_BOUND = Outcome(OutcomeKind.CREDENTIAL_REFUSED, close_session=True)
+_REOPEN = Outcome(OutcomeKind.CREDENTIAL_REFUSED, renew=True, close_session=True)
+_DOWN = Outcome(OutcomeKind.UNAVAILABLE)
+_LEAVING = Outcome(OutcomeKind.UNAVAILABLE, close_session=True)
+
+_REASONS: Mapping[tuple[int, str], Outcome] = {
+    (400, "BadCollapseId"): _PAYLOAD,
+    (400, "BadExpirationDate"): _PAYLOAD,
+    (400, "BadMessageId"): _PAYLOAD,
+    (400, "BadPriority"): _PAYLOAD,
+    (400, "DuplicateHeaders"): _PAYLOAD,
+    (400, "InvalidPushType"): _PAYLOAD,
+    (400, "PayloadEmpty"): _PAYLOAD,
+    (400, "MissingDeviceToken"): _PAYLOAD,
+    (400, "BadDeviceToken"): _NOT_OURS,
+    (400, "DeviceTokenNotForTopic"): _NOT_OURS,
+    (400, "BadTopic"): _BOUND,
+    (400, "MissingTopic"): _SETTINGS,
+    (400, "TopicDisallowed"): _BOUND,
+    (400, "IdleTimeout"): _LEAVING,
+    (403, "BadCertificate"): _BOUND,
+    (403, "BadCertificateEnvironment"): _BOUND,
+    (403, "Forbidden"): _BOUND,
+    (403, "MissingProviderToken"): _BOUND,
+    (403, "UnrelatedKeyIdInToken"): _BOUND,
+    (403, "BadEnvironmentKeyIdInToken"): _BOUND,
+    (403, "BadEnvironmentKeyInToken"): _BOUND,  # as servers have been seen to spell it
+    (403, "InvalidProviderToken"): _REOPEN,  # may only mean that the session was bound to another team
+    (403, "ExpiredProviderToken"): _REOPEN,  # the session keeps refusing from then on
+    (404, "BadPath"): _PAYLOAD,
+    (405, "MethodNotAllowed"): _PAYLOAD,
+    (410, "Unregistered"): _DEAD,
+    (410, "ExpiredToken"): _DEAD,
+    (413, "PayloadTooLarge"): _PAYLOAD,
+    # The session takes no more for 20 minutes; another with the same token may. A new token would make it worse.
+    (429, "TooManyProviderTokenUpdates"): _BOUND,
+    (429, "TooManyRequests"): Outcome(OutcomeKind.THROTTLED, scope=Scope.TOKEN),
+    (500, "InternalServerError"): _DOWN,
+    (503, "ServiceUnavailable"): _DOWN,
+    (503, "Shutdown"): _LEAVING,
+}
+# Of broadcast channels; Apple's pages give no status for them.
+_CHANNEL_REASONS: Mapping[str, Outcome] = {
+    "MissingChannelId": _PAYLOAD,
+    "BadChannelId": _PAYLOAD,
+    "MissingPushType": _PAYLOAD,
+    "BadDate": _PAYLOAD,
+    "ChannelNotRegistered": _DEAD,
+    "CannotCreateChannelConfig": _SETTINGS,
+    "FeatureNotEnabled": _SETTINGS,
+}
+_OF_THE_TOPIC = frozenset({"BadTopic", "TopicDisallowed", "DeviceTokenNotForTopic"})
+
+
+def _refusal(response: Response, now_us: int) -> Outcome:
+    told = json_object(response.body)
+    reason = word(told.get("reason"))
+    known = _REASONS.get((response.status, reason))
+    if known is None and 400 <= response.status < 500:
+        known = _CHANNEL_REASONS.get(reason)
+    known = known or Outcome(by_status(response.status))
+    return replace(
+        known,
+        provider_status=response.status,
+        reason=reason,
+        detail="" if reason else text(response.body),
+        retry_after_s=retry_after_s(response, now_us),
+        dead_since_us=_dead_since_us(told) if known.kind is OutcomeKind.TOKEN_INVALID else 0,
+    )
+
+
+def _dead_since_us(told: Mapping[str, Any]) -> int:
+    """The 410's `timestamp`, which is in milliseconds; 0 when there is none to believe."""
+    timestamp_ms = told.get("timestamp")
+    if isinstance(timestamp_ms, bool) or not isinstance(timestamp_ms, int | float):
+        return 0
+    return int(timestamp_ms * 1000) if 0 < timestamp_ms <= DEATH_MS_MAX else 0
+
+
+def _blame(outcome: Outcome, notification: Notification) -> Outcome:
+    """A topic that the message itself named is the message's mistake: no lane is paused and no device dies of it."""
+    if notification.content.apns.topic and outcome.reason in _OF_THE_TOPIC:
+        return Outcome(OutcomeKind.PAYLOAD_REFUSED, outcome.provider_status, outcome.reason, outcome.detail)
+    return outcome

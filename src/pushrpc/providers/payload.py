@@ -1,0 +1,94 @@
+"""Building payloads: compact JSON, and the caller's merge patch on what we built (RFC 7396)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from typing import Any, NoReturn
+
+from pushrpc.providers import MessageRefused
+from pushrpc.words import RejectReason
+
+# Providers' payloads need 5; the bound keeps the recursion of merging and encoding far from the interpreter's limit.
+PATCH_DEPTH_MAX = 32
+
+# Text stays UTF-8: escapes would take up to six bytes for a character out of the provider's 4,096.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def encoded(value: object) -> bytes:
+    """Compact UTF-8 JSON. Raises MessageRefused for what JSON cannot say: NaN, infinities, lone surrogates."""
+    try:
+        return _ENCODER.encode(value).encode()
+    except ValueError as error:
+        raise MessageRefused(RejectReason.FIELD_MISSING, f"cannot be written as JSON: {error}") from None
+
+
+def merged(target: object, patch: object) -> Any:
+    """RFC 7396 §2: objects merge by key, null removes, everything else replaces. Changes neither argument."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def patch_problem(patch_json: str, forbidden: Collection[str] = ()) -> str:
+    """Empty when the text can serve as a patch on a payload, otherwise what is wrong. An empty text is no patch."""
+    try:
+        _read(patch_json, forbidden)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def patched(built: dict[str, Any], patch_json: str, field: str, forbidden: Collection[str] = ()) -> dict[str, Any]:
+    """What was built, with the patch applied. Raises MessageRefused, naming `field`, when the patch is unusable."""
+    if not patch_json:
+        return built
+    try:
+        result: dict[str, Any] = merged(built, _read(patch_json, forbidden))
+    except ValueError as error:
+        raise MessageRefused(RejectReason.FIELD_MISSING, f"{field}: {error}") from None
+    return result
+
+
+def _read(patch_json: str, forbidden: Collection[str]) -> dict[str, Any]:
+    if not patch_json:
+        return {}
+    try:
+        patch = json.loads(patch_json, parse_constant=_refuse_constant)
+    except RecursionError:
+        patch = None
+        deep = True
+    except ValueError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    else:
+        deep = _is_deeper(patch, PATCH_DEPTH_MAX)
+    if deep:
+        raise ValueError(f"nested deeper than {PATCH_DEPTH_MAX}")
+    if not isinstance(patch, dict):
+        raise ValueError("not a JSON object; anything else would replace the whole payload")
+    for key in patch.keys() & set(forbidden):
+        raise ValueError(f"may not set {key}")
+    return patch
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        level = [
+            child
+            for parent in level
+            if isinstance(parent, dict | list)
+            for child in (parent.values() if isinstance(parent, dict) else parent)
+        ]
+    return bool(level)
