@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -164,7 +164,7 @@ class FakeSessions:
         self.closed = False
         self.gate: asyncio.Event | None = None
 
-    async def send(self, requests: Requests, timeout_s: float) -> AsyncIterator[Page]:
+    async def send(self, requests: Requests, timeout_s: float) -> AsyncGenerator[Page, None]:
         for i, row in enumerate(requests.rows):
             self.sent += 1
             if self.gate is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Protocol
 
 from pushrpc.clock import Clock
@@ -162,11 +163,7 @@ class LaneRunner:
             limit = self.health.limit(self._clock.now_us(), self._in_flight_max)
             room = min(limit - self.in_flight, max(self.sessions.room, 0 if self.in_flight else 1))
             if room > 0 and (self.in_flight == 0 or room >= limit // ROOM_PART):
-                why_not = await self._authorization.ready()
-                if why_not is None:
-                    return room
-                self._observe(why_not)
-                continue
+                return room
             await self._wait_for_news()
 
     async def _wait_for_news(self) -> None:
@@ -204,11 +201,17 @@ class LaneRunner:
         unanswered = set(range(len(live)))
         if_broken = OutcomeKind.UNAVAILABLE
         try:
+            why_not = await self._authorization.ready()
+            if why_not is not None:
+                self._observe(why_not)
+                self._judge([(delivery, NOT_SENT) for delivery in live], started_us)
+                return
             requests = self._account.prepare(live, self._authorization.current(), started_us)
             if_broken = OutcomeKind.UNKNOWN
-            async for page in self.sessions.send(requests, self._timeout_s(live, started_us)):
-                judged = self._judge_page(page, requests, live, started_us, generation)
-                unanswered.difference_update(judged)
+            async with aclosing(self.sessions.send(requests, self._timeout_s(live, started_us))) as pages:
+                async for page in pages:
+                    judged = self._judge_page(page, requests, live, started_us, generation)
+                    unanswered.difference_update(judged)
         except Exception as error:
             # A bug, not an answer. Nothing claimed may stay claimed because of it, and a poisonous message that
             # breaks every batch it is in spends its attempts and ends, while backoff parts it from its neighbours.

@@ -6,7 +6,7 @@ apart and handed back.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Protocol
 
 from pushrpc.exchange import Page, Request, Requests, Response
@@ -19,7 +19,7 @@ class ExchangeFailed(Exception):
 class Sessions(Protocol):
     """The pooled sessions of one lane."""
 
-    def send(self, requests: Requests, timeout_s: float) -> AsyncIterator[Page]:
+    def send(self, requests: Requests, timeout_s: float) -> AsyncGenerator[Page, None]:
         """Yields pages of (row position, answer) as they come in; every row is answered exactly once.
 
         A row without an answer after `timeout_s` is NoAnswer if any of it may have left, else NotSent. The iterator

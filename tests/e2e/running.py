@@ -1,0 +1,121 @@
+"""A real server as a real process, for tests that kill it, restart it and talk to it over a socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from pushrpc.v1 import service_pb2_grpc
+
+START_DEADLINE_S = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str | Path) else str(value)
+
+
+class ServerProcess:
+    """`pushrpc serve` in a child process, on one port and one ledger across restarts."""
+
+    def __init__(
+        self, directory: Path, apps: Mapping[str, Mapping[str, Mapping[str, object]]], **server: object
+    ) -> None:
+        self.directory = directory
+        self.target = f"127.0.0.1:{free_port()}"
+        self.log_file = directory / "server.log"
+        self.config_file = directory / "pushrpc.toml"
+        self._process: asyncio.subprocess.Process | None = None
+        settings = {"listen": self.target, "ledger": "sqlite:///ledger.db", "log_level": "debug"} | server
+        lines = ["[server]", *(f"{key} = {toml(value)}" for key, value in settings.items())]
+        for app_id, providers in apps.items():
+            for provider, account in providers.items():
+                lines += [f"[apps.{app_id}.{provider}]", *(f"{key} = {toml(value)}" for key, value in account.items())]
+        self.config_file.write_text("\n".join(lines) + "\n")
+
+    async def start(self) -> None:
+        """Returns once health says SERVING."""
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHRPC_")}
+        with self.log_file.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "pushrpc", "serve", "--config", str(self.config_file)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        async with grpc.aio.insecure_channel(self.target) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            async with asyncio.timeout(START_DEADLINE_S):
+                while True:
+                    if self._process.returncode is not None:
+                        raise AssertionError(f"the server ended with {self._process.returncode}:\n{self.log()}")
+                    try:
+                        answer = await health.Check(health_pb2.HealthCheckRequest(), timeout=2, wait_for_ready=True)
+                    except grpc.aio.AioRpcError:
+                        continue
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                    await asyncio.sleep(0.02)  # paces the polling only
+
+    async def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        return await self._end(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        """SIGKILL: no goodbye."""
+        await self._end(signal.SIGKILL)
+
+    async def _end(self, how: signal.Signals) -> int:
+        if self._process is None:
+            return 0
+        if self._process.returncode is None:
+            self._process.send_signal(how)
+        code = await asyncio.wait_for(self._process.wait(), 30)
+        self._process = None
+        return code
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")[-20_000:]
+
+    async def __aenter__(self) -> ServerProcess:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.returncode is None:
+            await self.kill()
+
+
+def stub(channel: grpc.aio.Channel) -> service_pb2_grpc.PushServiceAsyncStub:
+    return service_pb2_grpc.PushServiceStub(channel)  # type: ignore[return-value]  # one class serves both
+
+
+def apps_at(emulator: Emulator, files: Credentials) -> dict[str, dict[str, dict[str, object]]]:
+    """An app `shop` with both providers at the emulator."""
+    apns = {"key_file": files.apns_key_file, "key_id": files.key_id, "team_id": files.team_id, "topic": files.topic}
+    return {
+        "shop": {
+            "apns": {**apns, "endpoint": emulator.apns_endpoint, "ca_file": emulator.ca_file},
+            "fcm": {
+                "service_account_file": files.service_account_file,
+                "endpoint": emulator.fcm_endpoint,
+                "ca_file": emulator.ca_file,
+            },
+        }
+    }
