@@ -1,0 +1,197 @@
+"""Emulated push services that real clients believe: Apple's and Google's, over real TLS, on loopback.
+
+    async with Emulator.start(directory, seed=7) as emulator:
+        files = emulator.credentials(directory)
+        dead, *live = apns_tokens(1000)
+        emulator.set_tokens("apns", [dead], state="unregistered", since_ms=1_700_000_000_000)
+        emulator.add_fault(provider="apns", action="status", status=503, reason="ServiceUnavailable", share=0.1)
+        ...  # send with any client to emulator.apns_endpoint, trusting emulator.ca_file
+        assert emulator.journal.counts("apns").distinct == 999
+
+Everything it decides is decided without I/O, by one file for each provider; `shell` alone has sockets. What goes wrong
+is scripted (`faults`) and the same for the same seed; what was accepted is in the `journal`. The same is offered over
+HTTP to other processes and languages (`control`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from pushrpc.emulator.apns import ENVIRONMENTS, Accounts, Apns
+from pushrpc.emulator.authority import Authority
+from pushrpc.emulator.control import Control
+from pushrpc.emulator.credentials import (
+    Credentials,
+    issue_apns_certificate,
+    issue_apns_key,
+    issue_service_account,
+)
+from pushrpc.emulator.faults import Fault, Script
+from pushrpc.emulator.fcm import Fcm
+from pushrpc.emulator.journal import Counts, Journal
+from pushrpc.emulator.quota import Quota
+from pushrpc.emulator.service import Entry, Service
+from pushrpc.emulator.shell import IDLE_S, Listener, server_context
+from pushrpc.emulator.stage import Stage
+from pushrpc.emulator.tokens import Token, TokenBook, TokenState, apns_tokens, fcm_tokens
+
+__all__ = [
+    "Counts",
+    "Credentials",
+    "Emulator",
+    "Entry",
+    "Fault",
+    "Token",
+    "TokenState",
+    "VirtualClock",
+    "apns_tokens",
+    "fcm_tokens",
+]
+
+HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+class VirtualClock:
+    """The system's time, moved by as much as a test likes. Scripted delays are real time; everything else asks here."""
+
+    def __init__(self) -> None:
+        self._offset_us = 0
+
+    def now_us(self) -> int:
+        return time.time_ns() // 1000 + self._offset_us
+
+    def advance(self, seconds: float) -> None:
+        self._offset_us += int(seconds * 1e6)
+
+    def reset(self) -> None:
+        self._offset_us = 0
+
+
+class Emulator:
+    """Emulated providers in this process. Use `start`; the endpoints are https URLs and are set once it listens."""
+
+    def __init__(self, directory: Path, seed: int) -> None:
+        self.clock = VirtualClock()
+        self.journal = Journal()
+        self.faults = Script(seed)
+        self.accounts = Accounts()
+        self.tokens = {"apns": TokenBook(), "fcm": TokenBook()}
+        self.apns_per_token = Quota(0)
+        self.fcm = Fcm(self.tokens["fcm"], seed=seed)
+        self.apns_endpoint = self.apns_sandbox_endpoint = self.fcm_endpoint = self.control_url = ""
+        self._directory = directory
+        self._authority = Authority(directory)
+
+    @classmethod
+    @asynccontextmanager
+    async def start(
+        cls,
+        directory: Path,
+        *,
+        seed: int = 0,
+        host: str = "127.0.0.1",
+        apns_port: int = 0,
+        apns_sandbox_port: int = 0,
+        fcm_port: int = 0,
+        control_port: int = 0,
+        idle_s: float = IDLE_S,
+    ) -> AsyncIterator[Emulator]:
+        """Listens on `host` (0 = free ports) until left. Writes ca.pem and server.pem into `directory`.
+
+        Raises OSError when a port is taken.
+        """
+        emulator = cls(directory, seed)
+        certificate = directory / "server.pem"
+        emulator._authority.issue_server(certificate, [host, *(name for name in HOSTS if name != host)])
+
+        async def listen(stack: AsyncExitStack, service: Service, port: int) -> str:
+            http1 = service.name == "fcm"
+            ca_file = emulator.ca_file if service.client_certificates else None
+            stage = Stage(service, emulator.faults, emulator.journal, emulator.clock.now_us)
+            listener = Listener(stage, server_context(certificate, ca_file, http1=http1), http1=http1, idle_s=idle_s)
+            stack.push_async_callback(listener.close)
+            return f"https://{host}:{await listener.open(host, port)}"
+
+        async with AsyncExitStack() as stack:
+            emulator.apns_endpoint = await listen(stack, emulator._apns("production"), apns_port)
+            emulator.apns_sandbox_endpoint = await listen(stack, emulator._apns("sandbox"), apns_sandbox_port)
+            emulator.fcm_endpoint = await listen(stack, emulator.fcm, fcm_port)
+            emulator.fcm.token_urls.add(emulator.token_url)
+            control = Control(emulator)
+            stack.push_async_callback(control.close)
+            emulator.control_url = f"http://{host}:{await control.open(host, control_port)}"
+            yield emulator
+
+    @property
+    def ca_file(self) -> Path:
+        """The trust root that a client needs, in PEM."""
+        return self._authority.ca_file
+
+    @property
+    def token_url(self) -> str:
+        """Google's OAuth token endpoint, the `token_uri` of service accounts."""
+        return f"{self.fcm_endpoint}/token"
+
+    def credentials(
+        self,
+        directory: Path | None = None,
+        *,
+        bundle_id: str = "com.example.shop",
+        team_id: str = "TEAM123456",
+        project_id: str = "shop-example",
+    ) -> Credentials:
+        """Registers an app with both providers and writes what a sender needs, readable by its owner only.
+
+        Files: an APNs signing key, an APNs client certificate with its key, a Firebase service account.
+        """
+        directory = directory or self._directory
+        self.accounts.put_app(bundle_id, team_id)
+        key_id, key_file = issue_apns_key(
+            self.accounts, directory, team_id=team_id, environments=ENVIRONMENTS, topics=frozenset()
+        )
+        certificate = issue_apns_certificate(self._authority, directory, bundle_id)
+        account = issue_service_account(self.fcm, directory, project_id=project_id, token_url=self.token_url)
+        return Credentials(bundle_id, team_id, key_id, key_file, certificate, project_id, account)
+
+    def set_tokens(self, provider: str, tokens: Iterable[str], **belief: object) -> None:
+        """What a provider ("apns", "fcm") believes of these tokens: the fields of `Token`. Raises ValueError."""
+        named = (token.lower() if provider == "apns" else token for token in tokens)
+        self._book(provider).put(named, _token(belief))
+
+    def set_unknown(self, provider: str, **belief: object) -> None:
+        """What a provider believes of well-formed tokens that nobody registered; live at first. Raises ValueError."""
+        self._book(provider).unknown = _token(belief)
+
+    def add_fault(self, **fault: object) -> int:
+        """Adds to the script (see `faults`) and returns the fault's number. Raises ValueError."""
+        return self.faults.add(Fault.from_json(fault))
+
+    def reset(self) -> None:
+        """Forgets faults, tokens, journal, quotas and moved time; apps, keys, projects and connections stay."""
+        self.faults.clear()
+        self.journal.clear()
+        self.clock.reset()
+        for book in self.tokens.values():
+            book.clear()
+            book.unknown = Token()
+        for quota in (self.apns_per_token, self.fcm.per_project, self.fcm.per_device):
+            quota.clear()
+
+    def _apns(self, environment: str) -> Apns:
+        return Apns(environment, self.accounts, self.tokens["apns"], self.apns_per_token)
+
+    def _book(self, provider: str) -> TokenBook:
+        book = self.tokens.get(provider)
+        if book is None:
+            raise ValueError(f"provider {provider!r} is not one of {', '.join(self.tokens)}")
+        return book
+
+
+def _token(belief: dict[str, object]) -> Token:
+    try:
+        return Token(**belief)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(f"not a token's state: {error}") from None
