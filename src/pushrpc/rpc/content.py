@@ -1,0 +1,211 @@
+"""What a send says, from protobuf to values: the message, and how long, how soon, how often.
+
+Only fields that are set are looked at, because most messages set three of twenty and every send passes here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from pushrpc.model import ApnsOptions, Content, FcmOptions
+from pushrpc.providers import apns, fcm
+from pushrpc.providers.payload import patch_problem
+from pushrpc.rpc.errors import Reason
+from pushrpc.rpc.fields import Fields, passes
+from pushrpc.rpc.limits import (
+    APNS_JSON_BYTES_MAX,
+    ARGUMENTS_MAX,
+    BODY_BYTES_MAX,
+    CATEGORY_BYTES_MAX,
+    COLLAPSE_KEY_BYTES_MAX,
+    DATA_BYTES_MAX,
+    FCM_JSON_BYTES_MAX,
+    LABELS_MAX,
+    ONE_TRY_S,
+    TITLE_BYTES_MAX,
+    TTL_DEFAULT_S,
+    TTL_MAX_S,
+    WAIT_MAX_S,
+)
+from pushrpc.v1 import sending_pb2
+from pushrpc.words import ApnsPushType, InterruptionLevel, Priority
+
+_SECOND_US = 1_000_000
+# What has no limit of its own is bounded by the largest body: no payload holds more.
+_TEXT_BYTES_MAX: Mapping[str, int] = {
+    "title": TITLE_BYTES_MAX,
+    "subtitle": TITLE_BYTES_MAX,
+    "body": BODY_BYTES_MAX,
+    "category": CATEGORY_BYTES_MAX,
+    **dict.fromkeys(("image_url", "sound", "thread_id", "link", "android_channel_id"), BODY_BYTES_MAX),
+    **dict.fromkeys(("title_loc_key", "body_loc_key"), BODY_BYTES_MAX),
+}
+_VISIBLE = ("title", "body", "subtitle", "badge", "sound", "title_loc_key", "body_loc_key")
+_ANALYTICS_LABEL = re.compile(r"[a-zA-Z0-9\-_.~%]{1,50}")  # Firebase, FcmOptions.analytics_label
+
+
+class Lifetime(NamedTuple):
+    """`one_try`: ttl was 0, and `expire_us` then bounds when the try may start."""
+
+    expire_us: int
+    one_try: bool
+
+
+def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str = "message") -> Content:
+    values: dict[str, Any] = {}
+    for descriptor, value in message.ListFields():
+        name = descriptor.name
+        path = f"{at}.{name}"
+        limit = _TEXT_BYTES_MAX.get(name)
+        if limit is not None:
+            values[name] = fields.text(path, value, limit)
+        else:
+            values[name] = _READERS[name](value, fields, path)
+    if "image_url" in values and not values["image_url"].startswith("https://"):
+        fields.wrong(Reason.FIELD_INVALID, f"{at}.image_url", "must be an https URL")
+    if message.silent:
+        for name in _VISIBLE:
+            if name in values:
+                problem = f"cannot be shown by a silent message; unset it or {at}.silent"
+                fields.wrong(Reason.FIELDS_CONFLICT, f"{at}.{name}", problem)
+    content = Content(**values)
+    if content == _EMPTY:
+        fields.wrong(Reason.FIELD_REQUIRED, at, "says nothing: set a title, a body, data, or whatever it shall do")
+    return content
+
+
+_EMPTY = Content()
+
+
+def _data(data: Mapping[str, str], fields: Fields, path: str) -> dict[str, str]:
+    kept = dict(data)
+    size = 0
+    for key, value in kept.items():
+        size += len(key.encode()) + len(value.encode())
+        if not key:
+            fields.wrong(Reason.FIELD_INVALID, path, "has an empty key")
+        elif key == "notification_id" or apns.reserved_data_key(key) or fcm.reserved_data_key(key):
+            fields.wrong(Reason.DATA_KEY_RESERVED, path, f"has the key {key[:40]!r}, which is not free to use")
+    if size > DATA_BYTES_MAX:
+        fields.too_long(path, size, DATA_BYTES_MAX, "bytes of keys and values")
+    return kept
+
+
+def _badge(value: int, fields: Fields, path: str) -> int:
+    if value < 0:
+        fields.wrong(Reason.FIELD_INVALID, path, f"is {value}, it may not be negative")
+    return value
+
+
+def _arguments(values: Any, fields: Fields, path: str) -> tuple[str, ...]:
+    kept = tuple(values)
+    if len(kept) > ARGUMENTS_MAX:
+        fields.too_long(path, len(kept), ARGUMENTS_MAX, "entries")
+    for position, value in enumerate(kept):
+        fields.text(f"{path}[{position}]", value, BODY_BYTES_MAX)
+    return kept
+
+
+def _apns_options(options: sending_pb2.ApnsOptions, fields: Fields, path: str) -> ApnsOptions:
+    values: dict[str, Any] = {}
+    for descriptor, value in options.ListFields():
+        name = descriptor.name
+        field = f"{path}.{name}"
+        if name == "push_type":
+            value = fields.word(field, value, ApnsPushType)
+        elif name == "interruption_level":
+            value = fields.word(field, value, InterruptionLevel)
+        elif name in ("relevance_score", "critical_sound_volume"):
+            fields.number(field, value, 0.0, 1.0)
+        elif isinstance(value, str):
+            fields.text(field, value, BODY_BYTES_MAX)
+        values[name] = value
+    return ApnsOptions(**values)
+
+
+def _fcm_options(options: sending_pb2.FcmOptions, fields: Fields, path: str) -> FcmOptions:
+    label = options.analytics_label
+    if label and not _ANALYTICS_LABEL.fullmatch(label):
+        fields.wrong(Reason.FIELD_INVALID, f"{path}.analytics_label", "must be 1 to 50 of [a-zA-Z0-9-_.~%]")
+    return FcmOptions(label, options.direct_boot_ok, options.data_only)
+
+
+def _apns_json(patch: str, fields: Fields, path: str) -> str:
+    return _patch(patch, fields, path, APNS_JSON_BYTES_MAX, frozenset())
+
+
+def _fcm_json(patch: str, fields: Fields, path: str) -> str:
+    return _patch(patch, fields, path, FCM_JSON_BYTES_MAX, fcm.TARGET_KEYS)
+
+
+def _patch(patch: str, fields: Fields, path: str, limit: int, forbidden: frozenset[str]) -> str:
+    if passes(patch, limit):
+        problem = f"has {len(patch.encode()):,} bytes, and no payload of this provider more than {limit:,}"
+        fields.wrong(Reason.PAYLOAD_TOO_LARGE, path, problem, limit)
+    elif problem := patch_problem(patch, forbidden):
+        fields.wrong(Reason.OVERRIDE_INVALID, path, f"cannot be used: {problem}")
+    return patch
+
+
+def _as_is(value: Any, _fields: Fields, _path: str) -> Any:
+    return value
+
+
+_READERS: Mapping[str, Callable[[Any, Fields, str], Any]] = {
+    "data": _data,
+    "badge": _badge,
+    "silent": _as_is,
+    "title_loc_args": _arguments,
+    "body_loc_args": _arguments,
+    "apns": _apns_options,
+    "fcm": _fcm_options,
+    "apns_json": _apns_json,
+    "fcm_json": _fcm_json,
+}
+
+
+def lifetime_of(options: sending_pb2.SendOptions, fields: Fields, now_us: int) -> Lifetime:
+    """ttl or expire_time as an instant: default 24 h, at most 28 days ahead."""
+    which = options.WhichOneof("expiry")
+    if which is None:
+        return Lifetime(now_us + TTL_DEFAULT_S * _SECOND_US, False)
+    path = f"options.{which}"
+    if which == "ttl":
+        left_us = fields.span_us(path, options.ttl, Reason.TTL_INVALID)
+        if left_us == 0:
+            return Lifetime(now_us + ONE_TRY_S * _SECOND_US, True)
+    else:
+        moment = options.expire_time
+        left_us = moment.seconds * _SECOND_US + moment.nanos // 1_000 - now_us
+        if left_us <= 0:
+            fields.wrong(Reason.TTL_INVALID, path, "is in the past")
+    if left_us > TTL_MAX_S * _SECOND_US:
+        problem = f"is {left_us / _SECOND_US / 86_400:.1f} days ahead, the limit is 28"
+        fields.wrong(Reason.TTL_INVALID, path, problem, TTL_MAX_S)
+    return Lifetime(now_us + left_us, False)
+
+
+def priority_of(options: sending_pb2.SendOptions, fields: Fields, silent: bool) -> Priority:
+    """Unset is HIGH when the person sees something, NORMAL when not."""
+    given = options.priority
+    if given:
+        return fields.word("options.priority", given, Priority)
+    return Priority.NORMAL if silent else Priority.HIGH
+
+
+def labels_of(options: sending_pb2.SendOptions, fields: Fields) -> dict[str, str]:
+    fields.text("options.collapse_key", options.collapse_key, COLLAPSE_KEY_BYTES_MAX)
+    return fields.entries("options.labels", options.labels, LABELS_MAX)
+
+
+def wait_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> float:
+    """Seconds to wait for final states, 0 for none."""
+    if not request.HasField("wait"):
+        return 0.0
+    wait_us = fields.span_us("wait", request.wait, Reason.FIELD_INVALID)
+    if wait_us > WAIT_MAX_S * _SECOND_US:
+        problem = f"is {wait_us / _SECOND_US:g}s, the limit is {WAIT_MAX_S}s"
+        fields.wrong(Reason.WAIT_TOO_LONG, "wait", problem, WAIT_MAX_S)
+    return wait_us / _SECOND_US

@@ -1,0 +1,257 @@
+"""The registry's calls: protobuf to values and back, and every check a token passes before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pushrpc.audience import Refused, choose
+from pushrpc.clock import Clock
+from pushrpc.ledger import Ledger
+from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registration
+from pushrpc.providers import ProviderAccount
+from pushrpc.rpc.apps import AppAccounts
+from pushrpc.rpc.cursors import Cursors
+from pushrpc.rpc.errors import Reason, Refusal
+from pushrpc.rpc.fields import Fields
+from pushrpc.rpc.limits import (
+    ACCOUNT_BYTES_MAX,
+    FILTER_VALUES_MAX,
+    ID_BYTES_MAX,
+    LOCALE_BYTES_MAX,
+    METADATA_MAX,
+    TOKEN_BYTES_MAX,
+    USER_ID_BYTES_MAX,
+)
+from pushrpc.rpc.pages import requested_page
+from pushrpc.rpc.records import put_time
+from pushrpc.v1 import devices_pb2
+from pushrpc.words import DeviceState, Environment, Permission, Provider, TokenKind
+
+_ACCURACY_MAX_M = 21_000_000.0  # half the way around the Earth: further off is nowhere
+
+
+class Devices:
+    """RegisterDevice, UpdateDevice, UnregisterDevice, GetDevice, ListDevices. `app_id` is known by the caller."""
+
+    def __init__(self, ledger: Ledger, cursors: Cursors, clock: Clock) -> None:
+        self._ledger = ledger
+        self._cursors = cursors
+        self._clock = clock
+
+    async def register(
+        self, request: devices_pb2.RegisterDeviceRequest, accounts: AppAccounts
+    ) -> devices_pb2.RegisterDeviceResponse:
+        """Raises Refusal, with TOKEN_MALFORMED and PROVIDER_NOT_CONFIGURED besides what any request can get."""
+        now_us = self._clock.now_us()
+        registration = _registration(request, accounts, now_us)
+        registered = await self._ledger.register(registration, now_us)
+        response = devices_pb2.RegisterDeviceResponse(
+            created=registered.created, superseded_device_ids=registered.superseded_device_ids
+        )
+        put_device(response.device, registered.device)
+        return response
+
+    async def update(self, request: devices_pb2.UpdateDeviceRequest) -> devices_pb2.UpdateDeviceResponse:
+        fields = Fields()
+        device_id = fields.text("device_id", request.device_id, ID_BYTES_MAX, required=True)
+        change = _change(request, fields)
+        fields.refuse()
+        device = await self._ledger.update(request.app_id, device_id, change, self._clock.now_us())
+        response = devices_pb2.UpdateDeviceResponse()
+        put_device(response.device, _existing(device))
+        return response
+
+    async def unregister(self, request: devices_pb2.UnregisterDeviceRequest) -> devices_pb2.UnregisterDeviceResponse:
+        fields = Fields()
+        which = DeviceSelector(
+            device_id=fields.text("device_id", request.device_id, ID_BYTES_MAX),
+            provider=fields.word("provider", request.provider, Provider),
+            token=fields.text("token", request.token, TOKEN_BYTES_MAX),
+            user_id=fields.text("user_id", request.user_id, USER_ID_BYTES_MAX),
+            installation_id=fields.text("installation_id", request.installation_id, ID_BYTES_MAX),
+        )
+        _one_selector(which, fields, ("device_id", "token", "user_id", "installation_id"))
+        count = await self._ledger.unregister(request.app_id, which, self._clock.now_us())
+        return devices_pb2.UnregisterDeviceResponse(unregistered_count=count)
+
+    async def get(self, request: devices_pb2.GetDeviceRequest) -> devices_pb2.GetDeviceResponse:
+        fields = Fields()
+        which = DeviceSelector(
+            device_id=fields.text("device_id", request.device_id, ID_BYTES_MAX),
+            provider=fields.word("provider", request.provider, Provider),
+            token=fields.text("token", request.token, TOKEN_BYTES_MAX),
+        )
+        _one_selector(which, fields, ("device_id", "token"))
+        response = devices_pb2.GetDeviceResponse()
+        put_device(response.device, _existing(await self._ledger.device(request.app_id, which)))
+        return response
+
+    async def list(self, request: devices_pb2.ListDevicesRequest) -> devices_pb2.ListDevicesResponse:
+        fields = Fields()
+        wanted = _filter(request.filter, fields)
+        page = requested_page(request, fields, self._cursors)
+
+        def build(rows: Sequence[Device]) -> devices_pb2.ListDevicesResponse:
+            response = devices_pb2.ListDevicesResponse()
+            for row in rows:
+                put_device(response.devices.add(), row)
+            return response
+
+        return await page.fill(lambda after, limit: self._ledger.devices(request.app_id, wanted, after, limit), build)
+
+
+def _existing(device: Device | None) -> Device:
+    if device is None:
+        raise Refusal(Reason.DEVICE_NOT_FOUND, "the app has no such device")
+    return device
+
+
+def _one_selector(which: DeviceSelector, fields: Fields, choices: Sequence[str]) -> None:
+    """Exactly one choice, and token only together with provider. Raises Refusal."""
+    fields.exactly_one({name: bool(getattr(which, name)) for name in choices})
+    if which.token and not which.provider:
+        fields.wrong(Reason.FIELD_REQUIRED, "provider", "is not set, and token needs it")
+    elif which.provider and not which.token:
+        fields.wrong(Reason.FIELD_REQUIRED, "token", "is not set, and provider needs it")
+    fields.refuse()
+
+
+# --- RegisterDevice ----------------------------------------------------------------------------------------------
+
+
+def _registration(request: devices_pb2.RegisterDeviceRequest, accounts: AppAccounts, now_us: int) -> Registration:
+    fields = Fields()
+    provider = fields.word("provider", request.provider, Provider, required=True)
+    environment = fields.word("environment", request.environment, Environment)
+    token = fields.text("token", request.token, TOKEN_BYTES_MAX, required=True)
+    fields.text("provider_app_id", request.provider_app_id, ACCOUNT_BYTES_MAX)
+    registered_us = fields.time_us("registered_time", request.registered_time)
+    values = {name: read(request, fields) for name, read in _SETTABLE.items()}
+    values |= {
+        "device_id": fields.text("device_id", request.device_id, ID_BYTES_MAX),
+        "token_kind": fields.word("token_kind", request.token_kind, TokenKind),
+        # A clock ahead of ours must not protect the device from a later "gone".
+        "registered_us": min(registered_us, now_us) or now_us,
+    }
+    fields.refuse()
+
+    account, environment = _account(accounts, provider, request.provider_app_id, environment)
+    if problem := account.token_problem(token):
+        fields.wrong(Reason.TOKEN_MALFORMED, "token", f"cannot be real: {problem}")
+        fields.refuse()
+    return Registration(
+        app_id=request.app_id,
+        provider=provider,
+        provider_app_id=account.provider_app_id,
+        environment=environment,
+        token=token,
+        **values,
+    )
+
+
+def _account(
+    accounts: AppAccounts, provider: Provider, provider_app_id: str, environment: Environment
+) -> tuple[ProviderAccount, Environment]:
+    chosen = choose(accounts.get(provider, ()), provider_app_id, environment)
+    if isinstance(chosen, Refused):
+        metadata = {"field": "provider_app_id" if provider_app_id else "provider", "provider": provider.name}
+        raise Refusal(Reason.PROVIDER_NOT_CONFIGURED, f"{provider.name}: {chosen.detail}", metadata=metadata)
+    return chosen
+
+
+# --- the fields of a device that callers set --------------------------------------------------------------------
+
+_Settable = devices_pb2.RegisterDeviceRequest | devices_pb2.Device
+
+
+def _location(source: _Settable, fields: Fields) -> Location | None:
+    if not source.HasField("location"):
+        return None
+    given = source.location
+    return Location(
+        fields.number("location.latitude", given.latitude, -90.0, 90.0),
+        fields.number("location.longitude", given.longitude, -180.0, 180.0),
+        fields.number("location.accuracy_m", given.accuracy_m, 0.0, _ACCURACY_MAX_M),
+        fields.time_us("location.time", given.time),
+    )
+
+
+# Also what update_mask may name: each by its field's name, read from a registration or from a device.
+_SETTABLE: Mapping[str, Callable[[_Settable, Fields], Any]] = {
+    "user_id": lambda source, fields: fields.text("user_id", source.user_id, USER_ID_BYTES_MAX),
+    "tags": lambda source, fields: fields.texts("tags", source.tags),
+    "topics": lambda source, fields: fields.texts("topics", source.topics),
+    "locale": lambda source, fields: fields.text("locale", source.locale, LOCALE_BYTES_MAX),
+    "time_zone": lambda source, fields: fields.text("time_zone", source.time_zone, LOCALE_BYTES_MAX),
+    "location": _location,
+    "permission": lambda source, fields: fields.word("permission", source.permission, Permission),
+    "installation_id": lambda source, fields: fields.text("installation_id", source.installation_id, ID_BYTES_MAX),
+    "metadata": lambda source, fields: fields.entries("metadata", source.metadata, METADATA_MAX),
+}
+
+
+def _change(request: devices_pb2.UpdateDeviceRequest, fields: Fields) -> DeviceChange:
+    masked = tuple(dict.fromkeys(request.update_mask.paths))
+    for position, path in enumerate(masked):
+        if path not in _SETTABLE:
+            known = ", ".join(_SETTABLE)
+            fields.wrong(Reason.MASK_INVALID, f"update_mask.paths[{position}]", f"is none of {known}")
+    change = DeviceChange(
+        values={path: _SETTABLE[path](request.device, fields) for path in masked if path in _SETTABLE},
+        add_tags=fields.texts("add_tags", request.add_tags),
+        remove_tags=fields.texts("remove_tags", request.remove_tags),
+        add_topics=fields.texts("add_topics", request.add_topics),
+        remove_topics=fields.texts("remove_topics", request.remove_topics),
+    )
+    changes = {"tags": change.add_tags + change.remove_tags, "topics": change.add_topics + change.remove_topics}
+    for name, steps in changes.items():
+        if steps and name in masked:
+            fields.wrong(
+                Reason.FIELDS_CONFLICT, f"add_{name}", f"and remove_{name} cannot stand beside {name} in the mask"
+            )
+    if not masked and not any(changes.values()):
+        fields.wrong(Reason.MASK_INVALID, "update_mask", "names nothing, and no tag or topic is added or removed")
+    return change
+
+
+def _filter(given: devices_pb2.DeviceFilter, fields: Fields) -> DeviceFilter:
+    return DeviceFilter(
+        user_ids=fields.texts("filter.user_ids", given.user_ids, FILTER_VALUES_MAX, USER_ID_BYTES_MAX),
+        providers=fields.words("filter.providers", given.providers, Provider),
+        token_kinds=fields.words("filter.token_kinds", given.token_kinds, TokenKind),
+        states=fields.words("filter.states", given.states, DeviceState),
+        installation_id=fields.text("filter.installation_id", given.installation_id, ID_BYTES_MAX),
+        updated_after_us=fields.time_us("filter.updated_after", given.updated_after),
+        seen_before_us=fields.time_us("filter.seen_before", given.seen_before),
+    )
+
+
+_SAME_NAME = (
+    *("app_id", "device_id", "provider", "token", "user_id", "locale", "time_zone", "permission", "environment"),
+    *("provider_app_id", "token_kind", "installation_id", "state", "dead_reason", "token_replaced_by"),
+)
+_TIMES = {
+    "registered_time": "registered_us",
+    "dead_time": "dead_us",
+    "create_time": "created_us",
+    "update_time": "updated_us",
+    "seen_time": "seen_us",
+}
+
+
+def put_device(told: devices_pb2.Device, device: Device) -> None:
+    for name in _SAME_NAME:
+        setattr(told, name, getattr(device, name))
+    for name, ours in _TIMES.items():
+        if time_us := getattr(device, ours):
+            put_time(getattr(told, name), time_us)
+    told.tags.extend(device.tags)
+    told.topics.extend(device.topics)
+    told.metadata.update(device.metadata)
+    if device.location is not None:
+        place = told.location
+        place.latitude, place.longitude = device.location.latitude, device.location.longitude
+        place.accuracy_m = device.location.accuracy_m
+        if device.location.time_us:
+            put_time(place.time, device.location.time_us)

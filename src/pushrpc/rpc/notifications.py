@@ -1,0 +1,298 @@
+"""Sending: a request becomes a Send, the ledger accepts it, and the caller gets a receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+
+from pushrpc.audience import Refused, Routes, Target, TokenGroup, plan
+from pushrpc.clock import Clock
+from pushrpc.ledger import CursorExpired, Ledger, LedgerError
+from pushrpc.model import Content, Notification, Receipt, Send
+from pushrpc.providers import MessageRefused, ProviderAccount
+from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
+from pushrpc.rpc.apps import AppAccounts
+from pushrpc.rpc.content import content_of, labels_of, lifetime_of, priority_of, wait_of
+from pushrpc.rpc.cursors import Cursors
+from pushrpc.rpc.errors import Reason, Refusal
+from pushrpc.rpc.fields import Fields, passes
+from pushrpc.rpc.gate import Gate
+from pushrpc.rpc.limits import (
+    ACCOUNT_BYTES_MAX,
+    EVENTS_PER_PAGE_MAX,
+    ID_BYTES_MAX,
+    LABELS_MAX,
+    PAGE_SIZE_MAX,
+    STATUSES_MAX,
+    TARGETS_PER_SEND_MAX,
+    TOKEN_BYTES_MAX,
+    USER_ID_BYTES_MAX,
+)
+from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
+from pushrpc.telemetry import Telemetry
+from pushrpc.v1 import sending_pb2
+from pushrpc.words import Environment, Provider, TokenKind
+
+RANDOM_BYTES = 8
+
+
+class Notifications:
+    """SendNotification and CancelNotification, and what the bulk stream shares with them."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        cursors: Cursors,
+        gate: Gate,
+        clock: Clock,
+        telemetry: Telemetry,
+        random_bytes: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self._ledger = ledger
+        self._cursors = cursors
+        self._gate = gate
+        self._clock = clock
+        self._telemetry = telemetry
+        self._random_bytes = random_bytes
+
+    async def send(
+        self, request: sending_pb2.SendNotificationRequest, accounts: AppAccounts, seconds_left: float | None
+    ) -> sending_pb2.SendNotificationResponse:
+        """`seconds_left` until the caller's own deadline, if it has one: a wait ends before it."""
+        fields = Fields()
+        wait_s = wait_of(request, fields)
+        send = self.prepare(request, accounts, fields)
+        (result,) = await self.accept([send])
+        if isinstance(result, LedgerError):
+            raise result
+        response = sending_pb2.SendNotificationResponse()
+        self.put_receipt(response, request.app_id, result)
+        if wait_s and result.target_count:
+            if seconds_left is not None:
+                wait_s = max(0.0, min(wait_s, seconds_left))
+            await self._wait(request.app_id, result, wait_s)
+            response.complete = await self._add_statuses(response, request.app_id, result)
+        return response
+
+    def prepare(self, request: sending_pb2.SendNotificationRequest, accounts: AppAccounts, fields: Fields) -> Send:
+        """Checks the request whole and plans its audience. Raises Refusal with everything that is wrong."""
+        now_us = self._clock.now_us()
+        fields.text("request_id", request.request_id, ID_BYTES_MAX)
+        target = target_of(request, fields)
+        content = _message_of(request, fields)
+        options = request.options
+        lifetime = lifetime_of(options, fields, now_us)
+        priority = priority_of(options, fields, content.silent)
+        labels = labels_of(options, fields)
+        fields.refuse()
+
+        notification = Notification(
+            key=0,
+            app_id=request.app_id,
+            notification_id=uuid7(now_us, self._random_bytes(RANDOM_BYTES)),
+            request_id=request.request_id,
+            content=content,
+            priority=priority,
+            collapse_key=options.collapse_key,
+            at_most_once=options.at_most_once,
+            one_try=lifetime.one_try,
+            created_us=now_us,
+            expire_us=lifetime.expire_us,
+            labels=labels,
+        )
+        named, resolve = plan(request.app_id, target, routes_of(accounts, notification))
+        return Send(
+            app_id=notification.app_id,
+            request_id=notification.request_id,
+            fingerprint=fingerprint(request) if request.request_id else b"",
+            notification_id=notification.notification_id,
+            content=content,
+            priority=priority,
+            collapse_key=notification.collapse_key,
+            at_most_once=notification.at_most_once,
+            one_try=lifetime.one_try,
+            created_us=now_us,
+            expire_us=lifetime.expire_us,
+            labels=labels,
+            named=named,
+            resolve=resolve,
+        )
+
+    async def accept(self, sends: Sequence[Send]) -> Sequence[Receipt | LedgerError]:
+        """One accept of the ledger, counted."""
+        results = await self._ledger.accept(sends)
+        fresh = [r for r in results if not isinstance(r, LedgerError) and not r.replayed]
+        if fresh:
+            deliveries = sum(receipt.target_count for receipt in fresh)
+            rejected = sum(len(receipt.rejected) for receipt in fresh)
+            self._telemetry.accepted(sends[0].app_id, len(fresh), deliveries, rejected)
+        return results
+
+    def put_receipt(self, response: sending_pb2.SendNotificationResponse, app_id: str, receipt: Receipt) -> None:
+        response.notification_id = receipt.notification_id
+        response.target_count = receipt.target_count
+        response.duplicate_count = receipt.duplicate_count
+        response.replayed = receipt.replayed
+        response.cursor = self._cursors.cursor(app_id, receipt.first_seq)
+        response.complete = not receipt.target_count
+        put_time(response.expire_time, receipt.expire_us)
+        if receipt.rejected:
+            add_rejections(response, receipt.rejected)
+
+    async def cancel(self, request: sending_pb2.CancelNotificationRequest) -> sending_pb2.CancelNotificationResponse:
+        fields = Fields()
+        which = NotificationSelector(
+            fields.text("notification_id", request.notification_id, ID_BYTES_MAX),
+            fields.text("request_id", request.request_id, ID_BYTES_MAX),
+            fields.entries("labels", request.labels, LABELS_MAX),
+        )
+        fields.exactly_one({name: bool(value) for name, value in which._asdict().items()})
+        fields.refuse()
+        counts = await self._ledger.cancel(request.app_id, which, self._clock.now_us())
+        if counts is None:
+            raise Refusal(Reason.NOTIFICATION_NOT_FOUND, "the app has no such notification")
+        return sending_pb2.CancelNotificationResponse(**counts._asdict())
+
+    async def _wait(self, app_id: str, receipt: Receipt, wait_s: float) -> None:
+        """Returns when all is final, the time is up, or the server drains."""
+        wanted = Wanted(app_id, (receipt.notification_id,), final_only=True)
+        seq, ends_at = receipt.first_seq, self._clock.now_us() + wait_s * 1_000_000
+        while (left_s := (ends_at - self._clock.now_us()) / 1_000_000) > 0:
+            following = self._ledger.follow(wanted, seq, EVENTS_PER_PAGE_MAX, left_s)
+            try:
+                page = await self._gate.unless_draining(following)
+            except CursorExpired:  # a replay of long ago: what is known now must do
+                return
+            if page is None or page.complete:
+                return
+            seq = page.through_seq
+
+    async def _add_statuses(
+        self, response: sending_pb2.SendNotificationResponse, app_id: str, receipt: Receipt
+    ) -> bool:
+        """Whether all are final. The first STATUSES_MAX are told; the rest is for ListDeliveries."""
+        which = DeliverySelector(notification_id=receipt.notification_id)
+        complete, after = True, 0
+        while True:
+            page = await self._ledger.deliveries(app_id, which, False, after, PAGE_SIZE_MAX)
+            rows, after = page or ((), 0)
+            complete = complete and all(row.final for row in rows)
+            add_deliveries(response, rows[: STATUSES_MAX - len(response.statuses)])
+            if not after:
+                return complete
+
+
+# --- request to values -------------------------------------------------------------------------------------------
+
+
+def target_count(target: sending_pb2.Target) -> int:
+    return sum(len(group.tokens) for group in target.tokens) + len(target.device_ids) + len(target.user_ids)
+
+
+def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Target:
+    target = request.target
+    count = target_count(target)
+    if not count:
+        fields.wrong(Reason.TARGET_EMPTY, "target", "names nothing")
+    elif count > TARGETS_PER_SEND_MAX:
+        problem = f"names {count:,} targets, the limit is {TARGETS_PER_SEND_MAX:,}"
+        fields.wrong(Reason.TARGET_TOO_LARGE, "target", problem, TARGETS_PER_SEND_MAX)
+        return Target()  # not looked at further: it may be as large as a request can be
+    return Target(
+        [_group(group, fields, f"target.tokens[{i}]") for i, group in enumerate(target.tokens)],
+        _ids(target.device_ids, fields, "target.device_ids", ID_BYTES_MAX),
+        _ids(target.user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX),
+    )
+
+
+def _group(group: sending_pb2.TokenTarget, fields: Fields, path: str) -> TokenGroup:
+    tokens = list(group.tokens)
+    if tokens and len(max(tokens, key=len)) * 4 > TOKEN_BYTES_MAX:
+        for position, token in enumerate(tokens):
+            fields.text(f"{path}.tokens[{position}]", token, TOKEN_BYTES_MAX)
+    return TokenGroup(
+        fields.word(f"{path}.provider", group.provider, Provider, required=True),
+        tokens,
+        fields.word(f"{path}.environment", group.environment, Environment),
+        fields.text(f"{path}.provider_app_id", group.provider_app_id, ACCOUNT_BYTES_MAX),
+        fields.word(f"{path}.token_kind", group.token_kind, TokenKind),
+    )
+
+
+def _ids(values: Sequence[str], fields: Fields, path: str, limit_bytes: int) -> Sequence[str]:
+    if not values:
+        return ()
+    kept = list(values)
+    for position, value in enumerate(kept):
+        if not value:
+            fields.wrong(Reason.FIELD_INVALID, f"{path}[{position}]", "is empty")
+        elif passes(value, limit_bytes):
+            fields.too_long(f"{path}[{position}]", len(value.encode()), limit_bytes, "bytes")
+    return kept
+
+
+def _message_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Content:
+    if not request.HasField("message"):
+        fields.wrong(Reason.FIELD_REQUIRED, "message", "is not set")
+        return Content()
+    return content_of(request.message, fields)
+
+
+def fingerprint(request: sending_pb2.SendNotificationRequest) -> bytes:
+    """What makes two requests under one request_id the same: everything but request_id and wait.
+
+    Presence that changes nothing (an empty `options`) is no difference.
+    """
+    canonical = sending_pb2.SendNotificationRequest()
+    canonical.CopyFrom(request)
+    canonical.ClearField("request_id")
+    canonical.ClearField("wait")
+    if not canonical.options.ListFields():
+        canonical.ClearField("options")
+    return hashlib.sha256(canonical.SerializeToString(deterministic=True)).digest()
+
+
+def uuid7(now_us: int, random: bytes) -> str:
+    """UUIDv7 text (RFC 9562 §5.7); rand_a holds the microseconds (its §6.2, method 3), `random` has 8 bytes."""
+    ms, us = divmod(now_us, 1_000)
+    low = int.from_bytes(random, "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    text = f"{ms:012x}7{us * 4_096 // 1_000:03x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+# --- accounts as one message sees them ---------------------------------------------------------------------------
+
+
+class _AccountRoute:
+    """Asks the account only when a target needs it, and whether it can carry the message only once."""
+
+    def __init__(self, account: ProviderAccount, notification: Notification) -> None:
+        self._account = account
+        self._notification = notification
+        self.provider_app_id = account.provider_app_id
+        self.environment = account.environment
+        self.token_problem = account.token_problem
+
+    @cached_property
+    def kind(self) -> TokenKind:
+        return self._account.token_kind(self._notification)
+
+    def refused(self) -> Refused | None:
+        return self._refused
+
+    @cached_property
+    def _refused(self) -> Refused | None:
+        try:
+            self._account.check_message(self._notification)
+        except MessageRefused as error:
+            return Refused(error.reason, error.detail)
+        return None
+
+
+def routes_of(accounts: AppAccounts, notification: Notification) -> Routes:
+    return {
+        provider: [_AccountRoute(account, notification) for account in its_accounts]
+        for provider, its_accounts in accounts.items()
+    }
