@@ -65,8 +65,10 @@ def word(value: object, chars_max: int = REASON_CHARS_MAX) -> str:
     """A provider's word as it may be stored: no lone surrogates, no control characters, bounded. Not a text: empty."""
     if not isinstance(value, str):
         return ""
-    clean = value[:chars_max].encode("utf-8", "replace").decode("utf-8")
-    return clean if clean.isprintable() else "".join(c if c.isprintable() else " " for c in clean)
+    clean = value[:chars_max]
+    if clean.isprintable():
+        return clean
+    return "".join(c if c.isprintable() else " " for c in clean)
 
 
 def text(body: bytes) -> str:
