@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pushrpc.emulator import Emulator, credentials
+from pushrpc.emulator import Emulator
 from pushrpc.v1 import enums_pb2 as e
 from pushrpc.v1 import following_pb2 as following
 from pushrpc.v1 import sending_pb2 as sending
@@ -68,9 +68,8 @@ async def follow_to_the_end(target: str, request_ids: Sequence[str]) -> list[fol
 @pytest.mark.timeout(300)
 async def test_no_acknowledged_token_is_lost_by_kill_9(tmp_path: Path) -> None:
     repeated_most = 0
-    async with Emulator.start(tmp_path / "emulator") as emulator:
-        files = credentials(emulator, tmp_path)
-        server = ServerProcess(tmp_path, apps_at(emulator, files), in_flight_max=IN_FLIGHT_MAX)
+    async with Emulator.start(tmp_path) as emulator:
+        server = ServerProcess(tmp_path, apps_at(emulator), in_flight_max=IN_FLIGHT_MAX)
         for round_number in range(6):
             await server.start()
             caller = Caller(server.target, round_number)
@@ -102,9 +101,8 @@ async def test_no_acknowledged_token_is_lost_by_kill_9(tmp_path: Path) -> None:
 @pytest.mark.timeout(300)
 async def test_a_repeat_after_a_kill_is_a_replay_or_the_first(tmp_path: Path) -> None:
     """The caller that saw no answer repeats the call; whatever had happened, each token gets one notification."""
-    async with Emulator.start(tmp_path / "emulator") as emulator:
-        files = credentials(emulator, tmp_path)
-        server = ServerProcess(tmp_path, apps_at(emulator, files))
+    async with Emulator.start(tmp_path) as emulator:
+        server = ServerProcess(tmp_path, apps_at(emulator))
         await server.start()
         caller = Caller(server.target, 0)
         calling = asyncio.create_task(caller.run(enough=30))

@@ -9,10 +9,12 @@ import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pushrpc.emulator import Emulator
 from pushrpc.v1 import service_pb2_grpc
 
 START_DEADLINE_S = 30.0
@@ -30,23 +32,42 @@ def toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str | Path) else str(value)
 
 
+class Tls(NamedTuple):
+    cert_file: str
+    key_file: str
+    ca_file: str
+
+
 class ServerProcess:
     """`pushrpc serve` in a child process, on one port and one ledger across restarts."""
 
     def __init__(
-        self, directory: Path, apps: Mapping[str, Mapping[str, Mapping[str, object]]], **server: object
+        self,
+        directory: Path,
+        apps: Mapping[str, Mapping[str, Mapping[str, object]]],
+        tls: Tls | None = None,
+        **server: object,
     ) -> None:
         self.directory = directory
+        self.tls = tls
         self.target = f"127.0.0.1:{free_port()}"
         self.log_file = directory / "server.log"
         self.config_file = directory / "pushrpc.toml"
         self._process: asyncio.subprocess.Process | None = None
         settings = {"listen": self.target, "ledger": "sqlite:///ledger.db", "log_level": "debug"} | server
         lines = ["[server]", *(f"{key} = {toml(value)}" for key, value in settings.items())]
+        if tls is not None:
+            lines += ["[server.tls]", f"cert_file = {toml(tls.cert_file)}", f"key_file = {toml(tls.key_file)}"]
         for app_id, providers in apps.items():
             for provider, account in providers.items():
                 lines += [f"[apps.{app_id}.{provider}]", *(f"{key} = {toml(value)}" for key, value in account.items())]
         self.config_file.write_text("\n".join(lines) + "\n")
+
+    def channel(self) -> grpc.aio.Channel:
+        if self.tls is None:
+            return grpc.aio.insecure_channel(self.target)
+        trust = grpc.ssl_channel_credentials(Path(self.tls.ca_file).read_bytes())
+        return grpc.aio.secure_channel(self.target, trust)
 
     async def start(self) -> None:
         """Returns once health says SERVING."""
@@ -59,7 +80,7 @@ class ServerProcess:
                 stderr=log,
                 env=environment,
             )
-        async with grpc.aio.insecure_channel(self.target) as channel:
+        async with self.channel() as channel:
             health = health_pb2_grpc.HealthStub(channel)
             async with asyncio.timeout(START_DEADLINE_S):
                 while True:
@@ -72,6 +93,11 @@ class ServerProcess:
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
                         return
                     await asyncio.sleep(0.02)  # paces the polling only
+
+    def terminate(self) -> None:
+        """SIGTERM, without waiting."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGTERM)
 
     async def stop(self) -> int:
         """SIGTERM, and the exit code."""
@@ -103,19 +129,18 @@ class ServerProcess:
 
 
 def stub(channel: grpc.aio.Channel) -> service_pb2_grpc.PushServiceAsyncStub:
-    return service_pb2_grpc.PushServiceStub(channel)  # type: ignore[return-value]  # one class serves both
+    return service_pb2_grpc.PushServiceStub(channel)
 
 
-def apps_at(emulator: Emulator, files: Credentials) -> dict[str, dict[str, dict[str, object]]]:
+def apps_at(emulator: Emulator) -> dict[str, dict[str, dict[str, object]]]:
     """An app `shop` with both providers at the emulator."""
-    apns = {"key_file": files.apns_key_file, "key_id": files.key_id, "team_id": files.team_id, "topic": files.topic}
+    files = emulator.credentials()
+    ca_file = emulator.ca_file
+    key = {"key_file": files.apns_key_file, "key_id": files.key_id, "team_id": files.team_id, "topic": files.bundle_id}
     return {
         "shop": {
-            "apns": {**apns, "endpoint": emulator.apns_endpoint, "ca_file": emulator.ca_file},
-            "fcm": {
-                "service_account_file": files.service_account_file,
-                "endpoint": emulator.fcm_endpoint,
-                "ca_file": emulator.ca_file,
-            },
+            "apns": {**key, "endpoint": emulator.apns_endpoint, "ca_file": ca_file},
+            "fcm": {"service_account_file": files.service_account_file, "endpoint": emulator.fcm_endpoint}
+            | {"ca_file": ca_file},
         }
     }

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import grpc
@@ -113,7 +114,7 @@ async def test_every_answer_of_a_foreign_server_becomes_the_right_state(tmp_path
     assert sent == {token: len(statuses) for token, statuses in answers.items()}, "no try lost, none repeated"
 
 
-def check_reasons(statuses: list[following.Delivery]) -> None:
+def check_reasons(statuses: Iterable[following.Delivery]) -> None:
     words = {
         (e.PROVIDER_APNS, "41"): "Unregistered",
         (e.PROVIDER_APNS, "43"): "PayloadTooLarge",

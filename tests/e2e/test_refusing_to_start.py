@@ -1,0 +1,98 @@
+"""What cannot be served is said in a clear line, with an exit code, before anything opens."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from pushrpc.emulator import Emulator
+from tests.e2e.running import ServerProcess, apps_at
+
+
+@pytest.fixture
+async def emulator(tmp_path: Path) -> AsyncIterator[Emulator]:
+    async with Emulator.start(tmp_path) as running:
+        yield running
+
+
+async def refused(config_file: Path) -> str:
+    """Runs the server, which must end by itself with an error, and returns what it said."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pushrpc", "serve", "--config", str(config_file)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await asyncio.wait_for(process.communicate(), 30)
+    text = said.decode()
+    assert process.returncode not in (0, None), text
+    assert "Traceback" not in text
+    return text
+
+
+async def test_five_mistakes_are_reported_together_and_nothing_is_opened(tmp_path: Path) -> None:
+    config_file = tmp_path / "pushrpc.toml"
+    config_file.write_text(
+        """
+        [server]
+        listen = "0.0.0.0:50051"
+        log_level = "loud"
+        legder = "sqlite:///x.db"
+        [apps.Shop.apns]
+        key_file = "missing.p8"
+        key_id = "ABC123DEFG"
+        team_id = "DEF123GHIJ"
+        topic = "com.example.shop"
+        """
+    )
+    text = await refused(config_file)
+    for word in ("server.listen", "server.log_level", "server.legder", "apps.Shop", "key_file"):
+        assert word in text, text
+    assert not list(tmp_path.glob("*.db*"))
+
+
+async def test_an_unreadable_key_names_the_setting(tmp_path: Path, emulator: Emulator) -> None:
+    apps = apps_at(emulator)
+    key_file = tmp_path / "not-a-key.p8"
+    key_file.write_text("not a key")
+    apps["shop"]["apns"]["key_file"] = key_file
+    text = await refused(ServerProcess(tmp_path, apps).config_file)
+    assert "apps.shop" in text
+    assert "key_file" in text
+    assert not (tmp_path / "ledger.db").exists()
+
+
+async def test_a_ledger_of_a_newer_schema_is_left_alone(tmp_path: Path, emulator: Emulator) -> None:
+    server = ServerProcess(tmp_path, apps_at(emulator))
+    await server.start()
+    assert await server.stop() == 0
+    with sqlite3.connect(tmp_path / "ledger.db") as ledger:
+        ledger.execute("PRAGMA user_version = 999")
+    ledger.close()
+    text = await refused(server.config_file)
+    assert "ledger.db" in text
+    assert "999" in text
+
+
+async def test_a_second_process_on_the_same_ledger_is_refused_and_the_first_goes_on(
+    tmp_path: Path, emulator: Emulator
+) -> None:
+    apps = apps_at(emulator)
+    async with ServerProcess(tmp_path, apps) as first:
+        (tmp_path / "second").mkdir()
+        second = ServerProcess(tmp_path / "second", apps, ledger=f"sqlite:///{tmp_path}/ledger.db")
+        text = await refused(second.config_file)
+        assert "ledger.db" in text
+        assert await first.stop() == 0
+
+
+async def test_a_port_that_is_taken_is_named(tmp_path: Path, emulator: Emulator) -> None:
+    apps = apps_at(emulator)
+    async with ServerProcess(tmp_path, apps) as first:
+        (tmp_path / "second").mkdir()
+        second = ServerProcess(tmp_path / "second", apps, listen=first.target)
+        assert first.target in await refused(second.config_file)
