@@ -1,0 +1,131 @@
+"""The demo's last picture: per provider and state how many, what it took, and each sum with its check mark."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pushrpc.cli.screen import console, is_terminal, print_line, state_text
+from pushrpc.cli.tally import ON_STAGE, Check, Taken, Tally
+from pushrpc.words import Provider
+
+PICTURE_COLUMNS = 80
+
+
+class Run(NamedTuple):
+    """A finished demo. `seconds` from the first send to the last final event."""
+
+    tally: Tally
+    seconds: float
+    taken: Mapping[Provider, Taken]
+    checks: Sequence[Check]
+
+    @property
+    def adds_up(self) -> bool:
+        return all(check.adds_up for check in self.checks)
+
+    def duplicates(self, provider: Provider) -> int:
+        """Messages that a provider got twice because its first answer was lost."""
+        return self.taken[provider].accepted - self.taken[provider].distinct
+
+    @property
+    def pushes_per_s(self) -> int:
+        return round(self.tally.finals / self.seconds)
+
+
+def print_closing(run: Run) -> None:
+    if is_terminal():
+        console().print(closing(run))
+        return
+    for cells in _rows(run):
+        print_line("\t".join(cells))
+    print_line(_speed(run))
+    for check in run.checks:
+        print_line(f"{'ok' if check.adds_up else 'WRONG'}\t{check.name}\t{_sides(check)}")
+    print_line(_verdict(run))
+
+
+def record_closing(run: Run, file: Path) -> None:
+    """Saves the picture as SVG."""
+    recorder = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True, highlight=False)
+    recorder.print(closing(run))
+    recorder.save_svg(str(file), title="pushrpc demo")
+
+
+def run_as_json(run: Run) -> dict[str, object]:
+    tally = run.tally
+    return {
+        "adds_up": run.adds_up,
+        "notifications": tally.notifications,
+        "accepted": tally.accepted,
+        "rejected": tally.rejected,
+        "final": {p.name: {s.name: tally.final[p, s] for s in tally.states() if tally.final[p, s]} for p in ON_STAGE},
+        "tries": {p.name: tally.tries[p] for p in ON_STAGE},
+        "retries": {p.name: tally.retries[p] for p in ON_STAGE},
+        "duplicates": {p.name: run.duplicates(p) for p in ON_STAGE},
+        "seconds": round(run.seconds, 3),
+        "pushes_per_s": run.pushes_per_s,
+        "best_second": tally.best_second(),
+        "checks": [{"name": c.name, "left": c.left, "right": c.right, "adds_up": c.adds_up} for c in run.checks],
+    }
+
+
+def closing(run: Run) -> RenderableType:
+    counts = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    counts.add_column("Deliveries")
+    for name in (*(p.name for p in ON_STAGE), "All"):
+        counts.add_column(name, justify="right")
+    for number, state in enumerate(run.tally.states(), 1):
+        cells = _counted(lambda p, s=state: run.tally.final[p, s])  # type: ignore[misc]
+        counts.add_row(state_text(state), *cells, end_section=number == len(run.tally.states()))
+    for name, *cells in _efforts(run):
+        counts.add_row(Text(name, style="dim"), *(Text(cell, style="dim") for cell in cells))
+    sums = Table.grid(padding=(0, 1))
+    for check in run.checks:
+        mark = Text("✔", style="green") if check.adds_up else Text("✘", style="bold red")
+        sums.add_row(mark, check.name, Text(_sides(check), style="dim" if check.adds_up else "bold red"))
+    verdict = Text(_verdict(run), style="bold green" if run.adds_up else "bold red")
+    return Group(counts, Text(_speed(run)), Text(), sums, Text(), verdict)
+
+
+def _rows(run: Run) -> Sequence[Sequence[str]]:
+    rows: list[Sequence[str]] = [["deliveries", *(p.name for p in ON_STAGE), "all"]]
+    for state in run.tally.states():
+        rows.append([state.name, *_counted(lambda p, s=state: run.tally.final[p, s])])  # type: ignore[misc]
+    return [*rows, *_efforts(run)]
+
+
+def _efforts(run: Run) -> Sequence[Sequence[str]]:
+    return [
+        ["tries", *_counted(lambda p: run.tally.tries[p])],
+        ["retries", *_counted(lambda p: run.tally.retries[p])],
+        ["sent twice", *_counted(run.duplicates)],
+    ]
+
+
+def _counted(of: Callable[[Provider], int]) -> Sequence[str]:
+    numbers = [of(provider) for provider in ON_STAGE]
+    return [f"{number:,}" for number in (*numbers, sum(numbers))]
+
+
+def _speed(run: Run) -> str:
+    return (
+        f"{run.tally.notifications:,} notifications, {run.tally.finals:,} deliveries final in {run.seconds:.1f} s: "
+        f"{run.pushes_per_s:,} a second, {run.tally.best_second():,} in the best one"
+    )
+
+
+def _sides(check: Check) -> str:
+    return f"{check.left:,} {'=' if check.adds_up else '≠'} {check.right:,}"
+
+
+def _verdict(run: Run) -> str:
+    wrong = sum(not check.adds_up for check in run.checks)
+    return "Every count adds up." if not wrong else f"{wrong} of {len(run.checks)} sums do not add up."

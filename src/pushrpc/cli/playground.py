@@ -1,0 +1,71 @@
+"""Emulated Apple and Google services and a server on an embedded ledger, as real processes, for `up` and `demo`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import urllib.request
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pushrpc.cli.children import Child, child
+
+CONTROL_TIMEOUT_S = 30.0
+EMULATOR_READY = "emulator_started"
+SERVER_READY = "server_started"
+
+
+class Playground(NamedTuple):
+    """Where everything is. `address` is the server's host:port."""
+
+    address: str
+    control_url: str
+    emulator: Child
+    server: Child
+
+    async def control(self, method: str, path: str, body: object = None) -> Any:
+        """One call of the emulators' control API."""
+        return await asyncio.to_thread(_control, f"{self.control_url}{path}", method, body)
+
+
+def _control(url: str, method: str, body: object) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=CONTROL_TIMEOUT_S) as answer:
+        return json.loads(answer.read() or b"null")
+
+
+@asynccontextmanager
+async def playground(directory: Path, listen: str) -> AsyncIterator[Playground]:
+    """Runs both until the end, the server first to stop. Raises ChildFailed."""
+    emulating = child("the emulator", "emulator", "--directory", str(directory), "--json", ready_event=EMULATOR_READY)
+    async with emulating as emulator:
+        serving = child(
+            "the server",
+            *("serve", "--config", emulator.ready["config_file"]),
+            ready_event=SERVER_READY,
+            environ={"PUSHRPC_SERVER__LISTEN": listen, "PUSHRPC_SERVER__LOG_LEVEL": "info"},
+        )
+        async with serving as server:
+            host = listen.rpartition(":")[0]
+            yield Playground(f"{host}:{server.ready['port']}", emulator.ready["control_url"], emulator, server)
+
+
+def run_until_signalled(work: Coroutine[Any, Any, int]) -> int:
+    """Runs to the end; Ctrl-C and SIGTERM cancel it, so that everything it started is stopped in order."""
+
+    async def with_signals() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(with_signals())
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM

@@ -1,0 +1,138 @@
+"""pushrpc send: one notification from the command line, and what became of every token."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import click
+from google.protobuf.duration_pb2 import Duration
+from rich.text import Text
+
+from pushrpc.cli.caller import (
+    CALL_TIMEOUT_S,
+    Pair,
+    ProviderToken,
+    Span,
+    Target,
+    app_option,
+    calls_server,
+    json_option,
+    pairs,
+    service,
+)
+from pushrpc.cli.screen import console, is_terminal, name_of, print_json, print_line, print_table, short, state_text
+from pushrpc.v1 import enums_pb2, sending_pb2
+from pushrpc.words import Cause, Priority, Provider, RejectReason
+
+PRIORITIES = [p.name.lower() for p in Priority if p]
+
+
+@click.command(
+    short_help="Send one notification.",
+    epilog="Exit code 0: every target was accepted and, as far as --wait saw, SENT. 1: something was not.",
+)
+@calls_server
+@app_option
+@click.option("--token", "tokens", type=ProviderToken(), multiple=True, help="A raw token. May be repeated.")
+@click.option("--user", "users", multiple=True, metavar="ID", help="Every device of a user. May be repeated.")
+@click.option("--device", "devices", multiple=True, metavar="ID", help="A registered device. May be repeated.")
+@click.option("--title", default="", help="What the person sees first.")
+@click.option("--body", default="", help="What the person reads.")
+@click.option("--data", type=Pair(), multiple=True, help="An entry for the app. May be repeated.")
+@click.option("--badge", type=int, help="Number on the icon; 0 clears it.")
+@click.option("--sound", default="", help='"default" or a sound of the app.')
+@click.option("--silent", is_flag=True, help="Wake the app and show nothing.")
+@click.option("--ttl", type=Span(), help="How long it is worth delivering.  [default: 24h]")
+@click.option("--priority", type=click.Choice(PRIORITIES), help="How soon.  [default: high if visible]")
+@click.option("--collapse-key", default="", metavar="KEY", help="A newer one with this key replaces an older one.")
+@click.option("--label", "labels", type=Pair(), multiple=True, help="For following and listing. May be repeated.")
+@click.option("--request-id", default="", metavar="ID", help="Makes a repeat of this command safe.")
+@click.option("--wait", type=Span(), default="5s", show_default=True, help="Wait so long for the end; 0 does not wait.")
+@json_option
+def send(target: Target, as_json: bool, **options: Any) -> None:
+    """Send one notification and print what became of every token.
+
+    \b
+    Examples:
+      pushrpc send --app shop --user u-7 --title "Order shipped" --body "It is on its way"
+      pushrpc send --app shop --token apns:00fc13…de8f0 --title Hello --data order_id=1234
+      pushrpc send --app shop --device d-1 --silent --data sync=now --ttl 15m --wait 0
+    """
+    if not (options["tokens"] or options["users"] or options["devices"]):
+        raise click.UsageError("say who gets it, with --token, --user or --device")
+    request = _request(**options)
+    timeout_s = CALL_TIMEOUT_S + request.wait.ToTimedelta().total_seconds()
+    with service(target) as push:
+        response = push.SendNotification(request, timeout=timeout_s)
+    if as_json:
+        print_json(response)
+    else:
+        _print(response)
+    unhappy = any(d.final and d.state != enums_pb2.DELIVERY_STATE_SENT for d in response.statuses)
+    raise click.exceptions.Exit(1 if response.rejected or unhappy else 0)
+
+
+def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
+    by_provider: dict[Provider, list[str]] = defaultdict(list)
+    for provider, token in options["tokens"]:
+        by_provider[provider].append(token)
+    message = sending_pb2.NotificationContent(
+        title=options["title"],
+        body=options["body"],
+        data=pairs(options["data"]),
+        sound=options["sound"],
+        silent=options["silent"],
+        badge=options["badge"],
+    )
+    how = sending_pb2.SendOptions(collapse_key=options["collapse_key"], labels=pairs(options["labels"]))
+    if options["ttl"] is not None:
+        how.ttl.CopyFrom(options["ttl"])
+    if options["priority"]:
+        how.priority = enums_pb2.Priority.ValueType(Priority[options["priority"].upper()])
+    wait: Duration = options["wait"]
+    return sending_pb2.SendNotificationRequest(
+        app_id=options["app_id"],
+        request_id=options["request_id"],
+        target=sending_pb2.Target(
+            tokens=[
+                sending_pb2.TokenTarget(provider=enums_pb2.Provider.ValueType(provider), tokens=tokens)
+                for provider, tokens in by_provider.items()
+            ],
+            device_ids=options["devices"],
+            user_ids=options["users"],
+        ),
+        message=message,
+        options=how,
+        wait=wait if wait.ToMilliseconds() else None,
+    )
+
+
+def _print(response: sending_pb2.SendNotificationResponse) -> None:
+    receipt = f"notification {response.notification_id}: {response.target_count} accepted"
+    if response.duplicate_count:
+        receipt += f", {response.duplicate_count} duplicates left out"
+    if response.replayed:
+        receipt += ", a replay: nothing new was made"
+    print_line(receipt)
+    if response.statuses:
+        print_table(
+            ["Provider", "Target", "State", "Tries", "Reason"],
+            [
+                [
+                    name_of(Provider, d.provider),
+                    d.device_id or short(d.token),
+                    state_text(d.state),
+                    str(d.attempt),
+                    d.reason or name_of(Cause, d.cause),
+                ]
+                for d in response.statuses
+            ],
+        )
+    if response.rejected:
+        print_table(
+            ["Rejected", "Reason", "What to do"],
+            [[r.path, Text(name_of(RejectReason, r.reason), style="red"), r.detail] for r in response.rejected],
+        )
+    if not response.complete and response.target_count and is_terminal():
+        console().print(f"[dim]Follow it: pushrpc watch --app … --notification {response.notification_id}[/dim]")
