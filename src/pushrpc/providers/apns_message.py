@@ -161,7 +161,7 @@ def payload(notification: Notification) -> bytes:
     built["notification_id"] = notification.notification_id
     built = patched(built, content.apns_json, "apns_json")
     if missing := _missing(kind, built):
-        what = f"a {PUSH_KINDS[kind].word} push needs {missing}"
+        what = f"push type {PUSH_KINDS[kind].word} needs {missing}"
         raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with apns_json")
     body = encoded(built)
     limit = VOIP_PAYLOAD_BYTES_MAX if kind is ApnsPushType.VOIP else PAYLOAD_BYTES_MAX

@@ -279,12 +279,13 @@ def _refusal(response: Response, now_us: int) -> Outcome:
         device = any("device" in quota.lower() for quota in told.quotas)
         outcome = replace(outcome, scope=Scope.TOKEN if device else Scope.LANE)
         retry_s = QUOTA_RETRY_AFTER_S if retry_s is None else retry_s
-    said = "; ".join(part for part in (told.message, told.apns_reason, *told.notes) if part)
+    reason = told.code or told.status
+    said = "; ".join(part for part in (told.message, told.apns_reason, *told.notes, *told.quotas) if part)
     return replace(
         outcome,
         provider_status=response.status,
-        reason=told.code or told.status,
-        detail=clip(said) or text(response.body),
+        reason=reason,
+        detail=clip(said) if said or reason else text(response.body),
         retry_after_s=retry_s,
     )
 
@@ -333,7 +334,7 @@ def _read_error(body: Mapping[str, Any]) -> _Told:
         elif kind == "google.rpc.QuotaFailure":
             violations = _objects(detail.get("violations"))
             told = told._replace(
-                quotas=tuple(f"{word(v.get('subject'))} {word(v.get('description'), 256)}" for v in violations)
+                quotas=tuple(f"{word(v.get('subject'))}: {word(v.get('description'), 256)}" for v in violations)
             )
     return told
 
