@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import grpc
@@ -20,7 +21,10 @@ from pushrpc.cli.tally import ON_STAGE, Taken, Tally
 from pushrpc.cli.traffic import APP_ID, MALFORMED, Plan, faults, plan
 from pushrpc.v1 import devices_pb2, following_pb2, sending_pb2
 from pushrpc.v1.enums_pb2 import STREAM_START_OLDEST
-from pushrpc.v1.service_pb2_grpc import PushServiceAsyncStub, PushServiceStub
+from pushrpc.v1.service_pb2_grpc import PushServiceStub
+
+if TYPE_CHECKING:  # the stubs alone tell the asyncio form apart
+    from pushrpc.v1.service_pb2_grpc import PushServiceAsyncStub
 
 CALLS_AT_ONCE = 4
 REGISTRATIONS_AT_ONCE = 50

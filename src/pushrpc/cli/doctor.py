@@ -32,7 +32,6 @@ from pushrpc.config import Config, ConfigError, read_config, split_listen
 from pushrpc.exchange import Endpoint
 from pushrpc.model import ApnsAccount
 from pushrpc.providers import ProviderAccount
-from pushrpc.server import AccountsRefused, open_accounts
 from pushrpc.words import Environment, Provider
 
 REACH_TIMEOUT_S = 3.0
@@ -94,6 +93,8 @@ def examine(config_file: Path, environ: Mapping[str, str], offline: bool) -> Ite
     yield from certificates(config)
     yield from ports(config)
     yield ledger(Path(config.ledger_file))
+    from pushrpc.server import AccountsRefused, open_accounts
+
     try:
         accounts = open_accounts(config)
     except AccountsRefused as error:
