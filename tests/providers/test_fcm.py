@@ -312,16 +312,25 @@ def test_keys_that_are_the_apps(key: str) -> None:
 
 
 def test_the_limit_counts_keys_and_values_and_is_exact(fcm: Fcm) -> None:
-    # title + "title", key "k" + value, "notification_id" + its 36
-    rest = len("title") + len("tü".encode()) + len("k") + len("notification_id") + 36
+    ids = len("tag") + len("notification_id") + 2 * len(NOTIFICATION_ID)
+    rest = len("title") + len("tü".encode()) + len("k") + ids
 
     def of_size(size: int) -> Content:
         return Content(title="tü", data={"k": "x" * (size - rest)})
 
     assert len(sent(fcm, of_size(4096))["data"]["k"]) == 4096 - rest
-    with pytest.raises(MessageRefused, match="have 4097 bytes, 1 more than the 4096 allowed") as refused:
+    with pytest.raises(MessageRefused, match="has 4097 bytes, 1 more than the 4096 allowed") as refused:
         fcm.check_message(notification(of_size(4097)))
     assert refused.value.reason is RejectReason.PAYLOAD_TOO_LARGE
+
+
+def test_what_is_written_out_for_apple_has_the_same_limit_in_json(fcm: Fcm) -> None:
+    def of_size(size: int) -> Content:
+        return Content(silent=True, fcm_json=json.dumps({"apns": {"payload": {"aps": None, "k": "x" * (size - 8)}}}))
+
+    assert len(sent(fcm, of_size(4096))["apns"]["payload"]["k"]) == 4088
+    with pytest.raises(MessageRefused, match="has 4097 bytes"):
+        fcm.check_message(notification(of_size(4097)))
 
 
 def test_what_a_patch_adds_counts_too(fcm: Fcm) -> None:

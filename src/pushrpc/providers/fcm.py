@@ -25,7 +25,7 @@ from pushrpc.providers.payload import encoded, patched
 from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind
 
 HOST = "fcm.googleapis.com"
-PAYLOAD_BYTES_MAX = 4096  # keys and values of `notification` and `data`
+PAYLOAD_BYTES_MAX = 4096  # of what one platform gets
 TOKEN_CHARS_MAX = 4096
 TTL_S_MAX = 2_419_200  # 28 days
 QUOTA_RETRY_AFTER_S = 60.0  # what a 429 without Retry-After asks for ("Throttling and quotas")
@@ -62,10 +62,9 @@ def _message(notification: Notification, now_us: int) -> dict[str, Any]:
         fcm_options=_given(analytics_label=content.fcm.analytics_label),
     )
     message = patched(message, content.fcm_json, "fcm_json", TARGET_KEYS)
-    size = _bytes_of(message.get("notification")) + _bytes_of(message.get("data"))
-    if size > PAYLOAD_BYTES_MAX:
-        over = size - PAYLOAD_BYTES_MAX
-        detail = f"notification and data for Google have {size} bytes, {over} more than the {PAYLOAD_BYTES_MAX} allowed"
+    size, limit = _payload_bytes(message), PAYLOAD_BYTES_MAX
+    if size > limit:
+        detail = f"the payload for Google has {size} bytes, {size - limit} more than the {limit} allowed"
         raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
     return message
 
@@ -157,8 +156,15 @@ def _ttl_s(notification: Notification, now_us: int) -> int:
     return min(max((notification.expire_us - now_us) // 1_000_000, 0), TTL_S_MAX)
 
 
+def _payload_bytes(message: Mapping[str, Any]) -> int:
+    """The larger of what Android gets, counted in keys and values, and of what is written out for Apple."""
+    android, apple = _object(message.get("android")), _object(message.get("apns")).get("payload")
+    shown = {**_object(message.get("notification")), **_object(android.get("notification"))}
+    size = _bytes_of(shown) + _bytes_of(android.get("data") or message.get("data"))
+    return max(size, len(encoded(apple)) if apple else 0)
+
+
 def _bytes_of(value: object) -> int:
-    """Bytes of all keys and values, which is how Google counts; braces and quotes are free."""
     if isinstance(value, Mapping):
         return sum(len(key.encode("utf-8", "replace")) + _bytes_of(child) for key, child in value.items())
     if isinstance(value, list | tuple):
@@ -315,9 +321,7 @@ def _judged_bad_request(told: _Told) -> Outcome:
 
 
 def _read_error(body: Mapping[str, Any]) -> _Told:
-    error = body.get("error")
-    if not isinstance(error, dict):
-        return _Told()
+    error = _object(body.get("error"))
     told = _Told(status=word(error.get("status")), message=word(error.get("message"), 1024))
     for detail in _objects(error.get("details")):
         kind = str(detail.get("@type", "")).rpartition("/")[2]
@@ -337,6 +341,10 @@ def _read_error(body: Mapping[str, Any]) -> _Told:
                 quotas=tuple(f"{word(v.get('subject'))}: {word(v.get('description'), 256)}" for v in violations)
             )
     return told
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: object) -> list[dict[str, Any]]:
