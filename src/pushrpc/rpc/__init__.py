@@ -121,7 +121,9 @@ class PushService(service_pb2_grpc.PushServiceServicer):
     async def SendNotifications(  # type: ignore[override]  # writes itself, so that a write can have a deadline
         self, request_iterator: AsyncIterator[sending.SendNotificationsRequest], context: Context
     ) -> None:
-        await self._guarded(context, lambda: self._bulk.run(request_iterator, self._writer(context)))
+        await self._guarded(
+            context, "SendNotifications", lambda: self._bulk.run(request_iterator, self._writer(context))
+        )
 
     async def CancelNotification(
         self, request: sending.CancelNotificationRequest, context: Context
@@ -170,15 +172,16 @@ class PushService(service_pb2_grpc.PushServiceServicer):
         self, context: Context, request: Any, work: Callable[[AppAccounts], Awaitable[Response]]
     ) -> Response:
         """Finds the app of a request and does the work for it."""
-        return await self._guarded(context, lambda: work(accounts_of(self._accounts, request.app_id)))
+        where = request.DESCRIPTOR.name
+        return await self._guarded(context, where, lambda: work(accounts_of(self._accounts, request.app_id)))
 
-    async def _guarded(self, context: Context, work: Callable[[], Awaitable[Response]]) -> Response:
+    async def _guarded(self, context: Context, where: str, work: Callable[[], Awaitable[Response]]) -> Response:
         """Lets the call in, or ends it with a status; the only place where an exception becomes one."""
         try:
             self._gate.enter()
             return await work()
         except Exception as error:
-            await abort(context, refusal_of(error, "call", self._telemetry))
+            await abort(context, refusal_of(error, where, self._telemetry))
 
     def _writer(self, context: Context) -> Callable[[Any], Awaitable[None]]:
         """Writes one message; a caller that does not take it in time is SLOW_READER."""

@@ -50,7 +50,15 @@ class Fields:
             self.wrong(Reason.FIELD_REQUIRED, field, "is not set")
         elif passes(value, limit_bytes):
             self.too_long(field, len(value.encode()), limit_bytes, "bytes")
+        elif "\0" in value:  # databases end a text there
+            self.wrong(Reason.FIELD_INVALID, field, "holds a NUL character")
         return value
+
+    def name(self, field: str, value: str, limit_bytes: int) -> str:
+        """One of a list: it may not be empty."""
+        if not value:
+            self.wrong(Reason.FIELD_INVALID, field, "is empty")
+        return self.text(field, value, limit_bytes)
 
     def too_long(self, field: str, given: int, limit: int, unit: str) -> None:
         self.wrong(Reason.FIELD_TOO_LONG, field, f"has {given:,} {unit}, the limit is {limit:,}", limit)
@@ -63,10 +71,7 @@ class Fields:
         if len(kept) > count_max:
             self.too_long(field, len(kept), count_max, "entries")
         for position, value in enumerate(kept):
-            if not value:
-                self.wrong(Reason.FIELD_INVALID, f"{field}[{position}]", "is empty")
-            elif passes(value, limit_bytes):
-                self.too_long(f"{field}[{position}]", len(value.encode()), limit_bytes, "bytes")
+            self.name(f"{field}[{position}]", value, limit_bytes)
         return tuple(dict.fromkeys(kept))
 
     def entries(self, field: str, values: Mapping[str, str], count_max: int) -> dict[str, str]:
@@ -77,12 +82,8 @@ class Fields:
         if len(kept) > count_max:
             self.too_long(field, len(kept), count_max, "entries")
         for key, value in kept.items():
-            if not key:
-                self.wrong(Reason.FIELD_INVALID, field, "has an empty key")
-            elif passes(key, MAP_KEY_BYTES_MAX):
-                self.too_long(f"{field} key", len(key.encode()), MAP_KEY_BYTES_MAX, "bytes")
-            if passes(value, MAP_VALUE_BYTES_MAX):
-                self.too_long(f"{field} value", len(value.encode()), MAP_VALUE_BYTES_MAX, "bytes")
+            self.name(f"{field} key", key, MAP_KEY_BYTES_MAX)
+            self.text(f"{field} value", value, MAP_VALUE_BYTES_MAX)
         return kept
 
     def word(self, field: str, value: int, kind: type[Word], required: bool = False) -> Word:

@@ -17,7 +17,7 @@ from pushrpc.rpc.apps import AppAccounts
 from pushrpc.rpc.content import content_of, labels_of, lifetime_of, priority_of, wait_of
 from pushrpc.rpc.cursors import Cursors
 from pushrpc.rpc.errors import Reason, Refusal
-from pushrpc.rpc.fields import Fields, passes
+from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.gate import Gate
 from pushrpc.rpc.limits import (
     ACCOUNT_BYTES_MAX,
@@ -226,10 +226,7 @@ def _ids(values: Sequence[str], fields: Fields, path: str, limit_bytes: int) -> 
         return ()
     kept = list(values)
     for position, value in enumerate(kept):
-        if not value:
-            fields.wrong(Reason.FIELD_INVALID, f"{path}[{position}]", "is empty")
-        elif passes(value, limit_bytes):
-            fields.too_long(f"{path}[{position}]", len(value.encode()), limit_bytes, "bytes")
+        fields.name(f"{path}[{position}]", value, limit_bytes)
     return kept
 
 

@@ -21,11 +21,26 @@ _V1_SERVICE = f"{_V1}.ServerReflection"
 _ERROR_DETAILS = error_details_pb2.DESCRIPTOR
 
 
+class _Reflection(ReflectionServicer):  # type: ignore[misc]  # grpcio-reflection has no types
+    """Also finds methods, as the protocol asks; protobuf's own pool finds only what contains them."""
+
+    def _file_containing_symbol(
+        self, request: reflection_pb2.ServerReflectionRequest, name: str
+    ) -> reflection_pb2.ServerReflectionResponse:
+        parent, _, method = name.rpartition(".")
+        try:
+            service = descriptor_pool.Default().FindServiceByName(parent)
+        except KeyError:
+            service = None
+        symbol = parent if service is not None and method in service.methods_by_name else name
+        return super()._file_containing_symbol(request, symbol)
+
+
 def enable_reflection(server: grpc.aio.Server, service_names: Sequence[str]) -> None:
     """Adds both reflection services to the server, and themselves to what they list."""
     _define_v1()
     names = (*service_names, _V1_SERVICE, reflection.SERVICE_NAME)
-    servicer = ReflectionServicer(names)
+    servicer = _Reflection(names)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
     call = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,

@@ -1,0 +1,193 @@
+"""A real gRPC server around PushService and a real ledger, with accounts that only pretend."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from pushrpc.clock import Clock, SystemClock
+from pushrpc.exchange import Endpoint, Requests, Response
+from pushrpc.ledger import Ledger, open_ledger
+from pushrpc.model import Claimed, Lane, Notification, Outcome, Settlement
+from pushrpc.providers import Credential, MessageRefused
+from pushrpc.rpc import Accounts, PushService, Settings, add_to
+from pushrpc.telemetry import Telemetry
+from pushrpc.v1 import sending_pb2, service_pb2_grpc
+from pushrpc.words import (
+    ApnsPushType,
+    Cause,
+    DeliveryState,
+    Environment,
+    OutcomeKind,
+    Provider,
+    RejectReason,
+    TokenKind,
+)
+
+APNS_LANE = Lane("shop", Provider.APNS, "com.shop", Environment.PRODUCTION)
+FCM_LANE = Lane("shop", Provider.FCM, "shop-1", Environment.UNSPECIFIED)
+TOO_LARGE = "a body that no payload holds"
+
+
+class FakeAccount:
+    """Takes lower-case hex tokens, and every message but one whose body is TOO_LARGE (APNs only)."""
+
+    def __init__(self, provider: Provider, provider_app_id: str, environment: Environment) -> None:
+        self.provider = provider
+        self.provider_app_id = provider_app_id
+        self.environment = environment
+        self.credential: Credential | None = None
+
+    def endpoint(self, environment: Environment) -> Endpoint:
+        raise NotImplementedError
+
+    def token_problem(self, token: str) -> str:
+        return "" if re.fullmatch("[0-9a-f]+", token) else "tokens are hexadecimal"
+
+    def token_kind(self, notification: Notification) -> TokenKind:
+        is_voip = notification.content.apns.push_type is ApnsPushType.VOIP
+        return TokenKind.VOIP if is_voip and self.provider is Provider.APNS else TokenKind.STANDARD
+
+    def check_message(self, notification: Notification) -> None:
+        if self.provider is not Provider.APNS:
+            return
+        if notification.content.body == TOO_LARGE:
+            raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, "5,000 bytes of 4,096")
+        if notification.content.title == "needs a body" and not notification.content.body:
+            raise MessageRefused(RejectReason.FIELD_MISSING, "an alert needs a body")
+
+    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+        raise NotImplementedError
+
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+        raise NotImplementedError
+
+
+ACCOUNTS: Accounts = {
+    "shop": {
+        Provider.APNS: [
+            FakeAccount(Provider.APNS, "com.shop", Environment.PRODUCTION),
+            FakeAccount(Provider.APNS, "com.shop.lite", Environment.SANDBOX),
+        ],
+        Provider.FCM: [FakeAccount(Provider.FCM, "shop-1", Environment.UNSPECIFIED)],
+    },
+    "news": {Provider.FCM: [FakeAccount(Provider.FCM, "news-1", Environment.UNSPECIFIED)]},
+}
+
+
+@dataclass
+class Running:
+    stub: service_pb2_grpc.PushServiceAsyncStub
+    service: PushService
+    ledger: Ledger
+    clock: Clock
+    target: str
+
+    async def send(self, *tokens: str, **fields: Any) -> sending_pb2.SendNotificationResponse:
+        return await self.stub.SendNotification(send_request(*tokens, **fields), timeout=10)
+
+    async def answer(self, lane: Lane = APNS_LANE, limit: int = 1_000, **outcome: Any) -> int:
+        """Plays the dispatcher: claims what is queued in a lane and settles it, SENT unless told otherwise."""
+        state = outcome.pop("state", DeliveryState.SENT)
+        cause = outcome.pop("cause", Cause.UNSPECIFIED)
+        kind = outcome.pop("kind", OutcomeKind.ACCEPTED)
+        batch = await self.ledger.claim(lane, limit)
+        now_us = self.clock.now_us()
+        due_us = now_us if state is DeliveryState.QUEUED else 0
+        await self.ledger.settle(
+            [
+                Settlement(claimed, Outcome(kind, **outcome), state, cause, due_us, True, now_us, now_us)
+                for claimed in batch.deliveries
+            ]
+        )
+        return len(batch.deliveries)
+
+
+def send_request(*tokens: str, **fields: Any) -> sending_pb2.SendNotificationRequest:
+    """A sound request for the app `shop`; `fields` replace what it has."""
+    fields.setdefault("app_id", "shop")
+    fields.setdefault("message", {"title": "Order shipped"})
+    if tokens:
+        fields.setdefault("target", {"tokens": [{"provider": Provider.APNS, "tokens": tokens}]})
+    return sending_pb2.SendNotificationRequest(**fields)
+
+
+@asynccontextmanager
+async def serving(
+    directory: Path,
+    settings: Settings | None = None,
+    accounts: Accounts = ACCOUNTS,
+    ledger_options: Mapping[str, Any] | None = None,
+    begin: bool = True,
+) -> AsyncIterator[Running]:
+    clock = SystemClock()
+    ledger = await open_ledger(f"sqlite:///{directory / 'ledger.db'}", clock, **(ledger_options or {}))
+    service = PushService(accounts, settings or Settings(), clock, Telemetry(), lambda: 0.5)
+    server = grpc.aio.server()
+    add_to(server, service)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    if begin:
+        service.begin(ledger)
+    target = f"127.0.0.1:{port}"
+    try:
+        async with grpc.aio.insecure_channel(target) as channel:
+            yield Running(service_pb2_grpc.PushServiceStub(channel), service, ledger, clock, target)
+    finally:
+        await server.stop(0)
+        await ledger.close()
+
+
+@dataclass
+class Failure:
+    """An error status, taken apart."""
+
+    code: grpc.StatusCode
+    message: str
+    reason: str
+    metadata: dict[str, str]
+    fields: list[str]
+    retry_after_s: float | None
+    has_quota_failure: bool
+    pushback_ms: str | None
+
+
+def failure(error: grpc.aio.AioRpcError) -> Failure:
+    rich = rich_status_of(error)
+    details: dict[str, Any] = {}
+    for kind in ("ErrorInfo", "BadRequest", "QuotaFailure", "RetryInfo"):
+        detail = getattr(error_details_pb2, kind)()
+        unpacked = [any_ for any_ in rich.details if any_.Unpack(detail)]
+        assert len(unpacked) <= 1
+        if unpacked:
+            details[kind] = detail
+    info = details["ErrorInfo"]
+    assert info.domain == "pushrpc.v1"
+    bad = details.get("BadRequest")
+    retry = details.get("RetryInfo")
+    trailers = dict(error.trailing_metadata() or ())
+    pushback = trailers.get("grpc-retry-pushback-ms")
+    return Failure(
+        code=error.code(),
+        message=rich.message,
+        reason=info.reason,
+        metadata=dict(info.metadata),
+        fields=[violation.field for violation in bad.field_violations] if bad else [],
+        retry_after_s=retry.retry_delay.ToMilliseconds() / 1000 if retry else None,
+        has_quota_failure="QuotaFailure" in details,
+        pushback_ms=str(pushback) if pushback is not None else None,
+    )
+
+
+def rich_status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            return status_pb2.Status.FromString(value)
+    raise AssertionError(f"no rich status: {error}")
