@@ -40,6 +40,11 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs."""
+        return self._process.returncode
+
     async def wait(self) -> int:
         """The exit code, when it ended by itself."""
         return await self._process.wait()

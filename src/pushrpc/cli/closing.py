@@ -66,6 +66,7 @@ def run_as_json(run: Run) -> dict[str, object]:
         "notifications": tally.notifications,
         "accepted": tally.accepted,
         "rejected": tally.rejected,
+        "refused": dict(tally.refused),
         "final": {p.name: {s.name: tally.final[p, s] for s in tally.states() if tally.final[p, s]} for p in ON_STAGE},
         "tries": {p.name: tally.tries[p] for p in ON_STAGE},
         "retries": {p.name: tally.retries[p] for p in ON_STAGE},
@@ -128,4 +129,7 @@ def _sides(check: Check) -> str:
 
 def _verdict(run: Run) -> str:
     wrong = sum(not check.adds_up for check in run.checks)
-    return "Every count adds up." if not wrong else f"{wrong} of {len(run.checks)} sums do not add up."
+    if not wrong:
+        return "Every count adds up."
+    refused = ", ".join(f"{count} × {reason}" for reason, count in run.tally.refused.items())
+    return f"{wrong} of {len(run.checks)} sums do not add up." + (f" Refused sends: {refused}." if refused else "")

@@ -58,8 +58,13 @@ async def _demo(made: Plan, record: Path | None, as_json: bool) -> int:
             run = await _perform(made, tally, progress)
     except ChildFailed as error:
         raise click.ClickException(str(error)) from None
-    except grpc.aio.AioRpcError as error:
-        raise click.ClickException(explain(error, "the demo's server")) from None
+    except (grpc.RpcError, ExceptionGroup) as error:
+        cause: Exception = error
+        while isinstance(cause, ExceptionGroup):
+            cause = cause.exceptions[0]
+        if not isinstance(cause, grpc.RpcError):
+            raise
+        raise click.ClickException(explain(cause, "the demo's own address")) from None
     if as_json:
         print_json(run_as_json(run))
     else:
@@ -152,6 +157,8 @@ async def _send(push: PushServiceAsyncStub, made: Plan, tally: Tally) -> None:
             for receipt in response.receipts:
                 if receipt.HasField("accepted"):
                     tally.receipt(receipt.accepted)
+                else:
+                    tally.refused[receipt.error.reason] += 1
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(bulk())

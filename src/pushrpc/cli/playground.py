@@ -51,7 +51,14 @@ async def playground(directory: Path, listen: str) -> AsyncIterator[Playground]:
         )
         async with serving as server:
             host = listen.rpartition(":")[0]
-            yield Playground(f"{host}:{server.ready['port']}", emulator.ready["control_url"], emulator, server)
+            try:
+                yield Playground(f"{host}:{server.ready['port']}", emulator.ready["control_url"], emulator, server)
+            except Exception as error:
+                # A child that is gone explains whatever went wrong with talking to it.
+                for each in (emulator, server):
+                    if each.exit_code is not None:
+                        raise each.failure(f"ended with exit code {each.exit_code}") from error
+                raise
 
 
 def run_until_signalled(work: Coroutine[Any, Any, int]) -> int:

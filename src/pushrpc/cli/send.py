@@ -68,7 +68,7 @@ def send(target: Target, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(response)
     else:
-        _print(response)
+        _print(response, options["app_id"])
     unhappy = any(d.final and d.state != enums_pb2.DELIVERY_STATE_SENT for d in response.statuses)
     raise click.exceptions.Exit(1 if response.rejected or unhappy else 0)
 
@@ -108,7 +108,7 @@ def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
     )
 
 
-def _print(response: sending_pb2.SendNotificationResponse) -> None:
+def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
     receipt = f"notification {response.notification_id}: {response.target_count} accepted"
     if response.duplicate_count:
         receipt += f", {response.duplicate_count} duplicates left out"
@@ -135,4 +135,5 @@ def _print(response: sending_pb2.SendNotificationResponse) -> None:
             [[r.path, Text(name_of(RejectReason, r.reason), style="red"), r.detail] for r in response.rejected],
         )
     if not response.complete and response.target_count and is_terminal():
-        console().print(f"[dim]Follow it: pushrpc watch --app … --notification {response.notification_id}[/dim]")
+        follow = f"pushrpc watch --app {app_id} --notification {response.notification_id}"
+        console().print(f"[dim]Not final yet. Follow it: {follow}[/dim]", soft_wrap=True)

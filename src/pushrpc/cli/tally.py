@@ -40,6 +40,7 @@ class Tally:
     accepted: int = 0
     rejected: int = 0
     notifications: int = 0
+    refused: Counter[str] = field(default_factory=Counter)  # sends of the bulk stream, by reason
     final: Counter[tuple[Provider, DeliveryState]] = field(default_factory=Counter)
     tries: Counter[Provider] = field(default_factory=Counter)
     retries: Counter[Provider] = field(default_factory=Counter)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 import click
 import grpc
@@ -40,7 +41,7 @@ async def _up(listen: str) -> int:
             async with playground(Path(directory), listen) as ground:
                 await _register(ground)
                 print_line(welcome(ground))
-                return await _until_one_ends(ground)
+                await _until_one_ends(ground)
         except ChildFailed as error:
             raise click.ClickException(str(error)) from None
 
@@ -53,13 +54,12 @@ async def _register(ground: Playground) -> None:
         await PushServiceStub(channel).RegisterDevice(request, timeout=CALL_TIMEOUT_S)
 
 
-async def _until_one_ends(ground: Playground) -> int:
+async def _until_one_ends(ground: Playground) -> NoReturn:
     """Neither child ends by itself, so the first one to do so is a failure."""
-    waits = {asyncio.create_task(each.wait()): each for each in (ground.emulator, ground.server)}
+    waits = [asyncio.create_task(each.wait()) for each in (ground.emulator, ground.server)]
     try:
-        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        ended = done.pop()
-        raise waits[ended].failure(f"ended with exit code {ended.result()}")
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        raise RuntimeError("a child ended by itself")
     finally:
         for wait in waits:
             wait.cancel()

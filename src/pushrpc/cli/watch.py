@@ -83,17 +83,17 @@ def follow(
     failures = 0
     while True:
         try:
+            again = False
             for response in push.StreamDeliveryStatus(request, timeout=None):
                 failures = 0
                 if response.cursor:
                     request.cursor = response.cursor
                     request.ClearField("start")
                 yield response
-                if response.HasField("end"):
-                    return
                 if response.HasField("reconnect"):
+                    again = True
                     time.sleep(response.reconnect.delay.ToTimedelta().total_seconds())
-            if request.until_caught_up:
+            if not again:
                 return
         except grpc.RpcError as error:
             failures += 1
