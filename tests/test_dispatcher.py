@@ -117,11 +117,11 @@ class FakeAccount:
     def endpoint(self, environment: Environment) -> Endpoint:
         return Endpoint("localhost", 1)
 
-    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+    def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         if self.broken:
             raise RuntimeError("a bug")
         template = Template(b"POST", b"localhost", [(b"authorization", authorization or b"")])
-        return Requests([template], [Row(0, d.token.encode(), [], None, (i,)) for i, d in enumerate(deliveries)])
+        return Requests([template], [Row(0, d.token.encode(), [], None, (i,)) for i, d in enumerate(batch.deliveries)])
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
         kind = OutcomeKind[response.body.decode()]

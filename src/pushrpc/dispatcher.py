@@ -206,7 +206,7 @@ class LaneRunner:
                 self._observe(why_not)
                 self._judge([(delivery, NOT_SENT) for delivery in live], started_us)
                 return
-            requests = self._account.prepare(live, self._authorization.current(), started_us)
+            requests = self._account.prepare(Batch(self.lane, live), self._authorization.current(), started_us)
             if_broken = OutcomeKind.UNKNOWN
             async with aclosing(self.sessions.send(requests, self._timeout_s(live, started_us))) as pages:
                 async for page in pages:

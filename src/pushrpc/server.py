@@ -68,11 +68,12 @@ def open_accounts(config: Config) -> Accounts:
     """Loads the key files of every account. Raises AccountErrors with all that cannot be used."""
     opened: dict[str, dict[Provider, list[ProviderAccount]]] = {}
     mistakes: list[Mistake] = []
+    now_us = SystemClock().now_us()
     for app_id, accounts in config.apps.items():
         by_provider = opened.setdefault(app_id, {})
         for account in accounts:
             try:
-                provider_account = open_account(account)
+                provider_account = open_account(account, now_us)
             except AccountError as error:
                 mistakes.append(Mistake(f"apps.{app_id}.{error.setting}", error.problem, "correct or replace the file"))
             else:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from pushrpc.exchange import Headers, Requests, Row
-from pushrpc.model import Claimed, Content, Notification
-from pushrpc.words import Priority
+from pushrpc.model import Batch, Claimed, Content, Lane, Notification
+from pushrpc.providers import ProviderAccount
+from pushrpc.words import Environment, Priority
 
 NOW_US = 1_795_413_600_000_000  # 2026-11-23 06:00:00 UTC
 HOUR_US = 3_600_000_000
@@ -35,6 +36,12 @@ def notification(content: Content | None = None, **given: Any) -> Notification:
 
 def claimed(of: Notification, token: str = "ab" * 32, ordinal: int = 0) -> Claimed:
     return Claimed(ordinal + 1, of, ordinal, token, "", "", 0, 0)
+
+
+def batch(
+    account: ProviderAccount, deliveries: Sequence[Claimed], environment: Environment = Environment.UNSPECIFIED
+) -> Batch:
+    return Batch(Lane("shop", account.provider, account.provider_app_id, environment), deliveries)
 
 
 def headers_of(requests: Requests, row: Row) -> Headers:

@@ -22,7 +22,7 @@ from pushrpc.providers.credentials import GoogleToken
 from pushrpc.providers.fcm import Fcm
 from pushrpc.words import OutcomeKind
 from tests.providers.conftest import Keys
-from tests.providers.samples import NOW_US, body_of, claimed, headers_of, notification
+from tests.providers.samples import NOW_US, batch, body_of, claimed, headers_of, notification
 from tests.providers.strategies import NOTIFICATIONS
 
 NO_LIMIT = Quota(0)
@@ -66,7 +66,7 @@ def fcm(keys: Keys, google: EmulatedFcm) -> Fcm:
 def answered(account: ProviderAccount, service: ApnsConnection | EmulatedFcm, of: Notification, token: str) -> Outcome:
     assert account.credential is not None
     delivery = claimed(of, token)
-    requests = account.prepare([delivery], account.credential.current(NOW_US), NOW_US)
+    requests = account.prepare(batch(account, [delivery]), account.credential.current(NOW_US), NOW_US)
     row = requests.rows[0]
     call = Call(b"POST", row.path, headers_of(requests, row), body_of(requests, row))
     answer = service.answer(call, NOW_US).response
@@ -116,7 +116,7 @@ def test_dead_tokens_are_told_with_the_time_of_death_where_there_is_one(
 
 
 def test_an_unknown_access_token_asks_for_renewal(fcm: Fcm, google: EmulatedFcm) -> None:
-    requests = fcm.prepare([claimed(notification(), FCM_TOKEN)], b"Bearer ya29.other", NOW_US)
+    requests = fcm.prepare(batch(fcm, [claimed(notification(), FCM_TOKEN)]), b"Bearer ya29.other", NOW_US)
     row = requests.rows[0]
     answer = google.answer(Call(b"POST", row.path, headers_of(requests, row), row.body or b""), NOW_US).response
     (outcome,) = fcm.classify(answer, [claimed(notification())], NOW_US)
@@ -126,7 +126,7 @@ def test_an_unknown_access_token_asks_for_renewal(fcm: Fcm, google: EmulatedFcm)
 def test_yesterdays_apple_token_asks_for_a_new_session(apns: Apns, apple: EmulatedApns) -> None:
     assert apns.credential is not None
     delivery = claimed(notification(), APNS_TOKEN)
-    requests = apns.prepare([delivery], apns.credential.current(NOW_US - 86_400_000_000), NOW_US)
+    requests = apns.prepare(batch(apns, [delivery]), apns.credential.current(NOW_US - 86_400_000_000), NOW_US)
     row = requests.rows[0]
     call = Call(b"POST", row.path, headers_of(requests, row), body_of(requests, row))
     answer = apple.connect(None).answer(call, NOW_US).response

@@ -31,6 +31,7 @@ from tests.providers.samples import (
     HOUR_US,
     NOTIFICATION_ID,
     NOW_US,
+    batch,
     body_of,
     claimed,
     headers_of,
@@ -57,11 +58,11 @@ def sent(apns: Apns, content: Content, **given_values: Any) -> Any:
     """The JSON that a message becomes, after the check that everything sent passes first."""
     of = notification(content, **given_values)
     apns.check_message(of)
-    return json_of(apns.prepare([claimed(of)], b"bearer t", NOW_US))
+    return json_of(apns.prepare(batch(apns, [claimed(of)]), b"bearer t", NOW_US))
 
 
 def header(apns: Apns, name: bytes, content: Content | None = None, **given_values: Any) -> bytes | None:
-    requests = apns.prepare([claimed(notification(content, **given_values))], b"bearer t", NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(notification(content, **given_values))]), b"bearer t", NOW_US)
     return dict(headers_of(requests, requests.rows[0])).get(name)
 
 
@@ -83,7 +84,7 @@ def test_a_whole_request(apns: Apns) -> None:
         apns=ApnsOptions(interruption_level=InterruptionLevel.TIME_SENSITIVE, relevance_score=0.5),
     )
     of = notification(content, collapse_key="order-1234")
-    requests = apns.prepare([claimed(of, "00ff" * 16, ordinal=0x1A2B)], b"bearer a.b.c", NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(of, "00ff" * 16, ordinal=0x1A2B)]), b"bearer a.b.c", NOW_US)
     (template,), (row,) = requests.templates, requests.rows
     assert (template.method, template.authority) == (b"POST", b"api.push.apple.com")
     assert template.headers == (
@@ -121,7 +122,9 @@ def test_a_batch_of_many_notifications_in_any_order_builds_each_once(apns: Apns)
     other_id = "0193f2a4-5b6c-7d8e-9fa0-000000000001"
     first, second = notification(), notification(notification_id=other_id)
     order = [first, second, first, first, second]
-    requests = apns.prepare([claimed(of, f"{i:02x}", i) for i, of in enumerate(order)], b"bearer t", NOW_US)
+    requests = apns.prepare(
+        batch(apns, [claimed(of, f"{i:02x}", i) for i, of in enumerate(order)]), b"bearer t", NOW_US
+    )
     assert [row.template for row in requests.rows] == [0, 1, 0, 0, 1]
     assert [row.covers for row in requests.rows] == [(0,), (1,), (2,), (3,), (4,)]
     assert [row.path for row in requests.rows] == [b"/3/device/%02x" % i for i in range(5)]
@@ -132,7 +135,7 @@ def test_a_batch_of_many_notifications_in_any_order_builds_each_once(apns: Apns)
 def test_every_try_of_a_delivery_has_the_same_id_and_every_delivery_its_own(apns: Apns) -> None:
     of = notification(notification_id=NOTIFICATION_ID.upper())
     deliveries = [claimed(of, ordinal=ordinal) for ordinal in (0, 1, 999, 0xFFFFFFFF)]
-    tries = [apns.prepare(deliveries, b"bearer t", NOW_US + late) for late in (0, HOUR_US)]
+    tries = [apns.prepare(batch(apns, deliveries), b"bearer t", NOW_US + late) for late in (0, HOUR_US)]
     ids = [[dict(row.headers)[b"apns-id"].decode() for row in each.rows] for each in tries]
     assert ids[0] == ids[1]
     assert len(set(ids[0])) == 4
@@ -144,7 +147,7 @@ def test_a_certificate_account_sends_no_authorization(keys: Keys) -> None:
     apns = Apns(account, NOW_US)
     assert apns.credential is None
     assert apns.endpoint(Environment.PRODUCTION).certificate == (keys.file("cert.pem"), keys.file("apple.p8"))
-    requests = apns.prepare([claimed(notification())], None, NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(notification())]), None, NOW_US)
     assert b"authorization" not in dict(requests.templates[0].headers)
 
 
@@ -155,11 +158,16 @@ def test_endpoints(account: ApnsAccount, keys: Keys) -> None:
     assert apns.endpoint(Environment.SANDBOX) == Endpoint("api.sandbox.push.apple.com", 443)
     sandbox = Apns(replace(account, environment=Environment.SANDBOX))
     assert sandbox.endpoint(Environment.UNSPECIFIED) == Endpoint("api.sandbox.push.apple.com", 443)
-    requests = sandbox.prepare([claimed(notification())], b"bearer t", NOW_US)
+    requests = sandbox.prepare(batch(sandbox, [claimed(notification())]), b"bearer t", NOW_US)
     assert requests.templates[0].authority == b"api.sandbox.push.apple.com"
+    requests = apns.prepare(batch(apns, [claimed(notification())], Environment.SANDBOX), b"bearer t", NOW_US)
+    assert requests.templates[0].authority == b"api.sandbox.push.apple.com", "the lane's environment decides"
     pointed = Apns(replace(account, endpoint="https://127.0.0.1:1234", ca_file=keys.file("cert.pem")))
     assert pointed.endpoint(Environment.SANDBOX) == Endpoint("127.0.0.1", 1234, keys.file("cert.pem"))
-    assert pointed.prepare([claimed(notification())], None, NOW_US).templates[0].authority == b"127.0.0.1:1234"
+    assert (
+        pointed.prepare(batch(pointed, [claimed(notification())]), None, NOW_US).templates[0].authority
+        == b"127.0.0.1:1234"
+    )
 
 
 @pytest.mark.parametrize(
@@ -424,7 +432,7 @@ def test_the_apps_own_data_wins_over_our_keys_but_not_over_aps(apns: Apns) -> No
 
 def test_text_stays_utf_8(apns: Apns) -> None:
     of = notification(Content(title="größer 🚀"))
-    requests = apns.prepare([claimed(of)], b"bearer t", NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(of)]), b"bearer t", NOW_US)
     assert "größer 🚀".encode() in body_of(requests, requests.rows[0])
 
 
@@ -433,10 +441,10 @@ def test_the_limit_is_exact(apns: Apns, kind: ApnsPushType, limit: int) -> None:
     def of_size(size: int) -> Content:
         empty = Content(title="t", body="-", apns=ApnsOptions(push_type=kind))
         of = notification(empty)
-        requests = apns.prepare([claimed(of)], None, NOW_US)
+        requests = apns.prepare(batch(apns, [claimed(of)]), None, NOW_US)
         return replace(empty, body="x" * (size - len(body_of(requests, requests.rows[0])) + 1))
 
-    requests = apns.prepare([claimed(notification(of_size(limit)))], None, NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(notification(of_size(limit)))]), None, NOW_US)
     assert len(body_of(requests, requests.rows[0])) == limit
     apns.check_message(notification(of_size(limit)))
     with pytest.raises(MessageRefused, match=f"{limit + 1} bytes, 1 more than the {limit} allowed") as refused:
@@ -470,7 +478,7 @@ def test_what_passes_the_check_can_be_sent(apns: Apns, of: Any) -> None:
         apns.check_message(of)
     except MessageRefused:
         return
-    requests = apns.prepare([claimed(of)], b"bearer t", NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(of)]), b"bearer t", NOW_US)
     assert legal(headers_of(requests, requests.rows[0]))
     body = body_of(requests, requests.rows[0])
     assert len(body) <= (5120 if of.content.apns.push_type is ApnsPushType.VOIP else 4096)
@@ -583,7 +591,7 @@ def test_every_documented_answer(
 
 def test_accepted_carries_the_id_that_was_sent(apns: Apns) -> None:
     deliveries = [claimed(notification(), ordinal=77)]
-    requests = apns.prepare(deliveries, None, NOW_US)
+    requests = apns.prepare(batch(apns, deliveries), None, NOW_US)
     (outcome,) = apns.classify(Response(200, (), b""), deliveries, NOW_US)
     assert outcome == Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id="0193f2a4-5b6c-7d8e-9fa0-b1c20000004d")
     assert dict(requests.rows[0].headers)[b"apns-id"].decode() == outcome.provider_message_id

@@ -22,6 +22,7 @@ from tests.providers.samples import (
     HOUR_US,
     NOTIFICATION_ID,
     NOW_US,
+    batch,
     body_of,
     claimed,
     headers_of,
@@ -48,7 +49,7 @@ def sent(fcm: Fcm, content: Content, **given_values: Any) -> Any:
     """The `message` that content becomes, after the check that everything sent passes first."""
     of = notification(content, **given_values)
     fcm.check_message(of)
-    body = json_of(fcm.prepare([claimed(of, TOKEN)], b"Bearer t", NOW_US))
+    body = json_of(fcm.prepare(batch(fcm, [claimed(of, TOKEN)]), b"Bearer t", NOW_US))
     assert body.keys() == {"message"}
     return body["message"]
 
@@ -70,7 +71,7 @@ def test_a_whole_request(fcm: Fcm) -> None:
         fcm=FcmOptions(analytics_label="shipping", direct_boot_ok=True),
     )
     of = notification(content, collapse_key="order-1234")
-    requests = fcm.prepare([claimed(of, TOKEN, ordinal=5)], b"Bearer ya29.t", NOW_US)
+    requests = fcm.prepare(batch(fcm, [claimed(of, TOKEN, ordinal=5)]), b"Bearer ya29.t", NOW_US)
     (template,), (row,) = requests.templates, requests.rows
     assert (template.method, template.authority) == (b"POST", b"fcm.googleapis.com")
     assert template.headers == ((b"authorization", b"Bearer ya29.t"), (b"content-type", b"application/json"))
@@ -123,7 +124,7 @@ def test_a_batch_of_many_notifications_in_any_order_keeps_each_token_with_its_me
     other_id = "0193f2a4-5b6c-7d8e-9fa0-000000000001"
     first, second = notification(), notification(notification_id=other_id)
     order = [first, second, first, first, second]
-    requests = fcm.prepare([claimed(of, f"t{i}", i) for i, of in enumerate(order)], b"Bearer t", NOW_US)
+    requests = fcm.prepare(batch(fcm, [claimed(of, f"t{i}", i) for i, of in enumerate(order)]), b"Bearer t", NOW_US)
     messages = [json_of(requests, i)["message"] for i in range(5)]
     assert [m["token"] for m in messages] == ["t0", "t1", "t2", "t3", "t4"]
     assert [m["data"]["notification_id"] for m in messages] == [of.notification_id for of in order]
@@ -133,7 +134,7 @@ def test_a_batch_of_many_notifications_in_any_order_keeps_each_token_with_its_me
 @given(token=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40))
 def test_any_token_is_put_in_as_json(fcm: Fcm, token: str) -> None:
     assert fcm.token_problem(token) == ""
-    assert json_of(fcm.prepare([claimed(notification(), token)], None, NOW_US))["message"]["token"] == token
+    assert json_of(fcm.prepare(batch(fcm, [claimed(notification(), token)]), None, NOW_US))["message"]["token"] == token
 
 
 def test_endpoints(account: FcmAccount, fcm: Fcm, keys: Keys) -> None:
@@ -141,7 +142,9 @@ def test_endpoints(account: FcmAccount, fcm: Fcm, keys: Keys) -> None:
     assert (fcm.provider, fcm.provider_app_id, fcm.environment) == (Provider.FCM, "shop-1234", Environment.UNSPECIFIED)
     pointed = Fcm(replace(account, endpoint="https://[::1]:1234", ca_file=keys.file("cert.pem")))
     assert pointed.endpoint(Environment.UNSPECIFIED) == Endpoint("::1", 1234, keys.file("cert.pem"))
-    assert pointed.prepare([claimed(notification())], None, NOW_US).templates[0].authority == b"[::1]:1234"
+    assert (
+        pointed.prepare(batch(pointed, [claimed(notification())]), None, NOW_US).templates[0].authority == b"[::1]:1234"
+    )
     assert pointed.credential is not None
     renewal = pointed.credential.renewal(NOW_US)
     assert renewal is not None
@@ -345,7 +348,7 @@ def test_what_passes_the_check_can_be_sent(fcm: Fcm, of: Any) -> None:
         fcm.check_message(of)
     except MessageRefused:
         return
-    requests = fcm.prepare([claimed(of, TOKEN)], b"Bearer t", NOW_US)
+    requests = fcm.prepare(batch(fcm, [claimed(of, TOKEN)]), b"Bearer t", NOW_US)
     assert legal(headers_of(requests, requests.rows[0]))
     message = json.loads(body_of(requests, requests.rows[0]))["message"]
     assert message["token"] == TOKEN

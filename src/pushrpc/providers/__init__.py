@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pushrpc.exchange import Endpoint, Request, Requests, Response
-from pushrpc.model import Account, ApnsAccount, Claimed, FcmAccount, Notification, Outcome
+from pushrpc.model import Account, ApnsAccount, Batch, Claimed, FcmAccount, Notification, Outcome
 from pushrpc.words import Environment, Provider, RejectReason, TokenKind
 
 
@@ -76,7 +76,7 @@ class ProviderAccount(Protocol):
         """Builds the payload once, before anything is accepted. Raises MessageRefused."""
         ...
 
-    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+    def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         """The requests of one batch. What a notification's deliveries share is built once, in a Template.
 
         Never raises for a message that `check_message` has passed.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
-from pushrpc.model import ApnsAccount, Claimed, Notification, Outcome, Scope
+from pushrpc.model import ApnsAccount, Batch, Claimed, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, Credential, MessageRefused
 from pushrpc.providers.answer import by_status, json_object, retry_after_s, text, word
 from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
@@ -59,11 +59,13 @@ class Apns:
         check_ca_file(account.ca_file)
         self._ca_file = account.ca_file
         self._origin = Origin.of_endpoint(account.endpoint)
-        self._authority = (self._origin or Origin(HOSTS[self.environment])).authority.encode()
 
     def endpoint(self, environment: Environment) -> Endpoint:
-        origin = self._origin or Origin(HOSTS[environment or self.environment])
+        origin = self._origin_in(environment)
         return Endpoint(origin.host, origin.port, self._ca_file, self._certificate)
+
+    def _origin_in(self, environment: Environment) -> Origin:
+        return self._origin or Origin(HOSTS[environment or self.environment])
 
     def token_problem(self, token: str) -> str:
         if _TOKEN.fullmatch(token):
@@ -82,26 +84,29 @@ class Apns:
             raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
         payload(notification)
 
-    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+    def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
+        authority = self._origin_in(batch.lane.environment).authority.encode()
         templates: list[Template] = []
         rows: list[Row] = []
         known: dict[str, tuple[int, bytes]] = {}
         last: Notification | None = None
         index, id_prefix = 0, b""
-        for position, delivery in enumerate(deliveries):
+        for position, delivery in enumerate(batch.deliveries):
             notification = delivery.notification
             if notification is not last:
                 last = notification
                 if notification.notification_id not in known:
                     known[notification.notification_id] = (len(templates), _id_prefix(notification).encode())
-                    templates.append(self._template(notification, authorization, now_us))
+                    templates.append(self._template(notification, authority, authorization, now_us))
                 index, id_prefix = known[notification.notification_id]
             apns_id = id_prefix + b"%08x" % delivery.ordinal
             path = _DEVICE + delivery.token.encode()
             rows.append(Row(index, path, ((b"apns-id", apns_id),), None, (position,)))
         return Requests(templates, rows)
 
-    def _template(self, notification: Notification, authorization: bytes | None, now_us: int) -> Template:
+    def _template(
+        self, notification: Notification, authority: bytes, authorization: bytes | None, now_us: int
+    ) -> Template:
         content = notification.content
         kind = push_type(content)
         topic = content.apns.topic or self.provider_app_id + PUSH_KINDS[kind].topic_suffix
@@ -117,7 +122,7 @@ class Apns:
         )
         if notification.collapse_key:
             headers.append((b"apns-collapse-id", collapse_id(notification.collapse_key).encode()))
-        return Template(b"POST", self._authority, tuple(headers), payload(notification))
+        return Template(b"POST", authority, tuple(headers), payload(notification))
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
         if response.status == 200:

@@ -16,7 +16,7 @@ from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
-from pushrpc.model import Claimed, Content, FcmAccount, Notification, Outcome, Scope
+from pushrpc.model import Batch, Claimed, Content, FcmAccount, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, Credential, MessageRefused, apns_message
 from pushrpc.providers.answer import by_status, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
@@ -209,7 +209,7 @@ class Fcm:
     def check_message(self, notification: Notification) -> None:
         encoded(_message(notification, notification.created_us))
 
-    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+    def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         headers = [(b"content-type", b"application/json")]
         if authorization is not None:
             headers.insert(0, (b"authorization", authorization))
@@ -219,7 +219,7 @@ class Fcm:
         last: Notification | None = None
         before = after = b""
         path = self._path
-        for position, delivery in enumerate(deliveries):
+        for position, delivery in enumerate(batch.deliveries):
             notification = delivery.notification
             if notification is not last:
                 last = notification
