@@ -6,8 +6,10 @@ Every verb that writes returns only after its transaction is committed and synce
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
+from pushrpc.clock import Clock
 from pushrpc.model import (
     Batch,
     Device,
@@ -167,3 +169,30 @@ class Ledger(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+SQLITE = "sqlite:///"
+
+
+async def open_ledger(
+    url: str, clock: Clock, *, base: Path, event_retention_us: int, request_id_retention_us: int, queue_max: int
+) -> Ledger:
+    """Opens a ledger, or makes a new one: "sqlite:///relative/to/base.db" or "sqlite:////absolute.db".
+
+    At most `queue_max` deliveries are open at once. Raises LedgerRefused with one line that says what to do.
+    """
+    from pushrpc.ledger.sqlite import open_sqlite
+
+    file = url.removeprefix(SQLITE)
+    if file == url or not file:
+        raise LedgerRefused(f"{url.partition(':')[0]}: is not the address of an SQLite file ({SQLITE}file.db)")
+    path = base / file
+    if not path.parent.is_dir():
+        raise LedgerRefused(f"{path.parent} does not exist: create the directory or name another")
+    return await open_sqlite(
+        path,
+        clock,
+        event_retention_us=event_retention_us,
+        request_id_retention_us=request_id_retention_us,
+        queue_max=queue_max,
+    )

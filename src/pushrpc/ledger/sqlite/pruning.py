@@ -1,0 +1,46 @@
+"""Removing what is past its retention: whole finished notifications, with their deliveries and events."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from pushrpc.ledger.sqlite.writer import Transaction
+
+SLICE_ROWS = 1_000
+
+_FINISHED = """
+    SELECT key, app, first_delivery, total, last_seq FROM notifications
+    WHERE completed_us > 0 AND completed_us <= ? AND created_us <= ? ORDER BY completed_us LIMIT ?"""
+_HIDE = "UPDATE notifications SET app = 0 WHERE key = ?"
+_DROP_EVENTS = "DELETE FROM events WHERE seq IN (SELECT seq FROM events WHERE notification = ? LIMIT ?)"
+_DROP_DELIVERIES = """
+    DELETE FROM deliveries WHERE key IN (SELECT key FROM deliveries WHERE key >= ? AND key < ? LIMIT ?)"""
+_DROP = "DELETE FROM notifications WHERE key = ?"
+
+
+def prune(completed_before_us: int, created_before_us: int, transaction: Transaction) -> int:
+    """One slice, oldest first. A notification that is larger than a slice is hidden before its first row goes.
+
+    Nothing was told of a notification after it was complete, so positions younger than the retention stay good.
+    """
+    sql, tally = transaction.sql, transaction.tally
+    room = SLICE_ROWS
+    finished = sql.execute(_FINISHED, (completed_before_us, created_before_us, SLICE_ROWS)).fetchall()
+    for key, app, first_delivery, total, last_seq in finished:
+        if app:
+            sql.execute(_HIDE, (key,))
+            tally.pruned_seq = max(tally.pruned_seq, last_seq)
+        room -= _drop(sql, key, first_delivery, total, room)
+        if room <= 0:
+            break
+    return SLICE_ROWS - room
+
+
+def _drop(sql: sqlite3.Connection, key: int, first_delivery: int, total: int, room: int) -> int:
+    """At most `room` rows; the notification's own row goes last, once nothing is left of it."""
+    dropped = sql.execute(_DROP_EVENTS, (key, room)).rowcount
+    if dropped < room:
+        dropped += sql.execute(_DROP_DELIVERIES, (first_delivery, first_delivery + total, room - dropped)).rowcount
+    if dropped < room:
+        dropped += sql.execute(_DROP, (key,)).rowcount
+    return dropped

@@ -1,0 +1,74 @@
+"""What a start must know, and what becomes of claims whose owner is gone. No step reads more than a few rows a lane."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from typing import Any
+
+from pushrpc.ledger.sqlite.claims import hold, refresh
+from pushrpc.ledger.sqlite.memory import Memory, Tally
+from pushrpc.ledger.sqlite.settle import settle
+from pushrpc.ledger.sqlite.sweep import cancelled_and_open
+from pushrpc.ledger.sqlite.writer import Transaction
+from pushrpc.model import Lane, Outcome, Settlement
+from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Provider
+
+_TALLY = "SELECT last_notification, last_delivery, last_seq, open_count, pruned_seq FROM ledger"
+_LANES = """
+    SELECT l.key, a.app_id, l.provider, l.provider_app_id, l.environment
+    FROM lanes AS l JOIN apps AS a ON a.key = l.app ORDER BY l.key"""
+_NEWEST_QUEUED = "SELECT queued_us FROM notifications ORDER BY key DESC LIMIT 1"
+_STANDING = "SELECT d.key, d.state, d.tries FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value"
+
+
+def load(memory: Memory, sql: sqlite3.Connection) -> None:
+    """Fills memory from the file; what is claimed stays claimed."""
+    memory.tally = Tally(*sql.execute(_TALLY).fetchone())
+    memory.app_keys = {app_id: key for key, app_id in sql.execute("SELECT key, app_id FROM apps")}
+    memory.lanes = {
+        key: Lane(app_id, Provider(provider), provider_app_id, Environment(environment))
+        for key, app_id, provider, provider_app_id, environment in sql.execute(_LANES)
+    }
+    memory.lane_keys = {lane: key for key, lane in memory.lanes.items()}
+    memory.notifications.clear()
+    memory.cancelled = cancelled_and_open(sql)
+    newest = sql.execute(_NEWEST_QUEUED).fetchone()
+    if newest is not None:
+        memory.time.not_before(newest[0])
+    _release_settled(memory, sql)
+    for lane in memory.lane_keys:
+        memory.queue(lane)
+    memory.rewind()
+    for queue in memory.queues.values():
+        refresh(sql, memory, queue)
+
+
+def _release_settled(memory: Memory, sql: sqlite3.Connection) -> None:
+    """After a failed commit: claims whose settlement turns out to be written. Settling them again changes nothing."""
+    for key, state, tries in sql.execute(_STANDING, (json.dumps(list(memory.held)),)).fetchall():
+        if state > DeliveryState.IN_FLIGHT or tries != memory.held[key].claimed.tries:
+            memory.release(key)
+
+
+_ORPHANS = """
+    SELECT lane, key, notification, due_us, tries, spent, token, device_id, user_id FROM deliveries WHERE state = 2"""
+
+
+def end_orphans(now_us: int, transaction: Transaction) -> None:
+    """FAILED for at_most_once deliveries that were claimed when the last process ended: they may have been sent."""
+    memory = transaction.memory
+    by_lane: dict[int, list[Any]] = defaultdict(list)
+    for lane, *row in transaction.sql.execute(_ORPHANS).fetchall():
+        by_lane[lane].append(row)
+    unknown = Outcome(OutcomeKind.UNKNOWN, detail="the server stopped before the answer was seen")
+    for lane, rows in by_lane.items():
+        holds = hold(transaction.sql, memory, memory.queue(memory.lanes[lane]), rows)
+        settle(
+            [
+                Settlement(h.claimed, unknown, DeliveryState.FAILED, Cause.ANSWER_UNKNOWN, 0, True, now_us, now_us)
+                for h in holds
+            ],
+            transaction,
+        )

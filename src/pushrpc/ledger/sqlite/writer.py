@@ -1,0 +1,323 @@
+"""The one writer: gathers what wants to be written, commits it together, tells nobody before that is synced."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+from pushrpc.ledger import LedgerError, LedgerFull, LedgerUnavailable
+from pushrpc.ledger.sqlite.connection import Connection
+from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
+from pushrpc.model import Lane
+from pushrpc.record import Event
+
+T = TypeVar("T")
+
+GROUP_ROWS_MAX = 1_000  # about 5 ms: nobody waits much longer for the writer to be free
+GROUP_ROWS_ENOUGH = 256  # half of what a lane has in flight: waiting for more would starve the wire
+PENDING_MAX = 65_536  # calls that wait for the writer; far above what the callers' own limits let through
+REOPEN_EVERY_S = 1.0
+
+
+class Transaction:
+    """One group's transaction, as the work in it sees it. Lives on the writer's thread.
+
+    What work changes in memory it also puts in `undo`. `events` and `woken` are told only after the commit.
+    """
+
+    def __init__(self, sql: sqlite3.Connection, memory: Memory) -> None:
+        self.sql = sql
+        self.memory = memory
+        self.tally = memory.tally
+        self.undo: list[Callable[[], object]] = []
+        self.events: list[Event] = []
+        self.woken: set[LaneQueue] = set()
+        self.accepted: list[tuple[str, str, str]] = []  # app_id, notification_id, request_id
+        self.outcomes: list[Any] = []
+
+    def isolated(self, work: Callable[[Transaction], T]) -> T:
+        """Runs work so that, when it raises, nothing of it stays and the rest of the transaction goes on."""
+        undo, self.undo = self.undo, []
+        told = len(self.events), len(self.accepted)
+        counts = self.tally.open_count, self.tally.pruned_seq
+        self.sql.execute("SAVEPOINT work")
+        try:
+            result = work(self)
+        except BaseException as error:
+            self._take_back()
+            self.undo = undo
+            del self.events[told[0] :], self.accepted[told[1] :]
+            self.tally.open_count, self.tally.pruned_seq = counts
+            if not _ends_group(error):
+                self.sql.execute("ROLLBACK TO work")
+                self.sql.execute("RELEASE work")
+            raise
+        self.sql.execute("RELEASE work")
+        self.undo = undo + self.undo
+        return result
+
+    def commit(self, group: Sequence[Work]) -> None:
+        before = _tally(self.tally)
+        self.sql.execute("BEGIN IMMEDIATE")
+        try:
+            for work in group:
+                try:
+                    self.outcomes.append(self.isolated(work.run))
+                except Exception as error:
+                    if _ends_group(error):
+                        raise
+                    self.outcomes.append(error)
+            if _tally(self.tally) != before:
+                self.sql.execute(_WRITE_TALLY, _tally(self.tally))
+            synced_commit(self.sql)
+        except BaseException:
+            self._take_back()
+            self.tally.open_count, self.tally.pruned_seq = before[3:]
+            if self.sql.in_transaction:
+                self.sql.execute("ROLLBACK")
+            raise
+
+    def app_key(self, app_id: str) -> int:
+        key = self.memory.app_keys.get(app_id)
+        if key is None:
+            key = self.sql.execute("INSERT INTO apps (app_id) VALUES (?) RETURNING key", (app_id,)).fetchone()[0]
+            self.memory.app_keys[app_id] = key
+            self.undo.append(partial(self.memory.app_keys.pop, app_id))
+        return key
+
+    def lane_key(self, lane: Lane) -> int:
+        key = self.memory.lane_keys.get(lane)
+        if key is None:
+            key = self.sql.execute(
+                "INSERT INTO lanes (app, provider, provider_app_id, environment) VALUES (?, ?, ?, ?) RETURNING key",
+                (self.app_key(lane.app_id), int(lane.provider), lane.provider_app_id, int(lane.environment)),
+            ).fetchone()[0]
+            self.memory.lane_keys[lane] = key
+            self.memory.lanes[key] = lane
+            self.undo += (partial(self.memory.lane_keys.pop, lane), partial(self.memory.lanes.pop, key))
+        return key
+
+    def rewind(self) -> None:
+        """For undoing what moved the marks of queues past deliveries that can now be claimed after all."""
+        self.memory.rewind()
+        self.woken.update(self.memory.queues.values())
+
+    def _take_back(self) -> None:
+        for step in reversed(self.undo):
+            step()
+        self.undo = []
+
+
+_WRITE_TALLY = (
+    "UPDATE ledger SET last_notification = ?, last_delivery = ?, last_seq = ?, open_count = ?, pruned_seq = ?"
+)
+
+
+def _tally(tally: Any) -> tuple[int, int, int, int, int]:
+    return tally.last_notification, tally.last_delivery, tally.last_seq, tally.open_count, tally.pruned_seq
+
+
+def synced_commit(sql: sqlite3.Connection) -> None:
+    sql.execute("COMMIT")
+
+
+# Errors of one statement. All others say that the file, the disk or SQLite itself is in trouble.
+_OWN_FAULT = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_CONSTRAINT,
+    sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_MISUSE,
+    sqlite3.SQLITE_RANGE,
+    sqlite3.SQLITE_TOOBIG,
+}
+
+
+def _code(error: BaseException) -> int:
+    """SQLite's primary result code (sqlite.org/rescode.html: the low byte of the extended one)."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return sqlite3.SQLITE_ERROR if code is None else code & 0xFF
+
+
+def _ends_group(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.Error) and _code(error) not in _OWN_FAULT
+
+
+class Work(NamedTuple):
+    run: Callable[[Transaction], Any]
+    rows: int
+    done: asyncio.Future[Any]
+
+
+def commit_group(memory: Memory, group: Sequence[Work], sql: sqlite3.Connection) -> list[Transaction]:
+    """Commits a group, one transaction if possible. Raises sqlite3.Error when it is not known what was written.
+
+    When the disk is full, each work is tried alone: what needs no room still succeeds.
+    """
+    transaction = Transaction(sql, memory)
+    try:
+        transaction.commit(group)
+    except sqlite3.Error as error:
+        code = _code(error)
+        if code == sqlite3.SQLITE_FULL and len(group) > 1:
+            return [done for work in group for done in commit_group(memory, [work], sql)]
+        failed = Transaction(sql, memory)
+        failed.woken = transaction.woken
+        if code == sqlite3.SQLITE_FULL:
+            failed.outcomes = [LedgerFull(str(error))]
+        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            failed.outcomes = [LedgerUnavailable(f"another process is at the file: {error}") for _ in group]
+        else:
+            raise
+        return [failed]
+    return [transaction]
+
+
+class Writer:
+    """Owns the task that commits. `told` gets each committed transaction, in commit order, before its callers do.
+
+    A failed commit is never repeated on the same connection: after a sync error the kernel may have dropped what it
+    could not write (PostgreSQL wiki, "Fsync Errors"), and SQLite would acknowledge the next commit on top of it. So
+    everybody is refused until `reopen` has opened the file afresh and checked it.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        memory: Memory,
+        told: Callable[[Transaction], None],
+        reopen: Callable[[], Awaitable[Connection]],
+    ) -> None:
+        self._connection = connection
+        self._memory = memory
+        self._told = told
+        self._reopen = reopen
+        self._loop = asyncio.get_running_loop()
+        self._urgent: deque[Work] = deque()
+        self._gathered: deque[Work] = deque()
+        self._rows = 0
+        self._due_s = 0.0  # when what has gathered is committed at the latest, on the loop's clock
+        self._alarm: asyncio.TimerHandle | None = None
+        self._crowded = False
+        self._news = asyncio.Event()
+        self._refusal = ""
+        self._closing = False
+        self._task = asyncio.create_task(self._run())
+
+    def submit(self, run: Callable[[Transaction], T], rows: int = 1, linger_s: float = 0.0) -> asyncio.Future[T]:
+        """Has work done in the next group. The result arrives after the commit; cancelling it does not stop the work.
+
+        `linger_s`: how long it may wait for company. A writer that last had a single row sees no crowd and never waits.
+        """
+        done = self._future()
+        if done.done():
+            return done
+        due_s = self._loop.time() + (linger_s if self._crowded else 0.0)
+        self._due_s = due_s if not self._gathered else min(due_s, self._due_s)
+        self._gathered.append(Work(run, rows, done))
+        self._rows += rows
+        if self._rows >= GROUP_ROWS_ENOUGH or not linger_s or not self._crowded:
+            self._due_s = 0.0
+            self._news.set()
+        elif self._alarm is None:
+            self._alarm = self._loop.call_at(self._due_s, self._ring)
+        return done
+
+    def submit_urgent(self, run: Callable[[Transaction], T]) -> asyncio.Future[T]:
+        """Has work done as soon as the writer is free, without hurrying what is still gathering."""
+        done = self._future()
+        if not done.done():
+            self._urgent.append(Work(run, 1, done))
+            self._news.set()
+        return done
+
+    async def close(self) -> None:
+        """Commits what has gathered, refuses everything after."""
+        self._closing = True
+        self._news.set()
+        await asyncio.gather(self._task, return_exceptions=True)
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    def _future(self) -> asyncio.Future[Any]:
+        done: asyncio.Future[Any] = self._loop.create_future()
+        refusal = self._refusal
+        if self._closing:
+            refusal = "the ledger is closed"
+        elif len(self._gathered) + len(self._urgent) >= PENDING_MAX:
+            refusal = f"{PENDING_MAX} calls already wait for the disk"
+        if refusal:
+            done.set_exception(LedgerUnavailable(refusal))
+        return done
+
+    def _ring(self) -> None:
+        self._alarm = None
+        self._news.set()
+
+    async def _run(self) -> None:
+        while True:
+            group = self._next_group()
+            if group:
+                await self._commit(group)
+            elif self._closing and not self._gathered:
+                return
+            else:
+                await self._news.wait()
+                self._news.clear()
+
+    def _next_group(self) -> list[Work]:
+        if self._urgent:
+            group = list(self._urgent)
+            self._urgent.clear()
+            return group
+        if not self._gathered or (self._loop.time() < self._due_s and not self._closing):
+            if self._gathered and self._alarm is None:  # the alarm of an earlier group has rung
+                self._alarm = self._loop.call_at(self._due_s, self._ring)
+            return []
+        group = [self._gathered.popleft()]
+        rows = group[0].rows
+        while self._gathered and rows + self._gathered[0].rows <= GROUP_ROWS_MAX:
+            group.append(self._gathered.popleft())
+            rows += group[-1].rows
+        self._rows -= rows
+        self._crowded = rows > 1
+        return group
+
+    async def _commit(self, group: Sequence[Work]) -> None:
+        try:
+            transactions = await self._connection.run(partial(commit_group, self._memory, group))
+        except (sqlite3.Error, ValueError) as error:  # ValueError: the connection is closed
+            await self._stop_and_reopen(group, error)
+            return
+        outcomes: list[Any] = []
+        for transaction in transactions:
+            self._told(transaction)
+            outcomes += transaction.outcomes
+        for work, outcome in zip(group, outcomes, strict=True):
+            if work.done.done():
+                continue
+            if isinstance(outcome, Exception):
+                work.done.set_exception(outcome)
+            else:
+                work.done.set_result(outcome)
+
+    async def _stop_and_reopen(self, group: Sequence[Work], error: Exception) -> None:
+        self._refusal = f"the ledger stopped after an error and is being checked: {error}"
+        for work in (*group, *self._urgent, *self._gathered):
+            if not work.done.done():
+                work.done.set_exception(LedgerUnavailable(self._refusal))
+        self._urgent.clear()
+        self._gathered.clear()
+        self._rows = 0
+        while not self._closing:
+            try:
+                self._connection = await self._reopen()
+            except (LedgerError, sqlite3.Error, OSError) as again:
+                self._refusal = f"the ledger could not be reopened: {again}"
+                await asyncio.sleep(REOPEN_EVERY_S)
+            else:
+                self._refusal = ""
+                return
