@@ -11,7 +11,7 @@ import json
 import ssl
 import struct
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -51,7 +51,7 @@ CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 IDLE_S = 3600.0
 LINGER_S = 0.5
 """Between GOAWAY and closing: closing with unread input resets TCP, and the peer could lose the GOAWAY itself."""
-CLOSE_S = 2.0
+CLOSE_S = 0.5
 HANDSHAKE_S = 10.0
 CONNECTIONS_MAX = 1_000
 
@@ -78,7 +78,7 @@ class Listener:
         self._context = context
         self._idle_s = idle_s
         self._http1 = web.Server(handler(stage), access_log=None, handler_cancellation=True) if http1 else None
-        self._connections: set[Http2Connection] = set()
+        self._doors: set[_Door] = set()
         self._server: asyncio.Server | None = None
 
     async def open(self, host: str, port: int) -> int:
@@ -91,50 +91,77 @@ class Listener:
         return bound
 
     async def close(self) -> None:
-        """Says goodbye on every connection and ends it; none is left after CLOSE_S."""
+        """Says goodbye on every connection and ends it; one that will not end by itself is cut after CLOSE_S."""
         if self._server is None:
             return
         self._server.close()
-        for connection in list(self._connections):
-            connection.shut_down()
+        for door in self._doors:
+            if isinstance(door.protocol, Http2Connection):
+                door.protocol.shut_down()
         if self._http1 is not None:
             await self._http1.shutdown(CLOSE_S)
-        await self._wait_for_connections()
-        for connection in list(self._connections):
-            connection.abort()
-        await self._wait_for_connections()
+        await self._wait_until_lost()
+        for door in self._doors:
+            door.transport.abort()
+        await self._wait_until_lost()
 
-    async def _wait_for_connections(self) -> None:
-        if self._connections:
-            await asyncio.wait([connection.lost for connection in self._connections], timeout=CLOSE_S)
+    async def _wait_until_lost(self) -> None:
+        if self._doors:
+            await asyncio.wait([door.lost for door in self._doors], timeout=CLOSE_S)
 
-    def protocol(self, spoken: str | None) -> asyncio.Protocol | None:
+    def enter(self, door: _Door, spoken: str | None) -> asyncio.Protocol | None:
         """Who talks on a new connection, by the ALPN protocol it settled on; None = nobody."""
-        http1_count = len(self._http1.connections) if self._http1 else 0
-        if len(self._connections) + http1_count >= CONNECTIONS_MAX:
+        if len(self._doors) >= CONNECTIONS_MAX or (spoken != "h2" and self._http1 is None):
             return None
-        if spoken == "h2":
-            connection = Http2Connection(self._stage, self._connections.discard, self._idle_s)
-            self._connections.add(connection)
-            return connection
-        return self._http1() if self._http1 else None
+        self._doors.add(door)
+        if spoken != "h2" and self._http1 is not None:
+            return self._http1()
+        return Http2Connection(self._stage, self._idle_s)
+
+    def leave(self, door: _Door) -> None:
+        self._doors.discard(door)
 
 
 class _Door(asyncio.Protocol):
-    """Until TLS is done nobody knows which protocol will be spoken; then the right one takes the transport over."""
+    """A connection of either protocol: which one is known only when TLS is done. Everything passes on to that one."""
+
+    transport: asyncio.Transport
 
     def __init__(self, listener: Listener) -> None:
         self._listener = listener
+        self.protocol: asyncio.Protocol | None = None
+        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
         spoken = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        protocol = self._listener.protocol(spoken)
-        if protocol is None:
+        self.protocol = self._listener.enter(self, spoken)
+        if self.protocol is None:
             transport.abort()
-            return
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
+        else:
+            self.protocol.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.protocol is not None:
+            self.protocol.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self.protocol.eof_received() if self.protocol else None
+
+    def pause_writing(self) -> None:
+        if self.protocol is not None:
+            self.protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self.protocol is not None:
+            self.protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.protocol is not None:
+            self.protocol.connection_lost(exc)
+        self._listener.leave(self)
+        self.lost.set_result(None)
 
 
 class _Incoming:
@@ -153,12 +180,10 @@ class _Incoming:
 class Http2Connection(asyncio.Protocol):
     """One HTTP/2 connection. Everything one read brings about leaves in one write."""
 
-    def __init__(self, stage: Stage, on_lost: Callable[[Http2Connection], None], idle_s: float) -> None:
+    def __init__(self, stage: Stage, idle_s: float) -> None:
         self._stage = stage
-        self._on_lost = on_lost
         self._idle_s = idle_s
         self._loop = asyncio.get_running_loop()
-        self.lost: asyncio.Future[None] = self._loop.create_future()
         config = H2Configuration(
             client_side=False,
             header_encoding=None,
@@ -211,9 +236,6 @@ class Http2Connection(asyncio.Protocol):
         for timer in (*self._timers.values(), self._idle, self._closing):
             if timer:
                 timer.cancel()
-        self._on_lost(self)
-        if not self.lost.done():
-            self.lost.set_result(None)
 
     def pause_writing(self) -> None:
         self._transport.pause_reading()
@@ -227,9 +249,6 @@ class Http2Connection(asyncio.Protocol):
             self._go_away(self._h2.highest_inbound_stream_id, ErrorCodes.NO_ERROR, "Shutdown")
             self._flush()
             self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
 
     def _receive(self, data: bytes) -> None:
         events = self._h2.receive_data(data)
