@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2, status_pb2
 from pushrpc.clock import Clock, SystemClock
 from pushrpc.exchange import Endpoint, Requests, Response
 from pushrpc.ledger import Ledger, open_ledger
-from pushrpc.model import Claimed, Lane, Notification, Outcome, Settlement
+from pushrpc.model import Batch, Claimed, Lane, Notification, Outcome, Settlement
 from pushrpc.providers import Credential, MessageRefused
 from pushrpc.rpc import Accounts, PushService, Settings, add_to
 from pushrpc.telemetry import Telemetry
@@ -63,7 +63,7 @@ class FakeAccount:
         if notification.content.title == "needs a body" and not notification.content.body:
             raise MessageRefused(RejectReason.FIELD_MISSING, "an alert needs a body")
 
-    def prepare(self, deliveries: Sequence[Claimed], authorization: bytes | None, now_us: int) -> Requests:
+    def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         raise NotImplementedError
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
@@ -124,12 +124,20 @@ async def serving(
     directory: Path,
     settings: Settings | None = None,
     accounts: Accounts = ACCOUNTS,
-    ledger_options: Mapping[str, Any] | None = None,
+    queue_max: int = 100_000,
     begin: bool = True,
 ) -> AsyncIterator[Running]:
     clock = SystemClock()
-    ledger = await open_ledger(f"sqlite:///{directory / 'ledger.db'}", clock, **(ledger_options or {}))
-    service = PushService(accounts, settings or Settings(), clock, Telemetry(), lambda: 0.5)
+    settings = settings or Settings()
+    ledger = await open_ledger(
+        "sqlite:///ledger.db",
+        clock,
+        base=directory,
+        event_retention_us=settings.event_retention_s * 1_000_000,
+        request_id_retention_us=settings.request_id_retention_s * 1_000_000,
+        queue_max=queue_max,
+    )
+    service = PushService(accounts, settings, clock, Telemetry(), lambda: 0.5)
     server = grpc.aio.server()
     add_to(server, service)
     port = server.add_insecure_port("127.0.0.1:0")

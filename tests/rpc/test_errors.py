@@ -26,7 +26,7 @@ class Case(NamedTuple):
     reason: str
     method: str
     request: Any
-    fields: list[str] = []
+    fields: Sequence[str] = ()
     limit: str = ""
     position: str = ""
 
@@ -36,7 +36,7 @@ class Case(NamedTuple):
 
 def send(reason: str, *fields: str, limit: str = "", position: str = "", **request: Any) -> Case:
     request.setdefault("target", {"tokens": [{"provider": Provider.APNS, "tokens": ["aa"]}]})
-    return Case(reason, "SendNotification", send_request(**request), list(fields), limit, position)
+    return Case(reason, "SendNotification", send_request(**request), fields, limit, position)
 
 
 def message(reason: str, field: str, limit: str = "", **content: Any) -> Case:
@@ -48,18 +48,18 @@ def options(reason: str, field: str, limit: str = "", **values: Any) -> Case:
 
 
 def register(reason: str, *fields: str, limit: str = "", **request: Any) -> Case:
-    given = {"app_id": "shop", "provider": Provider.APNS, "token": "aa"} | request
-    return Case(reason, "RegisterDevice", devices.RegisterDeviceRequest(**given), list(fields), limit)
+    given: dict[str, Any] = {"app_id": "shop", "provider": Provider.APNS, "token": "aa"} | request
+    return Case(reason, "RegisterDevice", devices.RegisterDeviceRequest(**given), fields, limit)
 
 
 def stream(reason: str, *fields: str, limit: str = "", **request: Any) -> Case:
     given = following.StreamDeliveryStatusRequest(**{"app_id": "shop"} | request)
-    return Case(reason, "StreamDeliveryStatus", given, list(fields), limit)
+    return Case(reason, "StreamDeliveryStatus", given, fields, limit)
 
 
 def update(reason: str, *fields: str, **request: Any) -> Case:
     given = devices.UpdateDeviceRequest(**{"app_id": "shop", "device_id": "d-1"} | request)
-    return Case(reason, "UpdateDevice", given, list(fields))
+    return Case(reason, "UpdateDevice", given, fields)
 
 
 def tokens(count: int) -> dict[str, Any]:
@@ -136,7 +136,16 @@ INVALID_CASES = [
     ),
     *(
         message("DATA_KEY_RESERVED", "data", data={key: "x"})
-        for key in ("notification_id", "aps", "from", "gcm", "google.x", "googly", "message_type", "gcm.notification.a")
+        for key in (
+            "notification_id",
+            "aps",
+            "from",
+            "gcm",
+            "google.x",
+            "googled",
+            "message_type",
+            "gcm.notification.a",
+        )
     ),
     *(
         message("OVERRIDE_INVALID", field, **{field: text})
@@ -236,7 +245,7 @@ async def refused(running: Running, case: Case) -> Failure:
 @pytest.mark.parametrize("case", INVALID_CASES, ids=str)
 async def test_malformed_requests(running: Running, case: Case) -> None:
     told = await refused(running, case)
-    assert (told.code, told.reason, told.fields) == (INVALID, case.reason, case.fields)
+    assert (told.code, told.reason, told.fields) == (INVALID, case.reason, list(case.fields))
     assert told.metadata["field"] == case.fields[0]
     assert told.metadata.get("limit", "") == case.limit
     if case.position:
