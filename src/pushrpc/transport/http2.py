@@ -60,6 +60,7 @@ class Connection:
         self.draining = False  # no new streams: GOAWAY, or ids used up
         self.ended = ""
         self.ping_open = False
+        self.worked = False  # at least one response has come
         self._scheme = b"https" if tls else b"http"
         self._encoder = Encoder()
         self._decoder = Decoder()
@@ -249,7 +250,7 @@ class Connection:
                 if not batch.page:
                     answered.append(batch)
                 batch.page.append((row, Response(200, LateHeaders(decoder, data[start:at_next]), b"", session)))
-                self._resets = 0
+                self._resets, self.worked = 0, True
             else:
                 self._frame(kind, flags, stream & 0x7FFFFFFF, data[start:at_next])
             at = at_next
@@ -385,7 +386,7 @@ class Connection:
         batch, row = (partial.batch, partial.row) if partial else self._open.pop(stream)
         unfinished = self._uploads.drop(stream)
         if isinstance(answer, Response):
-            self._resets = 0
+            self._resets, self.worked = 0, True
             if unfinished:  # answered before we were done: the rest of the body is not wanted
                 self._outbox += self._rst(stream, ErrorCode.CANCEL)
         if not batch.page:

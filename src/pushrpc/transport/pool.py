@@ -1,0 +1,292 @@
+"""The sessions of one lane: rows are placed where streams are free, and every row is answered exactly once.
+
+Nothing waits for a whole batch: each socket read wakes the sends it has answers for, and its free streams take the
+next rows at once. Rows go out in the order of their sends. A row that no session can take is refused as soon as that
+is known, because only the caller knows what else to do with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Final
+
+from pushrpc.exchange import Endpoint, NotSent, Page, Requests
+from pushrpc.transport.batch import Batch
+from pushrpc.transport.session import DialFailed, Limits, Session, dial
+
+# One session carries tens of thousands of pushes a second; the second one keeps a lane moving while the first drains
+# after a GOAWAY, or when a peer allows few streams. More would be many connections from one sender.
+SESSIONS_MAX: Final = 2
+
+# What a session that has not announced its limit is expected to take: RFC 9113 §6.5.2 asks servers for no less.
+NEW_SESSION_ROOM: Final = 100
+
+
+class _Send(Batch):
+    """A batch with the task that waits for its answers."""
+
+    __slots__ = ("_news",)
+
+    def __init__(self, requests: Requests) -> None:
+        super().__init__(requests)
+        self._news = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        return len(self.requests.rows) - self.taken
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def next_page(self) -> Page:
+        """What has been answered since the last page, at least one row."""
+        while not self.page:
+            self._news.clear()
+            await self._news.wait()
+        page, self.page = self.page, []
+        return page
+
+    def refuse(self, answer: NotSent) -> None:
+        """Answers every row that no session has taken."""
+        rows = range(self.taken, len(self.requests.rows))
+        self.taken = len(self.requests.rows)
+        self.page.extend((row, answer) for row in rows)
+        self.wake()
+
+
+class _Slot:
+    """One place for a session, and when it may be dialled again."""
+
+    __slots__ = ("not_before", "problem", "redial_s", "session")
+
+    def __init__(self, redial_s: float) -> None:
+        self.session: Session | None = None
+        self.redial_s = redial_s
+        self.not_before = 0.0
+        self.problem = ""  # why the last session was of no use; empty after one that was
+
+
+class Pool:
+    """Sessions to one endpoint, dialled when rows need them. All methods belong to one event loop.
+
+    Deadlines: a row ends at the latest `timeout_s` after its send began; a dial after `Limits.connect_s`. A session
+    is dialled again at most once in 1 s, 2 s, … 10 s while it brings nothing, and rows sent in between are refused
+    at once with `failed_connect`, when no other session is there.
+    """
+
+    def __init__(self, endpoint: Endpoint, sessions_max: int = SESSIONS_MAX, limits: Limits | None = None) -> None:
+        self._endpoint = endpoint
+        self._limits = limits or Limits()
+        self._slots = [_Slot(self._limits.redial_s) for _ in range(sessions_max)]
+        self._leaving: set[Session] = set()  # no new rows, but streams or a socket still open
+        self._sends: dict[_Send, None] = {}  # in the order they began
+        self._dials: set[asyncio.Task[None]] = set()
+        self._session_number = 0
+        self._growth: asyncio.TimerHandle | None = None
+        self._redial: asyncio.TimerHandle | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    # --- Sessions
+
+    async def send(self, requests: Requests, timeout_s: float) -> AsyncGenerator[Page, None]:
+        """Yields pages of (row position, answer), one for each socket read that brought some."""
+        send = _Send(requests)
+        self._sends[send] = None
+        deadline = asyncio.get_running_loop().call_later(timeout_s, self._expire, send, timeout_s)
+        unanswered = len(requests.rows)
+        try:
+            if timeout_s <= 0:
+                self._expire(send, timeout_s)
+            self._place()
+            while unanswered:
+                page = await send.next_page()
+                unanswered -= len(page)
+                yield page
+        finally:
+            deadline.cancel()
+            del self._sends[send]
+            if unanswered:
+                self._withdraw(send, "the caller left")
+
+    def retire(self, session: int) -> None:
+        for open_session in self._sessions():
+            if open_session.number == session:
+                self._retire(open_session)
+        self._place()
+
+    def retire_all(self) -> None:
+        for session in self._sessions():
+            self._retire(session)
+        self._place()
+
+    @property
+    def open_count(self) -> int:
+        """Sessions that have a socket."""
+        return sum(session.connected for session in [*self._sessions(), *self._leaving])
+
+    @property
+    def room(self) -> int:
+        free = sum(session.room for session in self._sessions()) - sum(send.waiting for send in self._sends)
+        unknown = any(slot.session is None or not slot.session.up for slot in self._slots)
+        return max(0, free + NEW_SESSION_ROOM if free <= 0 and unknown else free)
+
+    async def close(self) -> None:
+        """Ends every session. What is on the wire becomes NoAnswer, what waits NotSent; sends end by themselves."""
+        self._closed = True
+        for timer in (self._growth, self._redial, self._ticker):
+            if timer:
+                timer.cancel()
+        for task in self._dials:
+            task.cancel()
+        await asyncio.gather(*self._dials, return_exceptions=True)
+        for session in self._sessions():
+            self._vacate(session, "")
+            session.close("the pool is closed")
+        for session in list(self._leaving):
+            session.close("the pool is closed")
+        self._place()
+        going = [session.gone for session in self._leaving if session.connected]
+        if going:
+            await asyncio.wait(going, timeout=2 * self._limits.goodbye_s)
+
+    # --- Owner: what sessions tell
+
+    def answered(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            assert isinstance(batch, _Send)
+            batch.wake()
+
+    def changed(self, session: Session) -> None:
+        if session.gone.done():
+            self._leaving.discard(session)
+        if not session.up:
+            return  # its dial is waiting for it and will say what is wrong
+        if not session.live:
+            self._vacate(session, "" if session.connection.worked else session.connection.ended or "GOAWAY at once")
+        self._place()
+
+    # --- placing rows
+
+    def _place(self) -> None:
+        """Gives waiting rows to the sessions with the most free streams; sees to it that none waits in vain."""
+        for send in self._sends:
+            while send.waiting:
+                session = max(self._sessions(), key=_room, default=None)
+                if session is None or not session.start(send):
+                    self._seek_room()
+                    return
+        if self._growth:
+            self._growth.cancel()
+            self._growth = None
+
+    def _seek_room(self) -> None:
+        """Rows wait and no session has room: dial, wait or refuse."""
+        if self._closed:
+            return self._refuse(NotSent("the pool is closed"))
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if self._sessions():
+            if self._growth is None and all(session.up for session in self._sessions()):
+                # Being full for a moment is normal; only rows that keep waiting are worth another connection.
+                self._growth = loop.call_later(self._limits.grow_after_s, self._grow)
+            return None
+        held = next((slot for slot in self._slots if slot.problem and slot.not_before > now), None)
+        if held:
+            return self._refuse(NotSent(held.problem, failed_connect=True))
+        slot = min(self._slots, key=_not_before)
+        if slot.not_before <= now:
+            return self._dial(slot)
+        if self._redial is None:
+            self._redial = loop.call_at(slot.not_before, self._dial_later)
+        return None
+
+    def _refuse(self, answer: NotSent) -> None:
+        for send in self._sends:
+            if send.waiting:
+                send.refuse(answer)
+
+    def _grow(self) -> None:
+        self._growth = None
+        now = asyncio.get_running_loop().time()
+        free = [slot for slot in self._slots if slot.session is None and slot.not_before <= now]
+        if free and self._sessions():
+            self._dial(free[0])
+        else:
+            self._place()
+
+    def _dial_later(self) -> None:
+        self._redial = None
+        self._place()
+
+    def _expire(self, send: _Send, timeout_s: float) -> None:
+        send.refuse(NotSent(f"no session had room within {timeout_s:g} s"))
+        self._withdraw(send, f"no answer within {timeout_s:g} s")
+        send.wake()
+
+    def _withdraw(self, send: _Send, detail: str) -> None:
+        send.taken = len(send.requests.rows)
+        for session in [*self._sessions(), *self._leaving]:
+            session.cancel(send, detail)
+        self._place()
+
+    # --- sessions
+
+    def _sessions(self) -> list[Session]:
+        return [slot.session for slot in self._slots if slot.session]
+
+    def _dial(self, slot: _Slot) -> None:
+        loop = asyncio.get_running_loop()
+        self._session_number += 1
+        slot.session = Session(self._session_number, self._endpoint, self, self._limits)
+        slot.not_before = loop.time() + slot.redial_s
+        slot.redial_s = min(2 * slot.redial_s, self._limits.redial_max_s)
+        task = loop.create_task(self._connect(slot.session))
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+        if self._ticker is None:
+            self._ticker = loop.call_later(self._limits.tick_s, self._tick)
+
+    async def _connect(self, session: Session) -> None:
+        try:
+            await dial(session, self._endpoint, self._limits)
+        except DialFailed as error:
+            self._vacate(session, str(error))
+            if session.gone.done():
+                self._leaving.discard(session)
+        self._place()
+
+    def _retire(self, session: Session) -> None:
+        self._vacate(session, "")
+        session.retire()
+
+    def _vacate(self, session: Session, problem: str) -> None:
+        """Frees a session's slot. A problem makes the next dial wait, none lets it come after the least time."""
+        for slot in self._slots:
+            if slot.session is session:
+                slot.session = None
+                slot.problem = problem
+                if not problem:
+                    slot.redial_s = self._limits.redial_s
+                if not session.gone.done():
+                    self._leaving.add(session)
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        for session in [*self._sessions(), *self._leaving]:
+            session.tick()
+        spare = sorted((s for s in self._sessions() if s.up), key=lambda s: s.used_at)[:-1]
+        for session in spare:
+            if session.connection.open_count == 0 and loop.time() - session.used_at >= self._limits.idle_s:
+                self._retire(session)
+        busy = self._sessions() or self._leaving
+        self._ticker = loop.call_later(self._limits.tick_s, self._tick) if busy else None
+
+
+def _room(session: Session) -> int:
+    return session.room
+
+
+def _not_before(slot: _Slot) -> float:
+    return slot.not_before
