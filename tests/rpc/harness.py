@@ -95,19 +95,26 @@ class Running:
 
     async def answer(self, lane: Lane = APNS_LANE, limit: int = 1_000, **outcome: Any) -> int:
         """Plays the dispatcher: claims what is queued in a lane and settles it, SENT unless told otherwise."""
-        state = outcome.pop("state", DeliveryState.SENT)
-        cause = outcome.pop("cause", Cause.UNSPECIFIED)
-        kind = outcome.pop("kind", OutcomeKind.ACCEPTED)
         batch = await self.ledger.claim(lane, limit)
+        await self.settle(batch, **outcome)
+        return len(batch.deliveries)
+
+    async def settle(
+        self,
+        batch: Batch,
+        state: DeliveryState = DeliveryState.SENT,
+        kind: OutcomeKind = OutcomeKind.ACCEPTED,
+        **outcome: Any,
+    ) -> None:
         now_us = self.clock.now_us()
         due_us = now_us if state is DeliveryState.QUEUED else 0
+        answer = Outcome(kind, **outcome)
         await self.ledger.settle(
             [
-                Settlement(claimed, Outcome(kind, **outcome), state, cause, due_us, True, now_us, now_us)
+                Settlement(claimed, answer, state, Cause.UNSPECIFIED, due_us, True, now_us, now_us)
                 for claimed in batch.deliveries
             ]
         )
-        return len(batch.deliveries)
 
 
 def send_request(*tokens: str, **fields: Any) -> sending_pb2.SendNotificationRequest:
