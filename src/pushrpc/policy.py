@@ -74,11 +74,13 @@ class LaneState(Enum):
 
     PROVING = "proving"  # the credential was not accepted yet: one delivery at a time
     OPEN = "open"
-    HOLDING = "holding"  # throttled, or the provider fails: waits, then one delivery proves it
+    HOLDING = "holding"  # throttled, or the provider fails: waits, then a few deliveries or one prove it
     RENEWING = "renewing"  # a refused credential is being renewed, once
     PAUSED = "paused"  # the provider refuses our credential or our tokens: one probe each minute
 
 
+# A quota that has refilled takes more than one; a provider that was down is asked with one first.
+THROTTLED_PART = 8
 WINDOW_US = 10 * SECOND_US
 WINDOW_ANSWERS_MIN = 20
 
@@ -95,6 +97,7 @@ class LaneHealth:
     state: LaneState = LaneState.PROVING
     hold_until_us: int = 0
     reason: str = ""
+    throttled: bool = False  # why it is HOLDING: too fast, not broken
     renewed: bool = False  # a fresh credential has been tried since one was last accepted
     failures_in_row: int = 0
     window_from_us: int = 0
@@ -106,7 +109,9 @@ class LaneHealth:
         """How many deliveries may be in flight now; 0 while it has to wait."""
         if self.state is LaneState.OPEN:
             return in_flight_max
-        return 0 if self.state is LaneState.RENEWING or now_us < self.hold_until_us else 1
+        if self.state is LaneState.RENEWING or now_us < self.hold_until_us:
+            return 0
+        return max(1, in_flight_max // THROTTLED_PART) if self.throttled else 1
 
     def accepted(self, count: int, now_us: int) -> LaneHealth:
         """Takes acceptances into account: the credential is good and the provider is there."""
@@ -125,7 +130,7 @@ class LaneHealth:
         if kind is OutcomeKind.THROTTLED and outcome.scope is Scope.LANE:
             asked_s = min(max(outcome.retry_after_s or 1.0, 0.0), RETRY_AFTER_MAX_S)
             until_us = max(self.hold_until_us, now_us + int(asked_s * SECOND_US))
-            return replace(self, state=LaneState.HOLDING, hold_until_us=until_us, reason=_word(outcome))
+            return replace(self, state=LaneState.HOLDING, throttled=True, hold_until_us=until_us, reason=_word(outcome))
 
         failed = kind in (OutcomeKind.UNAVAILABLE, OutcomeKind.UNKNOWN)
         nxt = self._window(now_us)
@@ -161,13 +166,22 @@ class LaneHealth:
         # Answers to requests that left before the lane was stopped do not start it again.
         if self.state is LaneState.RENEWING or now_us < self.hold_until_us:
             return self
-        return replace(self, state=LaneState.OPEN, hold_until_us=0, reason="", failures_in_row=0, renewed=False)
+        return replace(
+            self,
+            state=LaneState.OPEN,
+            hold_until_us=0,
+            reason="",
+            throttled=False,
+            failures_in_row=0,
+            renewed=False,
+        )
 
     def _paused(self, now_us: int, reason: str) -> LaneHealth:
         until_us = now_us + int(PROBE_EVERY_S * SECOND_US)
         return replace(
             self,
             state=LaneState.PAUSED,
+            throttled=False,
             hold_until_us=until_us,
             reason=reason,
             window_from_us=now_us,
@@ -184,6 +198,7 @@ class LaneHealth:
         return replace(
             self,
             state=LaneState.PAUSED if self.state is LaneState.PAUSED else LaneState.HOLDING,
+            throttled=False,
             hold_until_us=max(self.hold_until_us, until_us),
             reason=reason,
             failures_in_row=failures_in_row,

@@ -41,7 +41,8 @@ def send(
 
 
 async def test_tls_serves_callers_who_trust_it_and_nobody_in_plaintext(tmp_path: Path, emulator: Emulator) -> None:
-    authority = make_authority(tmp_path)
+    (tmp_path / "tls").mkdir()
+    authority = make_authority(tmp_path / "tls")  # another one than the emulator's
     cert_file, key_file = authority.issue(["localhost", "127.0.0.1"])
     tls = Tls(str(cert_file), str(key_file), str(authority.ca_file))
     async with ServerProcess(tmp_path, apps_at(emulator), tls) as server:
@@ -57,7 +58,7 @@ async def test_tls_serves_callers_who_trust_it_and_nobody_in_plaintext(tmp_path:
 async def test_a_stream_left_midway_resumes_without_gap_or_repeat_also_after_a_restart(
     tmp_path: Path, emulator: Emulator
 ) -> None:
-    emulator.add_fault(provider="apns", action="status", status=503, reason="ServiceUnavailable", share=0.2, times=100)
+    emulator.add_fault(provider="apns", action="status", status=503, reason="ServiceUnavailable", share=0.2)
     named = apns_tokens(900)
     seen: list[str] = []
     cursor = ""
@@ -94,7 +95,7 @@ async def test_a_stream_left_midway_resumes_without_gap_or_repeat_also_after_a_r
 async def test_sigterm_answers_what_is_on_the_wire_and_lets_streams_leave_with_a_cursor(
     tmp_path: Path, emulator: Emulator
 ) -> None:
-    emulator.add_fault(provider="apns", action="delay", seconds=1.5)
+    emulator.add_fault(provider="apns", action="delay", delay_s=1.5)
     named = apns_tokens(1)
     server = ServerProcess(tmp_path, apps_at(emulator))
     await server.start()
@@ -168,7 +169,8 @@ def read(url: str) -> str:
 async def test_certificate_and_sandbox_accounts_reach_their_own_servers(tmp_path: Path, emulator: Emulator) -> None:
     files = emulator.credentials()
     common = {"topic": files.bundle_id, "ca_file": emulator.ca_file}
-    by_certificate = {"cert_file": files.apns_certificate_file, "endpoint": emulator.apns_endpoint}
+    pem = files.apns_certificate_file
+    by_certificate = {"cert_file": pem, "cert_key_file": pem, "endpoint": emulator.apns_endpoint}
     key = {"key_file": files.apns_key_file, "key_id": files.key_id, "team_id": files.team_id}
     by_key = {**key, "endpoint": emulator.apns_sandbox_endpoint, "environment": "sandbox"}
     apps = {"shop": {"apns": {**common, **by_certificate}}, "lab": {"apns": {**common, **by_key}}}
