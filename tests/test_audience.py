@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pushrpc.audience import Refused, Route, Target, TokenGroup, choose, plan
+from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, choose, plan
 from pushrpc.model import Audience, Found, Lane, Planned
 from pushrpc.words import DeviceState, Environment, Provider, RejectReason, TokenKind
 
@@ -32,11 +32,12 @@ class FakeRoute:
         return self.refusal
 
 
-def routes(**changes: FakeRoute) -> Mapping[Provider, Sequence[Route]]:
-    return {
+def routes(**changes: FakeRoute) -> Routes:
+    accounts: Mapping[Provider, Sequence[Route]] = {
         Provider.APNS: [changes.get("apns", FakeRoute("com.shop", PRODUCTION)), FakeRoute("com.shop.lite", SANDBOX)],
         Provider.FCM: [changes.get("fcm", FakeRoute("shop-1", NO_ENVIRONMENT))],
     }
+    return lambda provider: accounts.get(provider, ())
 
 
 def found(device_id: str, token: str, lane: Lane = APNS_LANE, **changes: object) -> Found:

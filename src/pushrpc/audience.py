@@ -8,7 +8,7 @@ tokens make no device but are matched to the registry; an audience takes only th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from pushrpc.model import Audience, Found, Lane, Named, Planned, Rejection
@@ -65,7 +65,7 @@ class Route(Account, Protocol):
         ...
 
 
-Routes = Mapping[Provider, Sequence[Route]]
+Routes = Callable[[Provider], Sequence[Route]]  # the app's accounts at a provider, its default first
 Resolve = Callable[[Sequence[Found]], Audience]
 Chosen = TypeVar("Chosen", bound=Account)
 
@@ -76,6 +76,8 @@ def choose(
     """The account that is meant, the app's first when none is named, and the environment a token lives in there."""
     if not accounts:
         return Refused(RejectReason.PROVIDER_NOT_CONFIGURED, "the app has no account at this provider")
+    if not (provider_app_id or environment):
+        return accounts[0], accounts[0].environment
     wanted = provider_app_id or accounts[0].provider_app_id
     named = [account for account in accounts if account.provider_app_id == wanted]
     if not named:
@@ -122,7 +124,7 @@ class _Part(NamedTuple):
 def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejected: list[Rejection]) -> _Part | None:
     """Rejects what can be known without the registry."""
     provider, tokens = group.provider, group.tokens
-    chosen = choose(routes.get(provider, ()), group.provider_app_id, group.environment)
+    chosen = choose(routes(provider), group.provider_app_id, group.environment)
     if isinstance(chosen, Refused):
         rejected += [_rejected_token(position, i, token, provider, chosen) for i, token in enumerate(tokens)]
         return None
@@ -287,7 +289,7 @@ class _LaneRefusals:
         return refused
 
     def _ask(self, lane: Lane) -> tuple[TokenKind, Refused | None]:
-        chosen = choose(self._routes.get(lane.provider, ()), lane.provider_app_id, lane.environment)
+        chosen = choose(self._routes(lane.provider), lane.provider_app_id, lane.environment)
         if isinstance(chosen, Refused):
             return TokenKind.UNSPECIFIED, chosen
         return chosen[0].kind, chosen[0].refused()

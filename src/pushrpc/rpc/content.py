@@ -13,7 +13,7 @@ from pushrpc.model import ApnsOptions, Content, FcmOptions
 from pushrpc.providers import apns, fcm
 from pushrpc.providers.payload import patch_problem
 from pushrpc.rpc.errors import Reason
-from pushrpc.rpc.fields import Fields, passes
+from pushrpc.rpc.fields import Fields, flawed, passes
 from pushrpc.rpc.limits import (
     APNS_JSON_BYTES_MAX,
     ARGUMENTS_MAX,
@@ -57,12 +57,13 @@ def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str
     values: dict[str, Any] = {}
     for descriptor, value in message.ListFields():
         name = descriptor.name
-        path = f"{at}.{name}"
         limit = _TEXT_BYTES_MAX.get(name)
-        if limit is not None:
-            values[name] = fields.text(path, value, limit)
+        if limit is None:
+            values[name] = _READERS[name](value, fields, f"{at}.{name}")
         else:
-            values[name] = _READERS[name](value, fields, path)
+            values[name] = value
+            if flawed(value, limit):
+                fields.text(f"{at}.{name}", value, limit)
     if "image_url" in values and not values["image_url"].startswith("https://"):
         fields.wrong(Reason.FIELD_INVALID, f"{at}.image_url", "must be an https URL")
     if message.silent:
@@ -71,7 +72,7 @@ def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str
                 problem = f"cannot be shown by a silent message; unset it or {at}.silent"
                 fields.wrong(Reason.FIELDS_CONFLICT, f"{at}.{name}", problem)
     content = Content(**values)
-    if content == _EMPTY:
+    if len(values) <= 2 and content == _EMPTY:  # empty `apns` and `fcm` say nothing either
         fields.wrong(Reason.FIELD_REQUIRED, at, "says nothing: set a title, a body, data, or whatever it shall do")
     return content
 

@@ -28,14 +28,15 @@ class Cursors:
     def __init__(self, ledger_id: str, secret: bytes) -> None:
         self._secret = secret
         self._ledger = ledger_id.encode()
+        self._cursor_bound: dict[str, bytes] = {}  # by app; only apps of this server ever get here
 
     def cursor(self, app_id: str, seq: int) -> str:
         """A place in an app's events, whatever filter reads them."""
-        return self._seal(self._bound(b"cursor", app_id), seq)
+        return self._seal(self._of_app(app_id), seq)
 
     def seq(self, app_id: str, cursor: str) -> int:
         """Raises Refusal (CURSOR_INVALID) for a text that `cursor` did not write for this app and ledger."""
-        seq = self._open(self._bound(b"cursor", app_id), cursor)
+        seq = self._open(self._of_app(app_id), cursor)
         if seq is None:
             problem = "is not a cursor of this app"
             raise invalid([Violation("cursor", Reason.CURSOR_INVALID, problem)])
@@ -57,6 +58,12 @@ class Cursors:
         oldest = self.cursor(app_id, oldest_seq)
         problem = "cursor is older than the events kept"
         return Refusal(Reason.CURSOR_EXPIRED, problem, metadata={"field": "cursor", "oldest_cursor": oldest})
+
+    def _of_app(self, app_id: str) -> bytes:
+        bound = self._cursor_bound.get(app_id)
+        if bound is None:
+            bound = self._cursor_bound[app_id] = self._bound(b"cursor", app_id)
+        return bound
 
     def _bound(self, *parts: bytes | str) -> bytes:
         texts = [part.encode() if isinstance(part, str) else part for part in parts]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
+from functools import cache
 from typing import TypeVar
 
 from google.protobuf.duration_pb2 import Duration
@@ -23,11 +24,22 @@ _DURATION_SECONDS_MAX = 315_576_000_000  # 10,000 years, the end of google.proto
 Word = TypeVar("Word", bound=IntEnum)
 
 
+@cache
+def _words_of(kind: type[Word]) -> Mapping[int, Word]:
+    """An enum by number: a third of the cost of calling it."""
+    return {int(word): word for word in kind}
+
+
 def passes(value: str, limit_bytes: int) -> bool:
     """Whether a text is longer than `limit_bytes` in UTF-8."""
     if len(value) * 4 <= limit_bytes:  # no character takes more than 4 bytes
         return False
     return len(value) > limit_bytes or (not value.isascii() and len(value.encode()) > limit_bytes)
+
+
+def flawed(value: str, limit_bytes: int) -> bool:
+    """Whether `Fields.text` would say anything; for hot paths, which need not name their fields then."""
+    return "\0" in value or passes(value, limit_bytes)
 
 
 class Fields:
@@ -90,19 +102,19 @@ class Fields:
         """An enum's number as one of our words."""
         if required and not value:
             self.wrong(Reason.FIELD_REQUIRED, field, "is not set")
-        try:
-            return kind(value)
-        except ValueError:
+        word: Word | None = _words_of(kind).get(value)
+        if word is None:
             self.wrong(Reason.ENUM_UNKNOWN, field, f"has the unknown number {value}")
             return kind(0)
+        return word
 
     def words(self, field: str, values: Sequence[int], kind: type[Word]) -> tuple[Word, ...]:
         """A filter's alternatives. Each is a real value, and there are never more than the enum has."""
-        known = {int(word) for word in kind if word}
+        known = _words_of(kind)
         for position, value in enumerate(values):
-            if value not in known:
+            if not value or value not in known:
                 self.wrong(Reason.ENUM_UNKNOWN, f"{field}[{position}]", f"has the unknown number {value}")
-        return tuple(kind(value) for value in dict.fromkeys(values) if value in known)
+        return tuple(known[value] for value in dict.fromkeys(values) if value in known)
 
     def number(self, field: str, value: float, least: float, most: float) -> float:
         if math.isnan(value) or not least <= value <= most:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
-from pushrpc.audience import Refused, Routes, Target, TokenGroup, plan
+from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, plan
 from pushrpc.clock import Clock
 from pushrpc.ledger import CursorExpired, Ledger, LedgerError
 from pushrpc.model import Content, Notification, Receipt, Send
@@ -188,11 +187,15 @@ class Notifications:
 
 
 def target_count(target: sending_pb2.Target) -> int:
-    return sum(len(group.tokens) for group in target.tokens) + len(target.device_ids) + len(target.user_ids)
+    count = len(target.device_ids) + len(target.user_ids)
+    for group in target.tokens:
+        count += len(group.tokens)
+    return count
 
 
 def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Target:
     target = request.target
+    groups, device_ids, user_ids = target.tokens, target.device_ids, target.user_ids
     count = target_count(target)
     if not count:
         fields.wrong(Reason.TARGET_EMPTY, "target", "names nothing")
@@ -201,9 +204,9 @@ def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> T
         fields.wrong(Reason.TARGET_TOO_LARGE, "target", problem, TARGETS_PER_SEND_MAX)
         return Target()  # not looked at further: it may be as large as a request can be
     return Target(
-        [_group(group, fields, f"target.tokens[{i}]") for i, group in enumerate(target.tokens)],
-        _ids(target.device_ids, fields, "target.device_ids", ID_BYTES_MAX),
-        _ids(target.user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX),
+        [_group(group, fields, f"target.tokens[{i}]") for i, group in enumerate(groups)],
+        _ids(device_ids, fields, "target.device_ids", ID_BYTES_MAX) if device_ids else (),
+        _ids(user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX) if user_ids else (),
     )
 
 
@@ -212,8 +215,11 @@ def _group(group: sending_pb2.TokenTarget, fields: Fields, path: str) -> TokenGr
     if tokens and len(max(tokens, key=len)) * 4 > TOKEN_BYTES_MAX:
         for position, token in enumerate(tokens):
             fields.text(f"{path}.tokens[{position}]", token, TOKEN_BYTES_MAX)
+    provider = fields.word(f"{path}.provider", group.provider, Provider, required=True)
+    if not (group.environment or group.provider_app_id or group.token_kind):  # nearly always
+        return TokenGroup(provider, tokens)
     return TokenGroup(
-        fields.word(f"{path}.provider", group.provider, Provider, required=True),
+        provider,
         tokens,
         fields.word(f"{path}.environment", group.environment, Environment),
         fields.text(f"{path}.provider_app_id", group.provider_app_id, ACCOUNT_BYTES_MAX),
@@ -222,8 +228,6 @@ def _group(group: sending_pb2.TokenTarget, fields: Fields, path: str) -> TokenGr
 
 
 def _ids(values: Sequence[str], fields: Fields, path: str, limit_bytes: int) -> Sequence[str]:
-    if not values:
-        return ()
     kept = list(values)
     for position, value in enumerate(kept):
         fields.name(f"{path}[{position}]", value, limit_bytes)
@@ -265,31 +269,50 @@ def uuid7(now_us: int, random: bytes) -> str:
 class _AccountRoute:
     """Asks the account only when a target needs it, and whether it can carry the message only once."""
 
+    __slots__ = (
+        "_account",
+        "_asked",
+        "_kind",
+        "_notification",
+        "_refused",
+        "environment",
+        "provider_app_id",
+        "token_problem",
+    )
+
     def __init__(self, account: ProviderAccount, notification: Notification) -> None:
         self._account = account
         self._notification = notification
+        self._kind = TokenKind.UNSPECIFIED
+        self._asked = False
+        self._refused: Refused | None = None
         self.provider_app_id = account.provider_app_id
         self.environment = account.environment
         self.token_problem = account.token_problem
 
-    @cached_property
+    @property
     def kind(self) -> TokenKind:
-        return self._account.token_kind(self._notification)
+        if not self._kind:
+            self._kind = self._account.token_kind(self._notification)
+        return self._kind
 
     def refused(self) -> Refused | None:
+        if not self._asked:
+            self._asked = True
+            try:
+                self._account.check_message(self._notification)
+            except MessageRefused as error:
+                self._refused = Refused(error.reason, error.detail)
         return self._refused
-
-    @cached_property
-    def _refused(self) -> Refused | None:
-        try:
-            self._account.check_message(self._notification)
-        except MessageRefused as error:
-            return Refused(error.reason, error.detail)
-        return None
 
 
 def routes_of(accounts: AppAccounts, notification: Notification) -> Routes:
-    return {
-        provider: [_AccountRoute(account, notification) for account in its_accounts]
-        for provider, its_accounts in accounts.items()
-    }
+    """Routes are made for those providers only that a target names."""
+    made: dict[Provider, Sequence[Route]] = {}
+
+    def routes(provider: Provider) -> Sequence[Route]:
+        if provider not in made:
+            made[provider] = [_AccountRoute(account, notification) for account in accounts.get(provider, ())]
+        return made[provider]
+
+    return routes
