@@ -8,15 +8,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import (
-    ConnectionTerminated,
     DataReceived,
     Event,
-    RemoteSettingsChanged,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -24,6 +23,8 @@ from h2.events import (
 from h2.settings import SettingCodes
 
 DEADLINE_S = 10.0
+FRAME_BYTES = 16 * 1024
+GOAWAY = 7
 
 
 @dataclass
@@ -37,12 +38,20 @@ class Stream:
     reset: int | None = None
 
 
+class GoAway(NamedTuple):
+    last_stream_id: int
+    error_code: int
+    debug_data: bytes
+
+
 class Client(asyncio.Protocol):
     def __init__(self) -> None:
         self.h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        self._unsent: dict[int, bytes] = {}
         self.streams: dict[int, Stream] = {}
-        self.goaway: ConnectionTerminated | None = None
+        self.goaway: GoAway | None = None
         self.closed = False
+        self._unread = b""
         self._changed = asyncio.Event()
 
     @property
@@ -56,14 +65,20 @@ class Client(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        for event in self.h2.receive_data(data):
-            self._on(event)
-        self.flush()
+        self._unread += data
+        while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3])):
+            frame, self._unread = self._unread[:size], self._unread[size:]
+            self._read(frame)
+        self._send_bodies()
         self._changed.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.closed = True
         self._changed.set()
+
+    def write(self, data: bytes) -> None:
+        """Writes bytes past the state machine."""
+        self._transport.write(data)
 
     def flush(self) -> None:
         self._transport.write(self.h2.data_to_send())
@@ -74,9 +89,8 @@ class Client(asyncio.Protocol):
         self.streams[stream] = Stream()
         pseudo = {":method": "POST", ":scheme": "https", ":authority": "127.0.0.1", ":path": path}
         self.h2.send_headers(stream, list({**pseudo, **headers}.items()), end_stream=not body)
-        if body:
-            self.h2.send_data(stream, body, end_stream=True)
-        self.flush()
+        self._unsent[stream] = body
+        self._send_bodies()
         return stream
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -97,6 +111,23 @@ class Client(asyncio.Protocol):
     def close(self) -> None:
         self._transport.close()
 
+    def _send_bodies(self) -> None:
+        for number in [number for number, body in self._unsent.items() if body and not self.goaway]:
+            body = self._unsent[number]
+            while body and (room := self.h2.local_flow_control_window(number)) > 0:
+                part, body = body[: min(room, FRAME_BYTES)], body[min(room, FRAME_BYTES) :]
+                self.h2.send_data(number, part, end_stream=not body)
+            self._unsent[number] = body
+        self.flush()
+
+    def _read(self, frame: bytes) -> None:
+        # h2 reads nothing after GOAWAY, while answers on lower streams are still to come (RFC 9113 §6.8).
+        if frame[3] == GOAWAY:
+            self.goaway = GoAway(int.from_bytes(frame[9:13]), int.from_bytes(frame[13:17]), frame[17:])
+            return
+        for event in self.h2.receive_data(frame):
+            self._on(event)
+
     def _on(self, event: Event) -> None:
         match event:
             case ResponseReceived(stream_id=number, headers=headers):
@@ -110,15 +141,11 @@ class Client(asyncio.Protocol):
                 self.streams[number].ended = True
             case StreamReset(stream_id=number, error_code=code):
                 self.streams[number].reset = int(code)
-            case ConnectionTerminated():
-                self.goaway = event
-            case RemoteSettingsChanged(changed_settings=changed):
-                assert SettingCodes.ENABLE_PUSH not in changed
 
 
 @asynccontextmanager
 async def connect(endpoint: str, ca_file: Path, certificate: Path | None = None) -> AsyncIterator[Client]:
-    """A connection that has seen the server's first SETTINGS."""
+    """A connection that has seen the server's first SETTINGS. Raises ConnectionError when there are none."""
     context = ssl.create_default_context(cafile=str(ca_file))
     context.set_alpn_protocols(["h2"])
     if certificate:
@@ -129,7 +156,9 @@ async def connect(endpoint: str, ca_file: Path, certificate: Path | None = None)
     async with asyncio.timeout(DEADLINE_S):
         _, client = await loop.create_connection(Client, url.hostname, url.port, ssl=context)
     try:
-        await client.until(lambda: SettingCodes.MAX_CONCURRENT_STREAMS in client.h2.remote_settings)
+        await client.until(lambda: client.closed or SettingCodes.MAX_CONCURRENT_STREAMS in client.h2.remote_settings)
+        if client.closed:
+            raise ConnectionResetError("the server ended the connection before its SETTINGS")
         yield client
     finally:
         client.close()
