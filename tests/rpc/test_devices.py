@@ -103,6 +103,16 @@ async def test_a_mask_sets_and_clears(running: Running) -> None:
     assert device.locale == "pt-BR"
 
 
+async def test_steps_do_not_lead_past_64_tags(running: Running) -> None:
+    await register(running, device_id="d-1", tags=[f"t{i}" for i in range(63)])
+    request = devices.UpdateDeviceRequest(app_id="shop", device_id="d-1", add_tags=["t0", "x", "y"])
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await running.stub.UpdateDevice(request, timeout=10)
+    assert (failure(error.value).reason, failure(error.value).fields) == ("FIELD_TOO_LONG", ["add_tags"])
+    request.remove_tags.append("t1")
+    assert len((await running.stub.UpdateDevice(request, timeout=10)).device.tags) == 64
+
+
 @pytest.mark.parametrize(
     "which",
     [{"device_id": "d-1"}, {"provider": Provider.APNS, "token": "aa"}, {"user_id": "u-7"}, {"installation_id": "i-1"}],

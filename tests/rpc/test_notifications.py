@@ -82,6 +82,11 @@ async def test_all_rejected_is_ok_and_complete_at_once(running: Running) -> None
     assert (await status(running, receipt)).state == e.NOTIFICATION_STATE_COMPLETE
 
 
+async def test_a_rejection_quotes_no_more_than_256_characters(running: Running) -> None:
+    receipt = await running.send("x" * 4_000)
+    assert receipt.rejected[0].value == "x" * 256 + "…"
+
+
 async def test_every_reason_for_rejecting_a_target(running: Running) -> None:
     for token, device_id in (("d1", "dead"), ("a1", "voip"), ("f1", "other")):
         kind = e.TOKEN_KIND_VOIP if device_id == "voip" else e.TOKEN_KIND_STANDARD
@@ -286,6 +291,11 @@ async def test_wait_ends_with_what_is_known(running: Running) -> None:
 async def test_wait_ends_before_the_callers_deadline(running: Running) -> None:
     receipt = await running.stub.SendNotification(send_request("aa", wait={"seconds": 30}), timeout=0.6)
     assert not receipt.complete
+    assert len(receipt.statuses) == 1
+
+
+async def test_a_caller_without_a_deadline_may_wait_too(running: Running) -> None:
+    receipt = await running.stub.SendNotification(send_request("aa", wait={"nanos": 10_000_000}))
     assert len(receipt.statuses) == 1
 
 

@@ -20,6 +20,7 @@ from pushrpc.rpc.limits import (
     ID_BYTES_MAX,
     LOCALE_BYTES_MAX,
     METADATA_MAX,
+    TAGS_MAX,
     TOKEN_BYTES_MAX,
     USER_ID_BYTES_MAX,
 )
@@ -57,6 +58,9 @@ class Devices:
         device_id = fields.text("device_id", request.device_id, ID_BYTES_MAX, required=True)
         change = _change(request, fields)
         fields.refuse()
+        if change.add_tags or change.add_topics:
+            stored = await self._ledger.device(request.app_id, DeviceSelector(device_id=device_id))
+            _refuse_growth(_existing(stored), change)
         device = await self._ledger.update(request.app_id, device_id, change, self._clock.now_us())
         response = devices_pb2.UpdateDeviceResponse()
         put_device(response.device, _existing(device))
@@ -213,6 +217,19 @@ def _change(request: devices_pb2.UpdateDeviceRequest, fields: Fields) -> DeviceC
     if not masked and not any(changes.values()):
         fields.wrong(Reason.MASK_INVALID, "update_mask", "names nothing, and no tag or topic is added or removed")
     return change
+
+
+def _refuse_growth(device: Device, change: DeviceChange) -> None:
+    """Steps may not lead past what a registration may carry. Raises Refusal."""
+    fields = Fields()
+    for field, stored, added, removed in (
+        ("add_tags", device.tags, change.add_tags, change.remove_tags),
+        ("add_topics", device.topics, change.add_topics, change.remove_topics),
+    ):
+        count = len({*stored, *added} - set(removed))
+        if added and count > TAGS_MAX:
+            fields.too_long(field, count, TAGS_MAX, "entries with those stored")
+    fields.refuse()
 
 
 def _filter(given: devices_pb2.DeviceFilter, fields: Fields) -> DeviceFilter:

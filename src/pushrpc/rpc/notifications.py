@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -157,8 +158,9 @@ class Notifications:
     async def _wait(self, app_id: str, receipt: Receipt, wait_s: float) -> None:
         """Returns when all is final, the time is up, or the server drains."""
         wanted = Wanted(app_id, (receipt.notification_id,), final_only=True)
-        seq, ends_at = receipt.first_seq, self._clock.now_us() + wait_s * 1_000_000
-        while (left_s := (ends_at - self._clock.now_us()) / 1_000_000) > 0:
+        now = asyncio.get_running_loop().time
+        seq, ends_at = receipt.first_seq, now() + wait_s
+        while (left_s := ends_at - now()) > 0:
             following = self._ledger.follow(wanted, seq, EVENTS_PER_PAGE_MAX, left_s)
             try:
                 page = await self._gate.unless_draining(following)
