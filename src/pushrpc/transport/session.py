@@ -179,6 +179,8 @@ class Session(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         detail = problem(exc) if exc else "the server closed the connection"
+        if not self.connection.ready:
+            detail += " before its SETTINGS"
         batches = self.connection.lost(detail)
         self._failed(self.connection.ended)
         if not self.gone.done():
