@@ -191,6 +191,18 @@ def test_a_sustained_outage_is_probed_ever_more_rarely_up_to_a_quarter_of_an_hou
     assert LANE_BACKOFF_MAX_S * 0.99 * SECOND_US <= waits[-1] <= LANE_BACKOFF_MAX_S * SECOND_US
 
 
+def test_late_failures_do_not_lengthen_a_hold() -> None:
+    """Whatever was on the wire when the lane was held says nothing new about the provider."""
+    throttled = Outcome(OutcomeKind.THROTTLED, retry_after_s=2.0, scope=Scope.LANE)
+    down = Outcome(OutcomeKind.UNAVAILABLE, provider_status=503)
+    health = LaneHealth(LaneState.OPEN).observe(throttled, NOW, 0.5)
+    for _ in range(500):
+        health = health.observe(down, NOW + SECOND_US, 0.999).connect_failed(NOW + SECOND_US, 0.999, "refused")
+    assert health.hold_until_us == NOW + 2 * SECOND_US
+    once = health.observe(down, NOW + 2 * SECOND_US, 0.999)
+    assert once.hold_until_us <= NOW + 3 * SECOND_US, "the first failure of a probe is the first of its row"
+
+
 def test_many_misdirected_tokens_pause_the_lane_but_dead_ones_never_do() -> None:
     wrong = Outcome(OutcomeKind.TOKEN_INVALID, reason="BadDeviceToken", misdirected=True)
     gone = Outcome(OutcomeKind.TOKEN_INVALID, reason="Unregistered")

@@ -191,6 +191,9 @@ class LaneHealth:
         )
 
     def _hold(self, now_us: int, jitter: float, reason: str) -> LaneHealth:
+        # Answers to requests that left before the hold began are no further failure of the provider.
+        if now_us < self.hold_until_us:
+            return self
         failures_in_row = self.failures_in_row + 1
         cap_s = min(LANE_BACKOFF_MAX_S, 2.0 ** min(failures_in_row - 1, 10))
         # Half fixed, half jitter: a held lane must not come back at once, nor in step with others.
@@ -199,7 +202,7 @@ class LaneHealth:
             self,
             state=LaneState.PAUSED if self.state is LaneState.PAUSED else LaneState.HOLDING,
             throttled=False,
-            hold_until_us=max(self.hold_until_us, until_us),
+            hold_until_us=until_us,
             reason=reason,
             failures_in_row=failures_in_row,
             answers=0,

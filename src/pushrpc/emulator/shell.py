@@ -13,6 +13,7 @@ import struct
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 from aiohttp import web
 from h2.config import H2Configuration
@@ -133,7 +134,7 @@ class _Door(asyncio.Protocol):
         self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's are of no asyncio class
         self.transport = transport
         spoken = transport.get_extra_info("ssl_object").selected_alpn_protocol()
         self.protocol = self._listener.enter(self, spoken)
@@ -203,7 +204,7 @@ class Http2Connection(asyncio.Protocol):
         self._closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast(asyncio.Transport, transport)  # uvloop's are of no asyncio class
         self._transport = transport
         certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         self._service = self._stage.service.connect(certificate)
