@@ -363,6 +363,18 @@ class TestTheEnd:
                 pass
 
 
+def test_another_event_loop_carries_it_as_well(tmp_path: Path) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def exchange() -> Stream:
+        async with Emulator.start(tmp_path) as emulator:
+            files = emulator.credentials()
+            async with connect(emulator.apns_endpoint, emulator.ca_file, files.apns_certificate_file) as client:
+                return await client.request(path(TOKENS[0]), {"apns-topic": files.bundle_id}, PAYLOAD)
+
+    assert uvloop.run(exchange()).status == 200
+
+
 async def test_moved_time_expires_a_provider_token(emulator: Emulator, headers: Headers) -> None:
     async with connect(emulator.apns_endpoint, emulator.ca_file) as client:
         assert (await client.request(path(TOKENS[0]), headers, PAYLOAD)).status == 200

@@ -82,6 +82,7 @@ class Emulator:
         self.apns_per_token = Quota(0)
         self.fcm = Fcm(self.tokens["fcm"], seed=seed)
         self.apns_endpoint = self.apns_sandbox_endpoint = self.fcm_endpoint = self.control_url = ""
+        directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._authority = Authority(directory)
 
@@ -101,7 +102,7 @@ class Emulator:
     ) -> AsyncIterator[Emulator]:
         """Listens on `host` (0 = free ports) until left. Writes ca.pem and server.pem into `directory`.
 
-        Raises OSError when a port is taken.
+        The directory is made when it does not exist. Raises OSError when a port is taken.
         """
         emulator = cls(directory, seed)
         certificate = directory / "server.pem"

@@ -200,12 +200,12 @@ class Http2Connection(asyncio.Protocol):
         self._streams_max = STREAMS_HARD_MAX
         self._announced = 0
         self._unacknowledged: deque[int | None] = deque()
+        self._window_bytes: int | None = None
         self._last_id: int | None = None
         self._closing: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport = cast(asyncio.Transport, transport)  # uvloop's are of no asyncio class
-        self._transport = transport
+        self._transport = transport = cast(asyncio.Transport, transport)
         certificate = transport.get_extra_info("ssl_object").getpeercert(binary_form=True)
         self._service = self._stage.service.connect(certificate)
         # h2 would end the connection over one stream too many, where providers refuse only that stream. So h2 is told
@@ -279,6 +279,7 @@ class Http2Connection(asyncio.Protocol):
             case SettingsAcknowledged():
                 limit = self._unacknowledged.popleft() if self._unacknowledged else None
                 self._streams_max = self._streams_max if limit is None else limit
+                self._change_window()
             case ConnectionTerminated():
                 self._transport.close()
 
@@ -378,8 +379,15 @@ class Http2Connection(asyncio.Protocol):
             self._unacknowledged.append(streams_max)
             self._write(_settings({}, streams_max))
         if window_bytes is not None:
+            self._window_bytes = window_bytes
+            self._change_window()
+
+    def _change_window(self) -> None:
+        # h2 takes whatever is acknowledged next for this change, so it waits until nothing else is.
+        if self._window_bytes is not None and not self._unacknowledged:
             self._unacknowledged.append(None)
-            self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: window_bytes})
+            self._h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: self._window_bytes})
+            self._window_bytes = None
 
     def _go_away(self, last_id: int, code: int, reason: str) -> None:
         # Written here because h2 ends its own state with GOAWAY, while streams up to last_id are still to be answered.
