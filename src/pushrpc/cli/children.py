@@ -18,6 +18,7 @@ from typing import Any
 
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 15.0  # the server finishes what is on the wire first, at most 10 s
+ENDING_S = 0.5
 TAIL_LINES = 20
 LINE_BYTES_MAX = 64 * 1024
 
@@ -40,10 +41,14 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs."""
-        return self._process.returncode
+    async def has_ended(self) -> bool:
+        """Whether it is gone, or just going: a connection breaks a moment before its process ends."""
+        try:
+            async with asyncio.timeout(ENDING_S):
+                await self._process.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def wait(self) -> int:
         """The exit code, when it ended by itself."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # the stubs alone tell the asyncio form apart
 
 CALLS_AT_ONCE = 4
 REGISTRATIONS_AT_ONCE = 50
-ANSWERED_TIMEOUT_S = 90.0  # faults cost seconds; longer means that something hangs
+ANSWERED_TIMEOUT_S = 60.0  # faults cost seconds; longer means that something hangs
 POLL_S = 0.05
 
 

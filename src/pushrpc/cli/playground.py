@@ -56,8 +56,8 @@ async def playground(directory: Path, listen: str) -> AsyncIterator[Playground]:
             except Exception as error:
                 # A child that is gone explains whatever went wrong with talking to it.
                 for each in (emulator, server):
-                    if each.exit_code is not None:
-                        raise each.failure(f"ended with exit code {each.exit_code}") from error
+                    if await each.has_ended():
+                        raise each.failure(f"ended with exit code {await each.wait()}") from error
                 raise
 
 
