@@ -1,4 +1,4 @@
-"""The source's own shape: who may import whom, how long a file may be, and where sockets, grpc and databases may live."""
+"""The source's own shape: who may import whom, how long a file may be, where sockets, grpc and databases may live."""
 
 from __future__ import annotations
 

@@ -235,8 +235,11 @@ class Server:
 
 
 def account_of(accounts: Accounts, lane: Lane) -> ProviderAccount | None:
-    candidates = accounts.get(lane.app_id, {}).get(lane.provider, ())
-    return next((a for a in candidates if a.provider_app_id == lane.provider_app_id), None)
+    """The lane's account; of two with one bundle id, the one whose own environment is the lane's."""
+    of_provider = accounts.get(lane.app_id, {}).get(lane.provider, ())
+    candidates = [a for a in of_provider if a.provider_app_id == lane.provider_app_id]
+    candidates.sort(key=lambda account: account.environment is not lane.environment)
+    return candidates[0] if candidates else None
 
 
 def credentials(tls: Tls) -> grpc.ServerCredentials:

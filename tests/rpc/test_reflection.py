@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,7 +25,6 @@ SERVICES = {
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 }
-GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
 
 
 @pytest.fixture
@@ -77,23 +74,7 @@ async def test_both_versions_answer_and_describe_themselves(target: str, package
     assert unknown.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
 
 
-@pytest.fixture(scope="session")
-def grpcurl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = shutil.which("grpcurl")
-    if found:
-        return Path(found)
-    if not shutil.which("go"):
-        pytest.skip("neither grpcurl nor the Go toolchain is installed")
-    directory = tmp_path_factory.mktemp("gobin")
-    environment = {**os.environ, "GOBIN": str(directory), "GOFLAGS": "-mod=mod"}
-    try:
-        subprocess.run(["go", "install", GRPCURL], env=environment, check=True, capture_output=True, timeout=240)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip("grpcurl cannot be built here: no Go module proxy within reach")
-    return directory / "grpcurl"
-
-
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(500)
 async def test_grpcurl_lists_describes_and_shows_typed_errors(target: str, grpcurl: Path) -> None:
     async def run(*arguments: str) -> tuple[str, str]:
         process = await asyncio.create_subprocess_exec(
