@@ -71,6 +71,7 @@ def run_as_json(run: Run) -> dict[str, object]:
         "tries": {p.name: tally.tries[p] for p in ON_STAGE},
         "retries": {p.name: tally.retries[p] for p in ON_STAGE},
         "duplicates": {p.name: run.duplicates(p) for p in ON_STAGE},
+        "answers": {p.name: dict(run.taken[p].answers) for p in ON_STAGE},
         "seconds": round(run.seconds, 3),
         "pushes_per_s": run.pushes_per_s,
         "best_second": tally.best_second(),
@@ -80,14 +81,15 @@ def run_as_json(run: Run) -> dict[str, object]:
 
 def closing(run: Run) -> RenderableType:
     counts = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    counts.add_column("Deliveries")
+    counts.add_column("Final states")
     for name in (*(p.name for p in ON_STAGE), "All"):
         counts.add_column(name, justify="right")
     for number, state in enumerate(run.tally.states(), 1):
         cells = _counted(lambda p, s=state: run.tally.final[p, s])  # type: ignore[misc]
         counts.add_row(state_text(state), *cells, end_section=number == len(run.tally.states()))
-    for name, *cells in _efforts(run):
-        counts.add_row(Text(name, style="dim"), *(Text(cell, style="dim") for cell in cells))
+    for section in (_answers(run), _efforts(run)):
+        for number, row in enumerate(section, 1):
+            counts.add_row(*(Text(cell, style="dim") for cell in row), end_section=number == len(section))
     sums = Table.grid(padding=(0, 1))
     for check in run.checks:
         mark = Text("✔", style="green") if check.adds_up else Text("✘", style="bold red")
@@ -97,10 +99,19 @@ def closing(run: Run) -> RenderableType:
 
 
 def _rows(run: Run) -> Sequence[Sequence[str]]:
-    rows: list[Sequence[str]] = [["deliveries", *(p.name for p in ON_STAGE), "all"]]
+    rows: list[Sequence[str]] = [["final states", *(p.name for p in ON_STAGE), "all"]]
     for state in run.tally.states():
         rows.append([state.name, *_counted(lambda p, s=state: run.tally.final[p, s])])  # type: ignore[misc]
-    return [*rows, *_efforts(run)]
+    return [*rows, *_answers(run), *_efforts(run)]
+
+
+def _answers(run: Run) -> Sequence[Sequence[str]]:
+    """What the providers answered, scripted faults included; broken streams and connections have no status."""
+    statuses = sorted({status for taken in run.taken.values() for status in taken.answers})
+    return [
+        [f"answered {status}", *_counted(lambda p, s=status: run.taken[p].answers.get(s, 0))]  # type: ignore[misc]
+        for status in statuses
+    ]
 
 
 def _efforts(run: Run) -> Sequence[Sequence[str]]:
@@ -118,8 +129,8 @@ def _counted(of: Callable[[Provider], int]) -> Sequence[str]:
 
 def _speed(run: Run) -> str:
     return (
-        f"{run.tally.notifications:,} notifications, {run.tally.finals:,} deliveries final in {run.seconds:.1f} s: "
-        f"{run.pushes_per_s:,} a second, {run.tally.best_second():,} in the best one"
+        f"{run.tally.finals:,} deliveries of {run.tally.notifications:,} sends in {run.seconds:.1f} s; "
+        f"{run.tally.best_second():,} in the best second"
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import grpc
@@ -92,7 +92,7 @@ async def _perform(made: Plan, tally: Tally, progress: Progress) -> Run:
                 replay = await push.SendNotification(next(made.calls()), timeout=CALL_TIMEOUT_S)
                 counts = await _ledger_counts(push)
             journal = await ground.control("GET", "/counts")
-    taken = {p: Taken(journal[p.name.lower()]["accepted"], journal[p.name.lower()]["distinct"]) for p in ON_STAGE}
+    taken = {provider: _taken(journal, provider.name.lower()) for provider in ON_STAGE}
     checks = tally.checks(made.planned, len(made.dead_apns) + len(made.dead_fcm), len(MALFORMED), taken, counts, replay)
     return Run(tally, seconds, taken, checks)
 
@@ -104,6 +104,11 @@ async def _set_the_scene(ground: Playground, made: Plan) -> None:
         await ground.control("POST", "/tokens", belief)
     for fault in faults(made):
         await ground.control("POST", "/faults", fault)
+
+
+def _taken(journal: dict[str, Any], provider: str) -> Taken:
+    answers = {int(status): count for status, count in journal["answers"].get(provider, {}).items()}
+    return Taken(journal[provider]["accepted"], journal[provider]["distinct"], answers)
 
 
 async def _register(push: PushServiceAsyncStub, made: Plan) -> None:

@@ -81,7 +81,7 @@ class LiveProgress(QuietProgress):
         self._drawn_s = 0.0
         self._bars = Bars(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=None),
+            BarColumn(bar_width=None, complete_style="cyan"),
             TextColumn("{task.completed:,}/{task.total:,}", justify="right"),
             expand=True,
         )

@@ -15,10 +15,11 @@ ON_STAGE = (Provider.APNS, Provider.FCM)
 
 
 class Taken(NamedTuple):
-    """What one emulator journaled: messages, and how many of them were different."""
+    """What one emulator journaled: messages, how many of them were different, and its answers by HTTP status."""
 
     accepted: int
     distinct: int
+    answers: Mapping[int, int]
 
 
 class Check(NamedTuple):
@@ -96,7 +97,7 @@ class Tally:
             Check("targets accepted = targets sent out", self.accepted, planned),
             Check("malformed tokens rejected, typed", self.rejected, malformed),
             Check("final events = accepted", self.finals, self.accepted),
-            Check("deliveries with exactly one = accepted", _ones(self.finals_of), self.accepted),
+            Check("deliveries with one final event = accepted", _ones(self.finals_of), self.accepted),
             Check(
                 "final rows in the ledger = accepted", counts.total - counts.queued - counts.in_flight, self.accepted
             ),
