@@ -18,6 +18,7 @@ from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.apns import Apns, reserved_data_key
 from pushrpc.words import (
     ApnsPushType,
+    Cause,
     Environment,
     InterruptionLevel,
     OutcomeKind,
@@ -560,7 +561,7 @@ DOCUMENTED: list[tuple[int, str, OutcomeKind, dict[str, Any]]] = [
     (405, "MethodNotAllowed", REFUSED, {}),
     (410, "Unregistered", INVALID, {}),
     (410, "ExpiredToken", INVALID, {}),
-    (413, "PayloadTooLarge", REFUSED, {}),
+    (413, "PayloadTooLarge", REFUSED, {"cause": Cause.PAYLOAD_TOO_LARGE}),
     (429, "TooManyProviderTokenUpdates", SETTINGS, BOUND),
     (429, "TooManyRequests", THROTTLED, {"scope": Scope.TOKEN}),
     (500, "InternalServerError", DOWN, {}),
@@ -624,7 +625,7 @@ def test_the_time_of_death_comes_in_milliseconds(
         (410, b"", Outcome(INVALID, 410)),
         (410, b'{"timestamp": 5}', Outcome(INVALID, 410, detail='{"timestamp": 5}', dead_since_us=5000)),
         (410, b'{"reason": "NewWord"}', Outcome(INVALID, 410, "NewWord")),
-        (413, b"", Outcome(REFUSED, 413)),
+        (413, b"", Outcome(REFUSED, 413, cause=Cause.PAYLOAD_TOO_LARGE)),
         (429, b"", Outcome(THROTTLED, 429)),
         (503, b"", Outcome(DOWN, 503)),
         (500, b"<html>oops</html>", Outcome(DOWN, 500, detail="<html>oops</html>")),

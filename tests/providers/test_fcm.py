@@ -16,7 +16,7 @@ from pushrpc.model import ApnsOptions, Content, FcmAccount, FcmOptions, Outcome,
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.fcm import TARGET_KEYS, Fcm, reserved_data_key
 from pushrpc.providers.payload import patch_problem
-from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind
+from pushrpc.words import ApnsPushType, Cause, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind
 from tests.providers.conftest import Keys
 from tests.providers.samples import (
     HOUR_US,
@@ -556,7 +556,7 @@ DOCUMENTED: list[tuple[str, int, bytes, Headers, Outcome]] = [
 ]
 UNDOCUMENTED: list[tuple[str, int, bytes, Headers, Outcome]] = [
     ("gone", 410, b"", (), Outcome(INVALID, 410)),
-    ("too large", 413, b"", (), Outcome(REFUSED, 413)),
+    ("too large", 413, b"", (), Outcome(REFUSED, 413, cause=Cause.PAYLOAD_TOO_LARGE)),
     ("bad request", 400, b"", (), Outcome(REFUSED, 400)),
     ("unauthorised", 401, b"", (), Outcome(SETTINGS, 401, renew=True)),
     ("forbidden", 403, b"[]", (), Outcome(SETTINGS, 403, detail="[]")),

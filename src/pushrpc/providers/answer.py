@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from pushrpc.exchange import Response
-from pushrpc.words import OutcomeKind
+from pushrpc.words import Cause, OutcomeKind
 
 REASON_CHARS_MAX = 128  # the longest documented reason has 32
 DETAIL_BYTES_MAX = 1024
@@ -36,6 +36,11 @@ def by_status(status: int) -> OutcomeKind:
     if status == 408 or not 400 <= status < 500:
         return OutcomeKind.UNAVAILABLE
     return OutcomeKind.PAYLOAD_REFUSED
+
+
+def cause_of(status: int) -> Cause:
+    """Our own word for what a status alone tells: 413 is a payload too large at every provider (RFC 9110 §15.5.14)."""
+    return Cause.PAYLOAD_TOO_LARGE if status == 413 else Cause.UNSPECIFIED
 
 
 def retry_after_s(response: Response, now_us: int) -> float | None:

@@ -14,7 +14,7 @@ from typing import Any
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
 from pushrpc.model import ApnsAccount, Batch, Claimed, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, Credential, MessageRefused
-from pushrpc.providers.answer import by_status, json_object, retry_after_s, text, word
+from pushrpc.providers.answer import by_status, cause_of, json_object, retry_after_s, text, word
 from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
 from pushrpc.providers.credentials import check_ca_file, check_certificate, open_apns_token
 from pushrpc.providers.origin import Origin
@@ -219,6 +219,7 @@ def _refusal(response: Response, now_us: int) -> Outcome:
         detail="" if reason else text(response.body),
         retry_after_s=retry_after_s(response, now_us),
         dead_since_us=_dead_since_us(told) if known.kind is OutcomeKind.TOKEN_INVALID else 0,
+        cause=cause_of(response.status),
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
 from pushrpc.model import Batch, Claimed, Content, FcmAccount, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, Credential, MessageRefused, apns_message
-from pushrpc.providers.answer import by_status, clip, json_object, retry_after_s, text, word
+from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import encoded, patched
@@ -293,6 +293,7 @@ def _refusal(response: Response, now_us: int) -> Outcome:
         reason=reason,
         detail=clip(said) if said or reason else text(response.body),
         retry_after_s=retry_s,
+        cause=cause_of(response.status),
     )
 
 
