@@ -57,8 +57,8 @@ def explain(error: grpc.RpcError, server: str) -> str:
     text = f"{info.reason}: {call.details()}"
     for detail in details:
         if isinstance(detail, error_details_pb2.BadRequest):
-            fields = "; ".join(f"{v.field}: {v.description}" for v in detail.field_violations)
-            text += f" ({fields})" if fields else ""
+            wrong = [f"{v.field}: {v.description}" for v in detail.field_violations if v.description not in text]
+            text += f" ({'; '.join(wrong)})" if wrong else ""
         if isinstance(detail, error_details_pb2.RetryInfo):
             text += f" (try again after {detail.retry_delay.ToTimedelta().total_seconds():g} s)"
     return text

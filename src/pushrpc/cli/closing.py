@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -56,7 +57,8 @@ def record_closing(run: Run, file: Path) -> None:
     """Saves the picture as SVG."""
     recorder = Console(record=True, width=PICTURE_COLUMNS, file=io.StringIO(), force_terminal=True, highlight=False)
     recorder.print(closing(run))
-    recorder.save_svg(str(file), title="pushrpc demo")
+    # Without the web font: a picture in a README may load nothing.
+    file.write_text(re.sub(r"@font-face \{.*?\}", "", recorder.export_svg(title="pushrpc demo"), flags=re.DOTALL))
 
 
 def run_as_json(run: Run) -> dict[str, object]:

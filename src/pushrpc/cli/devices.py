@@ -151,7 +151,7 @@ def _show(found: Iterable[devices_pb2.Device], as_json: bool) -> None:
             print_json(device)
         return
     print_table(
-        ["Device", "User", "Provider", "Token", "State", "Locale"],
+        ["Device", "User", "Provider", "Token", "State"],
         [
             [
                 d.device_id,
@@ -162,7 +162,6 @@ def _show(found: Iterable[devices_pb2.Device], as_json: bool) -> None:
                     name_of(DeviceState, d.state),
                     style="green" if d.state == enums_pb2.DEVICE_STATE_ACTIVE else "yellow",
                 ),
-                d.locale,
             ]
             for d in found
         ],

@@ -22,6 +22,7 @@ from pathlib import Path
 import click
 import grpc
 from cryptography import x509
+from rich.table import Table
 from rich.text import Text
 
 from pushrpc import __version__
@@ -89,7 +90,7 @@ def examine(config_file: Path, environ: Mapping[str, str], offline: bool) -> Ite
         for mistake in error.mistakes:
             yield Finding(Verdict.BAD, mistake.key, mistake.problem, mistake.remedy)
         return
-    yield Finding(Verdict.GOOD, "configuration", f"{config_file}, {len(config.apps)} apps")
+    yield Finding(Verdict.GOOD, "configuration", f"{config_file}: {', '.join(config.apps)}")
     yield from certificates(config)
     yield from ports(config)
     yield ledger(Path(config.ledger_file))
@@ -118,11 +119,11 @@ def show(finding: Finding) -> None:
         remedy = f"\t{finding.remedy}" if finding.remedy else ""
         print_line(f"{finding.verdict}\t{finding.subject}\t{finding.detail}{remedy}")
         return
-    line = Text(f"{mark} ", style=style)
-    line.append(finding.subject, style="bold").append(f"  {finding.detail}", style="default")
-    console().print(line)
+    lines = Table.grid(padding=(0, 1))
+    lines.add_row(Text(mark, style=style), Text.assemble((finding.subject, "bold"), f"  {finding.detail}"))
     if finding.remedy:
-        console().print(Text(f"  → {finding.remedy}", style=style))
+        lines.add_row("", Text(f"→ {finding.remedy}", style=style))
+    console().print(lines)
 
 
 def versions() -> Iterator[Finding]:

@@ -27,6 +27,7 @@ STYLES = {
     DeliveryState.SUPPRESSED: "dim",
     DeliveryState.FAILED: "bold red",
 }
+FIXED_COLUMNS = {"State": max(len(state.name) for state in DeliveryState), "Provider": len("APNS")}
 TOKEN_EDGE = 6
 
 
@@ -56,17 +57,22 @@ def print_line(text: str) -> None:
     sys.stdout.flush()
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]]) -> None:
     """A table on a terminal; else a line for each row, its cells parted by tabs."""
     if is_terminal():
-        console().print(table(columns, rows, title))
+        console().print(table(columns, rows))
         return
     for row in rows:
         print_line("\t".join(str(cell) for cell in row))
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], title: str = "") -> Table:
-    made = Table(*columns, box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False)
+def table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], one_line: bool = False) -> Table:
+    """`one_line` cuts what does not fit; otherwise it goes on in the next line, so that ids stay whole."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        fixed = column in FIXED_COLUMNS
+        made.add_column(column, no_wrap=one_line or fixed, overflow="ellipsis" if one_line else "fold",
+                        min_width=FIXED_COLUMNS.get(column))  # fmt: skip
     for row in rows:
         made.add_row(*row)
     return made

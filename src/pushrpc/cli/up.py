@@ -39,14 +39,14 @@ async def _up(listen: str) -> int:
     with tempfile.TemporaryDirectory(prefix="pushrpc-up-") as directory:
         try:
             async with playground(Path(directory), listen) as ground:
-                await _register(ground)
+                await register_user(ground)
                 print_line(welcome(ground))
                 await _until_one_ends(ground)
         except ChildFailed as error:
             raise click.ClickException(str(error)) from None
 
 
-async def _register(ground: Playground) -> None:
+async def register_user(ground: Playground) -> None:
     async with grpc.aio.insecure_channel(ground.address) as channel:
         request = devices_pb2.RegisterDeviceRequest(
             app_id=APP_ID, provider=PROVIDER_APNS, token=apns_tokens(1)[0], user_id=USER_ID

@@ -129,7 +129,7 @@ class _Lines(_Json):
             print_line("\t".join(str(cell) for cell in row(event, whole=True)))
         if response.HasField("end"):
             counts = {field.name: value for field, value in response.end.counts.ListFields()}
-            print_line("end\t" + " ".join(f"{name}={value}" for name, value in counts.items()))
+            print_line("\t".join(["end", *(f"{name}={value}" for name, value in counts.items())]))
 
 
 class _Table(_Json):
@@ -162,7 +162,8 @@ class _Table(_Json):
             counts.append(f"  {count} ").append_text(state_text(state))
         counts.append(f"  {self._retries} retries", style="dim")
         columns = ["Time", "Provider", "Target", "State", "Try", "Reason"]
-        return Group(table(columns, [row(event, whole=False) for event in self._newest]), counts)
+        rows = [row(event, whole=False) for event in self._newest]
+        return Group(table(columns, rows, one_line=True), counts)
 
 
 def row(event: following_pb2.DeliveryEvent, whole: bool) -> list[Text | str]:
