@@ -125,16 +125,11 @@ def test_a_lanes_troubles_are_warnings_with_the_providers_reason() -> None:
 
 def test_the_level_is_a_threshold() -> None:
     def act(telemetry: Telemetry) -> None:
-        telemetry.session_opened("api.push.apple.com", 1)
         telemetry.server_started("127.0.0.1:0", 50051)
-        telemetry.credential_refused(APNS, "InvalidProviderToken")
+        telemetry.lane_changed(APNS, LaneHealth(LaneState.HOLDING, reason="TooManyRequests"))
 
-    assert [line["event"] for line in logged(act, "debug")] == [
-        "session_opened",
-        "server_started",
-        "credential_refused",
-    ]
-    assert [line["event"] for line in logged(act, "warning")] == ["credential_refused"]
+    assert [line["event"] for line in logged(act, "info")] == ["server_started", "lane_held"]
+    assert [line["event"] for line in logged(act, "warning")] == ["lane_held"]
 
 
 def test_an_internal_error_tells_where_and_not_what_it_said() -> None:

@@ -47,9 +47,6 @@ class LogEvent(StrEnum):
     LANE_RENEWING = "lane_renewing"
     LANE_RESUMED = "lane_resumed"
     CREDENTIAL_RENEWED = "credential_renewed"
-    CREDENTIAL_REFUSED = "credential_refused"
-    SESSION_OPENED = "session_opened"
-    SESSION_CLOSED = "session_closed"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -75,10 +72,10 @@ class MetricName(StrEnum):
 LANE_KEYS = ("app_id", "provider", "provider_app_id", "environment")
 LOG_KEYS = frozenset(
     {
-        *("event", "level", "timestamp", "version", "listen", "port", "ledger_file", "ledger_id", "schema"),
+        *("event", "level", "timestamp", "version", "listen", "port", "ledger_file", "ledger_id"),
         *("open_deliveries", "key", "problem", "remedy", "rows"),
         *LANE_KEYS,
-        *("state", "reason", "hold_seconds", "host", "session", "where", "error", "stack", "hidden_keys"),
+        *("state", "reason", "hold_seconds", "where", "error", "stack", "hidden_keys"),
     }
 )
 VALUE_CHARS_MAX = 500
@@ -241,7 +238,7 @@ class Telemetry:
     def stream_closed(self) -> None:
         self._figures.streams -= 1
 
-    # --- lanes, credentials, sessions
+    # --- lanes and their credentials
 
     def lane_opened(self, lane: Lane) -> None:
         self._figures.lanes[lane] = LaneState.PROVING
@@ -259,15 +256,6 @@ class Telemetry:
 
     def credential_renewed(self, lane: Lane) -> None:
         self._tell("info", LogEvent.CREDENTIAL_RENEWED, **_lane(lane))
-
-    def credential_refused(self, lane: Lane, reason: str) -> None:
-        self._tell("warning", LogEvent.CREDENTIAL_REFUSED, **_lane(lane), reason=reason)
-
-    def session_opened(self, host: str, session: int) -> None:
-        self._tell("debug", LogEvent.SESSION_OPENED, host=host, session=session)
-
-    def session_closed(self, host: str, session: int, reason: str) -> None:
-        self._tell("debug", LogEvent.SESSION_CLOSED, host=host, session=session, reason=reason)
 
     # --- bugs
 

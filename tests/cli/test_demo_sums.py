@@ -152,7 +152,7 @@ def test_the_picture_is_saved_as_svg(tmp_path: Path) -> None:
     record_closing(run_of(Check("x", 1, 1)), file)
     text = file.read_text()
     assert text.startswith("<svg") and "UNREGISTERED" in text
-    assert "url(http" not in text and "https://" not in text
+    assert "url(http" not in text and "@font-face" not in text
 
 
 def test_the_json_has_every_figure() -> None:
