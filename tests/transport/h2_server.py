@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 
 import h2.config
@@ -29,7 +30,6 @@ class H2Server:
         self.whole: list[int] = []  # streams in the order their requests ended
         self.cancelled: set[int] = set()
         self.pings = 0
-        self.acknowledge_bodies = True
         self._on_request = on_request
         self._unsent: dict[int, bytes] = {}
         self.h2.initiate_connection()
@@ -46,8 +46,7 @@ class H2Server:
                     self.bodies[event.stream_id] = b""
                 case h2.events.DataReceived():
                     self.bodies[event.stream_id] += event.data
-                    if self.acknowledge_bodies and event.flow_controlled_length:
-                        self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+                    self._give_back(event)
                 case h2.events.StreamEnded():
                     self.whole.append(event.stream_id)
                     self._on_request(event.stream_id)
@@ -58,6 +57,15 @@ class H2Server:
                 case h2.events.WindowUpdated():
                     for stream in list(self._unsent):
                         self._send(stream)
+
+    def _give_back(self, event: h2.events.DataReceived) -> None:
+        """Returns the window at once: h2's own economy waits for more data, and after a lower INITIAL_WINDOW_SIZE
+        none may be allowed to come."""
+        if event.flow_controlled_length:
+            self.h2.increment_flow_control_window(event.flow_controlled_length)
+            if not event.stream_ended:
+                with contextlib.suppress(h2.exceptions.StreamClosedError):  # reset in the same read
+                    self.h2.increment_flow_control_window(event.flow_controlled_length, event.stream_id)
 
     def respond(self, stream: int, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
         """A whole response; its body goes out as the client's windows allow."""
