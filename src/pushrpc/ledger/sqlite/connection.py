@@ -29,17 +29,11 @@ class Connection(aiosqlite.Connection):
 
 
 async def connect_writer(path: Path) -> Connection:
-    return await _open(path, _WRITER)
+    return await _connect(path, _WRITER)
 
 
 async def connect_reader(path: Path) -> Connection:
-    return await _open(path, _READER)
-
-
-async def _open(path: Path, pragmas: tuple[str, ...]) -> Connection:
-    connection = Connection(partial(_connect, path, pragmas), 0)
-    await connection
-    return connection
+    return await _connect(path, _READER)
 
 
 # SQLite before 3.51.3 can damage a file when two connections write or checkpoint at once (sqlite.org/wal.html,
@@ -59,12 +53,15 @@ _READER = (
 )
 
 
-def _connect(path: Path, pragmas: tuple[str, ...]) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, cached_statements=STATEMENTS_KEPT)
+async def _connect(path: Path, pragmas: tuple[str, ...]) -> Connection:
+    connection = Connection(
+        partial(sqlite3.connect, path, timeout=BUSY_S, isolation_level=None, cached_statements=STATEMENTS_KEPT), 0
+    )
+    await connection
     try:
-        for pragma in pragmas:
-            connection.execute(pragma)
+        # Not in the connector: what it raises would leave the thread to end at some later time.
+        await connection.run(lambda sql: [sql.execute(pragma).fetchall() for pragma in pragmas])
     except BaseException:
-        connection.close()
+        await connection.close()
         raise
     return connection

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from pushrpc.ledger.sqlite.memory import Memory
@@ -173,15 +174,12 @@ def _newest(
     )
     before = after or 1 << 62
     searched = buckets(sql, before)
-    page: list[tuple[int, DeliveryStatus]] = []
-    for bucket in searched[:BUCKETS_MAX]:
-        rows = sql.execute(f"{query} ORDER BY d.key DESC", (bucket, name, app, before))
-        more, position = _page(memory, rows, which.states, limit - len(page))
-        page += more
-        if position:
-            return page, position
+    rows = chain.from_iterable(
+        sql.execute(f"{query} ORDER BY d.key DESC", (bucket, name, app, before)) for bucket in searched[:BUCKETS_MAX]
+    )
+    found, position = _page(memory, rows, which.states, limit)
     left = searched[BUCKETS_MAX:]
-    return page, left[0] + 1 << 14 if left else 0
+    return found, position or (left[0] + 1 << 14 if left else 0)
 
 
 def _page(

@@ -1,0 +1,27 @@
+"""One suite for every engine: tests ask for `opened` or `ledger` and know only the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.clocks import ManualClock
+from tests.ledger.shop import Engine, SqliteEngine
+
+ENGINES = [SqliteEngine]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=ENGINES, ids=lambda engine: engine.__name__)
+async def engine(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualClock) -> AsyncIterator[Engine]:
+    """A ledger that can be closed, crashed and opened again; `engine.ledger` is the one open now."""
+    engine: Engine = request.param(tmp_path, clock)
+    await engine.open()
+    yield engine
+    await engine.close()
