@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
+from rich.console import Console
 
+from pushrpc.cli.watch import ROWS_SHOWN, LiveView
 from pushrpc.v1 import devices_pb2, following_pb2, sending_pb2
 from pushrpc.v1.enums_pb2 import (
     CAUSE_TRIES_USED_UP,
@@ -214,6 +218,19 @@ def test_watch_prints_json_lines(run: Run, server: Told) -> None:
     server.answers["StreamDeliveryStatus"] = [[page("c-1", event(1, final=True)), end("c-2")]]
     lines = run(*WATCH, "--notification", "n-1", "--json", server=server).stdout.splitlines()
     assert [json.loads(line)["cursor"] for line in lines] == ["c-1", "c-2"]
+
+
+@pytest.mark.parametrize(("columns", "has_time"), [(50, False), (80, True)])
+def test_the_live_table_fits_and_counts(columns: int, has_time: bool) -> None:
+    output = io.StringIO()
+    view = LiveView(Console(file=output, width=columns, force_terminal=True, color_system=None))
+    with view:
+        for number in range(1, 2 * ROWS_SHOWN):
+            view.show(page("c", event(number, final=number % 2 == 0)))
+    lines = [re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", line) for line in output.getvalue().splitlines()]
+    assert max(map(len, lines)) <= columns
+    assert lines[-2].startswith(f"{ROWS_SHOWN - 1} final  {ROWS_SHOWN - 1} SENT  {ROWS_SHOWN} retries")
+    assert ("22:13:20" in lines[-3]) is has_time and "RETRY" in lines[-3]
 
 
 def test_devices_are_listed_over_pages(run: Run, server: Told) -> None:

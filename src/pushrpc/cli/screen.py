@@ -27,7 +27,7 @@ STYLES = {
     DeliveryState.SUPPRESSED: "dim",
     DeliveryState.FAILED: "bold red",
 }
-FIXED_COLUMNS = {"State": max(len(state.name) for state in DeliveryState), "Provider": len("APNS")}
+WHOLE_COLUMNS = ("Provider", "State", "Tries")
 TOKEN_EDGE = 6
 
 
@@ -67,14 +67,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]]) ->
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Text | str]], one_line: bool = False) -> Table:
-    """`one_line` cuts what does not fit; otherwise it goes on in the next line, so that ids stay whole."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    """Columns of whole words; what is too wide goes on in the next line, so that ids stay whole.
+
+    `one_line` keeps every row to one line instead, for tables that are redrawn: then the last column is cut.
+    """
+    made = Table(box=None if one_line else box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for column in columns:
-        fixed = column in FIXED_COLUMNS
-        made.add_column(column, no_wrap=one_line or fixed, overflow="ellipsis" if one_line else "fold",
-                        min_width=FIXED_COLUMNS.get(column))  # fmt: skip
-    for row in rows:
-        made.add_row(*row)
+        whole = one_line and column != columns[-1]
+        made.add_column(column, no_wrap=whole or column in WHOLE_COLUMNS, overflow="fold")
+    for *cells, last in rows:
+        made.add_row(*cells, Text(str(last), no_wrap=True, overflow="ellipsis") if one_line else last)
     return made
 
 

@@ -121,7 +121,7 @@ def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
             [
                 [
                     name_of(Provider, d.provider),
-                    d.device_id or short(d.token),
+                    short(d.device_id or d.token) if is_terminal() else d.device_id or short(d.token),
                     state_text(d.state),
                     str(d.attempt),
                     d.reason or name_of(Cause, d.cause),

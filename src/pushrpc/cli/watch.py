@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import click
 import grpc
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
@@ -23,6 +23,7 @@ from pushrpc.words import Cause, Provider
 
 RECONNECTS_MAX = 6  # with growing waits about half a minute: a server's restart
 ROWS_SHOWN = 12
+NARROW_COLUMNS = 70
 REDRAWS_PER_S = 8
 
 
@@ -64,7 +65,7 @@ def watch(target: Target, as_json: bool, **options: Any) -> None:
     named = options["notification_ids"] or options["request_ids"]
     if not (options["cursor"] or named):
         request.start = STREAM_START_OLDEST if options["start"] == "oldest" else STREAM_START_NOW
-    view: View = _Json() if as_json else _Table() if is_terminal() else _Lines()
+    view: View = _Json() if as_json else LiveView(console()) if is_terminal() else _Lines()
     try:
         with service(target) as push, view:
             for response in follow(push, request, target.server):
@@ -132,14 +133,15 @@ class _Lines(_Json):
             print_line("\t".join(["end", *(f"{name}={value}" for name, value in counts.items())]))
 
 
-class _Table(_Json):
+class LiveView(_Json):
     """The newest events, and how many ended how."""
 
-    def __init__(self) -> None:
+    def __init__(self, screen: Console) -> None:
+        self._narrow = screen.width < NARROW_COLUMNS
         self._newest: deque[following_pb2.DeliveryEvent] = deque(maxlen=ROWS_SHOWN)
         self._final: Counter[int] = Counter()
         self._retries = 0
-        self._live = Live(console=console(), get_renderable=self._render, refresh_per_second=REDRAWS_PER_S)
+        self._live = Live(console=screen, get_renderable=self._render, refresh_per_second=REDRAWS_PER_S)
 
     def __enter__(self) -> View:
         self._live.start()
@@ -162,18 +164,19 @@ class _Table(_Json):
             counts.append(f"  {count} ").append_text(state_text(state))
         counts.append(f"  {self._retries} retries", style="dim")
         columns = ["Time", "Provider", "Target", "State", "Try", "Reason"]
-        rows = [row(event, whole=False) for event in self._newest]
-        return Group(table(columns, rows, one_line=True), counts)
+        first = 1 if self._narrow else 0  # then without the time
+        rows = [row(event, whole=False)[first:] for event in self._newest]
+        return Group(table(columns[first:], rows, one_line=True), counts)
 
 
 def row(event: following_pb2.DeliveryEvent, whole: bool) -> list[Text | str]:
-    """An event's cells; `whole` adds the date and the notification."""
+    """An event's cells; `whole` adds the date and the notification, and leaves ids whole."""
     time_of = datetime.fromtimestamp(event.time.ToMilliseconds() / 1000, UTC)
     retry = event.state == DELIVERY_STATE_QUEUED
     cells: list[Text | str] = [
         time_of.isoformat(timespec="milliseconds") if whole else time_of.strftime("%H:%M:%S"),
         name_of(Provider, event.provider),
-        event.device_id or short(event.token),
+        event.device_id if whole and event.device_id else short(event.device_id or event.token),
         Text("RETRY", style="yellow") if retry else state_text(event.state),
         str(event.attempt),
         event.reason or name_of(Cause, event.cause) or (str(event.provider_status) if not event.final else ""),
