@@ -30,6 +30,7 @@ class H2Server:
         self.whole: list[int] = []  # streams in the order their requests ended
         self.cancelled: set[int] = set()
         self.pings = 0
+        self.returns_windows = True
         self._on_request = on_request
         self._unsent: dict[int, bytes] = {}
         self.h2.initiate_connection()
@@ -61,7 +62,7 @@ class H2Server:
     def _give_back(self, event: h2.events.DataReceived) -> None:
         """Returns the window at once: h2's own economy waits for more data, and after a lower INITIAL_WINDOW_SIZE
         none may be allowed to come."""
-        if event.flow_controlled_length:
+        if self.returns_windows and event.flow_controlled_length:
             self.h2.increment_flow_control_window(event.flow_controlled_length)
             if not event.stream_ended:
                 with contextlib.suppress(h2.exceptions.StreamClosedError):  # reset in the same read

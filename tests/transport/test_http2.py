@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrpc.exchange import NoAnswer, NotSent, Response
+from pushrpc.exchange import NoAnswer, NotSent, Requests, Response, Row
 from pushrpc.transport import frames as f
 from pushrpc.transport import http2
 from pushrpc.transport.batch import Batch
@@ -70,6 +70,16 @@ def test_requests_are_whole_and_carry_their_content_length() -> None:
             (b"content-length", b"10"),
         ]
     assert {frame.payload for frame in sent[1::2]} == {TEMPLATE.body}
+
+
+def test_templates_may_alternate_while_the_table_fills() -> None:
+    templates = [TEMPLATE._replace(headers=[(b"x-%d" % n, b"v" * n) for n in range(t, t + 3)]) for t in range(4)]
+    order = [0, 0, 0, 1, 1, 0, 1, 2, 0, 2, 2, 1, 0, 3, 3, 3, 0, 1, 2, 3]
+    peer = Peer()
+    peer.connection.start(Batch(Requests(templates, [Row(t, b"/", (), None, ()) for t in order])))
+    sent = [dict(peer.headers(frame)) for frame in peer.take(f.HEADERS)]
+    for t, headers in zip(order, sent, strict=True):
+        assert {n: v for n, v in headers.items() if n.startswith(b"x-")} == dict(templates[t].headers)
 
 
 def test_without_a_body_the_headers_end_the_stream() -> None:
@@ -306,14 +316,15 @@ def test_a_body_past_its_bound_is_cut_and_its_stream_reset() -> None:
     assert statuses(batch.page) == {0: 500, 1: 200}
 
 
-def test_an_answer_before_the_body_has_left_stops_the_body() -> None:
+@pytest.mark.parametrize("status", [200, 413])
+def test_an_answer_before_the_body_has_left_stops_the_body(status: int) -> None:
     peer, batch = Peer({f.INITIAL_WINDOW_SIZE: 4}), Batch(requests(2))
     one, two = peer.start(batch)
-    peer.respond(one, 413)
+    peer.respond(one, status)
     assert peer.take(f.RST_STREAM) == [reset_frame(one, ErrorCode.CANCEL)]
     peer.send(window_update(one, 100), window_update(two, 100))
     assert [(s.stream, s.flags) for s in peer.take(f.DATA)] == [(two, f.END_STREAM)]
-    assert statuses(batch.page) == {0: 413}
+    assert statuses(batch.page) == {0: status}
 
 
 def reset_frame(stream: int, code: ErrorCode) -> Frame:

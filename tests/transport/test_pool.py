@@ -168,8 +168,10 @@ async def test_an_untrusted_certificate_is_named(authority: Authority, tmp_path:
 
 async def test_a_server_that_says_nothing_is_given_up(authority: Authority) -> None:
     async with connected(Loopback(mute=True), authority, QUICK._replace(connect_s=0.1)) as pool:
+        started = asyncio.get_running_loop().time()
         (answer,) = await collect(pool, 1)
         assert isinstance(answer, NotSent) and answer.failed_connect and "within 0.1 s" in answer.detail
+        assert asyncio.get_running_loop().time() - started < 1, "one dial, then the refusal"
 
 
 async def test_sessions_that_bring_nothing_are_dialled_ever_more_seldom(authority: Authority) -> None:
@@ -298,6 +300,7 @@ async def test_a_retired_session_ends_what_is_open_and_takes_nothing_new(authori
         sending = asyncio.create_task(collect(pool, 3))
         await until(lambda: server.connections and len(server.connections[0].h2.whole) == 3)
         pool.retire(99)
+        assert pool.room == 997
         pool.retire(1)
         server.answer = lambda served, stream: served.respond(stream)
         (answer,) = await collect(pool, 1)
@@ -318,6 +321,15 @@ async def test_retire_all_also_drops_a_session_that_is_being_dialled(authority: 
         assert all(isinstance(a, Response) and a.session == 2 for a in answers)
         pool.retire_all()
         await until(lambda: pool.open_count == 0)
+
+
+async def test_a_retired_dial_that_fails_leaves_nothing(authority: Authority) -> None:
+    pool = Pool(Endpoint("name.invalid", 1, authority.ca_file), limits=QUICK)
+    sending = asyncio.create_task(collect(pool, 3))
+    await asyncio.sleep(0)
+    pool.retire_all()
+    assert kinds(await sending) == {"NotSent": 3}
+    await until(lambda: not pool._leaving and pool._ticker is None)
 
 
 async def test_leaving_early_resets_what_is_open(authority: Authority) -> None:
@@ -382,6 +394,23 @@ async def test_a_peer_that_reads_slowly_bounds_what_is_in_memory(authority: Auth
         assert session._transport and session._transport.get_write_buffer_size() < 65_536 + 2 * OUTBOX_BYTES_MAX
         server.connections[0].transport.resume_reading()
         assert kinds(await sending) == {"Response": 4_000}
+
+
+async def test_writing_goes_on_by_itself_when_the_peer_reads_again(authority: Authority) -> None:
+    def one_window_for_all(served: Served) -> None:
+        wide_windows(served)
+        served.h2.returns_windows = False
+
+    server = Loopback(silent, one_window_for_all, {SettingCodes.INITIAL_WINDOW_SIZE: 2**20})
+    async with connected(server, authority, QUICK._replace(write_high_bytes=65_536), sessions_max=1) as pool:
+        sending = asyncio.create_task(collect(pool, 900, body=b"x" * 10_000))
+        await until(lambda: server.connections and server.connections[0].h2.whole)
+        server.connections[0].transport.pause_reading()
+        await until(lambda: pool.room == 0)
+        server.connections[0].transport.resume_reading()
+        await until(lambda: len(server.connections[0].h2.whole) == 900)
+        server.connections[0].respond_to_all()
+        assert kinds(await sending) == {"Response": 900}
 
 
 async def test_a_peer_that_never_reads_is_given_up(authority: Authority) -> None:

@@ -70,9 +70,9 @@ class _Slot:
 class Pool:
     """Sessions to one endpoint, dialled when rows need them. All methods belong to one event loop.
 
-    Deadlines: a row ends at the latest `timeout_s` after its send began; a dial after `Limits.connect_s`. A session
-    is dialled again at most once in 1 s, 2 s, … 10 s while it brings nothing, and rows sent in between are refused
-    at once with `failed_connect`, when no other session is there.
+    Deadlines: a row ends at the latest `timeout_s` after its pages were first asked for; a dial after
+    `Limits.connect_s`. After sessions that brought nothing the next dial waits 1 s, 2 s, … 10 s, and rows sent
+    meanwhile are refused at once with `failed_connect`, when no other session is there.
     """
 
     def __init__(self, endpoint: Endpoint, sessions_max: int = SESSIONS_MAX, limits: Limits | None = None) -> None:
@@ -226,7 +226,6 @@ class Pool:
         send.wake()
 
     def _withdraw(self, send: _Send, detail: str) -> None:
-        send.taken = len(send.requests.rows)
         for session in [*self._sessions(), *self._leaving]:
             session.cancel(send, detail)
         self._place()
@@ -240,8 +239,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         self._session_number += 1
         slot.session = Session(self._session_number, self._endpoint, self, self._limits)
-        slot.not_before = loop.time() + slot.redial_s
-        slot.redial_s = min(2 * slot.redial_s, self._limits.redial_max_s)
+        slot.not_before = loop.time() + self._limits.redial_s
         task = loop.create_task(self._connect(slot.session))
         self._dials.add(task)
         task.add_done_callback(self._dials.discard)
@@ -262,15 +260,19 @@ class Pool:
         session.retire()
 
     def _vacate(self, session: Session, problem: str) -> None:
-        """Frees a session's slot. A problem makes the next dial wait, none lets it come after the least time."""
-        for slot in self._slots:
-            if slot.session is session:
-                slot.session = None
-                slot.problem = problem
-                if not problem:
-                    slot.redial_s = self._limits.redial_s
-                if not session.gone.done():
-                    self._leaving.add(session)
+        """Frees a session's slot. With each problem in a row the next dial waits longer, counted from now."""
+        slot = next((slot for slot in self._slots if slot.session is session), None)
+        if slot is None:
+            return
+        slot.session = None
+        slot.problem = problem
+        if problem:
+            slot.not_before = asyncio.get_running_loop().time() + slot.redial_s
+            slot.redial_s = min(2 * slot.redial_s, self._limits.redial_max_s)
+        else:
+            slot.redial_s = self._limits.redial_s
+        if not session.gone.done():
+            self._leaving.add(session)
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,7 +17,7 @@ class Limits(NamedTuple):
     """Seconds and bytes of a pool's sessions. Tests lower them; nothing else should need to."""
 
     connect_s: float = 5.0  # name, TCP, TLS and the peer's SETTINGS together
-    redial_s: float = 1.0  # between two dials of one slot; doubles while they fail ...
+    redial_s: float = 1.0  # between two dials of one slot; doubles after each that brought nothing ...
     redial_max_s: float = 10.0  # ... up to this: Apple takes connection churn for an attack
     grow_after_s: float = 0.1  # rows have waited this long while every session was full
     ping_idle_s: float = 60.0  # nothing open and nothing heard: keeps middleboxes from forgetting us
