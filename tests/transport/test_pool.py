@@ -369,6 +369,7 @@ async def test_close_during_a_dial(authority: Authority) -> None:
     async with connected(Loopback(mute=True), authority) as pool:
         sending = asyncio.create_task(collect(pool, 2))
         await until(lambda: pool.open_count == 1)
+        assert pool.room == NEW_SESSION_ROOM - 2
         await pool.close()
         assert await sending == [NotSent("the pool is closed")] * 2
 

@@ -187,8 +187,9 @@ class Pool:
             return self._refuse(NotSent("the pool is closed"))
         loop = asyncio.get_running_loop()
         now = loop.time()
-        if self._sessions():
-            if self._growth is None and all(session.up for session in self._sessions()):
+        sessions = self._sessions()
+        if sessions:
+            if self._growth is None and len(sessions) < len(self._slots) and all(session.up for session in sessions):
                 # Being full for a moment is normal; only rows that keep waiting are worth another connection.
                 self._growth = loop.call_later(self._limits.grow_after_s, self._grow)
             return None
