@@ -94,7 +94,9 @@ class Model:
 
     def due(self, now_us: int) -> list[Row]:
         waiting = [
-            row for sent, row in self.every_row() if row.state is QUEUED and row.held is None and row.due_us <= now_us
+            row
+            for sent, row in self.every_row()
+            if row.state is QUEUED and row.held is None and row.due_us <= now_us and not sent.cancelled
         ]
         return sorted(waiting, key=lambda row: (row.priority, row.due_us, row.number))
 
@@ -229,14 +231,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def expire(self) -> None:
         now_us = self.clock.now_us()
-        late = [
-            row
-            for sent, row in self.model.every_row()
-            if row.state is QUEUED and row.held is None and sent.expire_us <= now_us
-        ]
+        waiting = [(sent, row) for sent, row in self.model.every_row() if row.state is QUEUED and row.held is None]
+        late = [row for sent, row in waiting if sent.expire_us <= now_us and not sent.cancelled]
         assert self.run(self.engine.ledger.expire(now_us)) == len(late)
         for row in late:
             row.state = DeliveryState.EXPIRED
+        for sent, row in waiting:
+            if sent.cancelled:  # was claimed when the cancel came, and lost its owner in a restart
+                row.state = DeliveryState.CANCELLED
 
     @rule(seconds=st.sampled_from([0.001, 1, 10, 61]))
     def advance(self, seconds: float) -> None:
@@ -322,7 +324,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
 TestLedgerModel = LedgerMachine.TestCase
 TestLedgerModel.settings = settings(
-    max_examples=40,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

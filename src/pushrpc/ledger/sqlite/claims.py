@@ -75,8 +75,8 @@ def _take_urgency(
     rows = sql.execute(_WAITING, (lane_key, priority, *mark))
     try:
         for row in rows:
-            key, notification, due_us = row[:3]
-            if key in held or notification in cancelled:
+            key, due_us = row[0], row[2]
+            if key in held or row[1] in cancelled:
                 passed_over += 1
                 if passed_over > PASSED_OVER_MAX:
                     return taken, due_us
