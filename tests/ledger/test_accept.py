@@ -117,11 +117,21 @@ async def test_a_broken_audience_fails_its_own_call_only(engine: Engine, clock: 
     def broken(found: Sequence[Found]) -> Audience:
         raise ZeroDivisionError
 
-    calls = [engine.ledger.accept([s]) for s in (send(clock), send(clock, resolve=broken), send(clock))]
+    new_app = APNS._replace(app_id="new")
+    sends = (send(clock), send(clock, lane=new_app, resolve=broken), send(clock))
+    calls = [engine.ledger.accept([s]) for s in sends]
     results = await soon(asyncio.gather(*calls, return_exceptions=True))
     assert isinstance(results[1], ZeroDivisionError)
     assert [type(result[0]) for result in (results[0], results[2])] == [Receipt, Receipt]
     assert engine.ledger.queue(clock.now_us())[0] == 2
+    await accepted(engine.ledger, send(clock, lane=new_app))
+
+
+async def test_large_calls_are_kept_whole_and_in_order(engine: Engine, clock: ManualClock) -> None:
+    sends = [send(clock, 100) for _ in range(30)]
+    receipts = await accepted(engine.ledger, *sends)
+    assert [receipt.notification_id for receipt in receipts] == [wanted.notification_id for wanted in sends]
+    assert len((await claimed(engine.ledger, limit=5_000)).deliveries) == 3_000
 
 
 async def test_a_full_queue_refuses_and_keeps_what_it_has(engine: Engine, clock: ManualClock) -> None:

@@ -116,6 +116,20 @@ async def test_a_crash_between_mark_and_slices_loses_no_cancel(engine: Engine, c
     assert (status.counts.cancelled, status.state) == (2_500, NotificationState.COMPLETE)
 
 
+async def test_what_was_in_flight_at_a_cancel_and_a_crash_is_cancelled(engine: Engine, clock: ManualClock) -> None:
+    wanted, other = send(clock, 3, ttl_s=60), send(clock, 1)
+    await accepted(engine.ledger, wanted, other)
+    await claimed(engine.ledger, limit=3)
+    assert await cancelled(engine, clock, notification_id=wanted.notification_id) == CancelCounts(1, 0, 3, 0)
+    ledger = await engine.crash()
+    batch = await claimed(ledger)
+    assert [d.notification.notification_id for d in batch.deliveries] == [other.notification_id]
+    clock.advance(60)
+    assert await ledger.expire(clock.now_us()) == 0
+    (status,) = await ledger.find("shop", [wanted.notification_id], [])
+    assert (status.counts.cancelled, status.counts.expired) == (3, 0)
+
+
 async def test_expire_ends_what_is_late_whatever_its_lane_does(engine: Engine, clock: ManualClock) -> None:
     late = send(clock, 1_500, ttl_s=60)
     await accepted(engine.ledger, late, send(clock, 2, lane=FCM, ttl_s=60), send(clock, 3, ttl_s=61))

@@ -85,6 +85,7 @@ async def test_any_cut_resumes_without_gap_or_repeat(engine: Engine, clock: Manu
         Wanted("shop", (), ("r0", "r3")),
         Wanted("shop", labels={"n": "0"}),
         Wanted("shop", final_only=True),
+        Wanted("shop", tuple(ids[:3]), final_only=True),
     ):
         expected = await events_after(engine.ledger, wanted)
         for limit in (1, 2, 3):
@@ -226,19 +227,18 @@ async def test_every_follower_sees_the_same_while_events_are_written(engine: Eng
 
 
 async def test_long_logs_are_read_in_parts(engine: Engine, clock: ManualClock) -> None:
-    for _ in range(3):
+    for _ in range(4):
         await accepted(engine.ledger, send(clock, 9_000))
         while engine.ledger.queue(clock.now_us())[0]:
             await engine.ledger.settle([verdict(clock, d) for d in (await claimed(engine.ledger)).deliveries])
     last = send(clock, 1)
     await accepted(engine.ledger, last)
     await engine.ledger.settle([verdict(clock, d) for d in (await claimed(engine.ledger)).deliveries])
-    assert len(await events_after(engine.ledger, Wanted("shop"))) == 27_001
+    assert len(await events_after(engine.ledger, Wanted("shop"))) == 36_001  # more than memory keeps
     await engine.reopen()
-    assert len(await events_after(engine.ledger, Wanted("shop"))) == 27_001
     rare = Wanted("shop", states=frozenset({DeliveryState.FAILED}))
     page = await soon(engine.ledger.follow(rare, 0, 10, 0.0))
-    assert not page.events and 0 < page.through_seq < 27_001 and not page.caught_up
+    assert not page.events and 0 < page.through_seq < 36_001 and not page.caught_up
     by_id = await soon(engine.ledger.follow(Wanted("shop", (last.notification_id,)), 0, 10, 0.0))
     assert len(by_id.events) == 1 and by_id.complete
 

@@ -273,3 +273,21 @@ async def test_no_other_outcome_touches_a_device(engine: Engine, clock: ManualCl
     )
     device = await engine.ledger.device("shop", DeviceSelector(device_id="d"))
     assert device is not None and device.state is DeviceState.ACTIVE
+
+
+async def test_what_waits_for_a_dead_device_ends_with_it(engine: Engine, clock: ManualClock) -> None:
+    token, other = tokens(2)
+    await engine.ledger.register(registration(token, device_id="d"), clock.now_us())
+    clock.advance(60)
+    first, second = await accepted(engine.ledger, send(clock, [token]), send(clock, [token, other]))
+    (delivery,) = (await claimed(engine.ledger, limit=1)).deliveries
+    await engine.ledger.settle([verdict(clock, delivery, UNREGISTERED, DeliveryState.UNREGISTERED)])
+    events = await events_after(engine.ledger, Wanted("shop"))
+    told = [(e.notification_id, e.kind, e.state, e.cause, e.attempt) for e in events]
+    assert told == [
+        (first.notification_id, EventKind.STATE, DeliveryState.UNREGISTERED, Cause.UNSPECIFIED, 1),
+        (first.notification_id, EventKind.DEVICE, DeliveryState.UNSPECIFIED, Cause.UNSPECIFIED, 0),
+        (second.notification_id, EventKind.STATE, DeliveryState.UNREGISTERED, Cause.DEVICE_DEAD, 0),
+    ]
+    left = (await claimed(engine.ledger)).deliveries
+    assert [d.token for d in left] == [other], "nobody else is touched"

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ import aiosqlite
 import pytest
 
 from pushrpc.ledger import LedgerFull, LedgerRefused, LedgerUnavailable, open_ledger
-from pushrpc.ledger.sqlite import SqliteLedger, connection, store, writer
+from pushrpc.ledger import sqlite as sqlite_ledger
+from pushrpc.ledger.sqlite import SqliteLedger, connection, status, store, sweep, writer
+from pushrpc.ledger.sqlite.following import is_complete
 from pushrpc.ledger.sqlite.store import Store
 from pushrpc.model import Receipt
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
 from pushrpc.words import DeliveryState
 from tests.clocks import ManualClock
 from tests.ledger.shop import (
+    APNS,
+    DAY_US,
     FCM,
     SqliteEngine,
     accepted,
@@ -185,12 +190,15 @@ async def test_the_settings_that_durability_rests_on(engine: SqliteEngine) -> No
 
 
 def test_nothing_is_left_running_by_a_refusal(tmp_path: Path, clock: ManualClock) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     (tmp_path / "ledger.db").write_bytes(b"no database" * 1000)
     for _ in range(3):
         with pytest.raises(LedgerRefused):
             asyncio.run(open_at("sqlite:///ledger.db", tmp_path, clock))
-    assert threading.active_count() == before
+    started = set(threading.enumerate()) - before
+    for thread in started:  # one that has been told to end may still be on its way out
+        thread.join(5.0)
+    assert not any(thread.is_alive() for thread in started)
 
 
 # --- the private method of aiosqlite
@@ -379,6 +387,35 @@ async def test_a_full_disk_refuses_sends_and_changes_nothing(engine: SqliteEngin
     assert len((await claimed(engine.ledger, limit=5_000)).deliveries) == 2_000
 
 
+async def test_a_claim_that_came_during_a_failed_cancel_is_woken(engine: SqliteEngine, disk: Disk) -> None:
+    wanted = send(engine.clock, 3)
+    await accepted(engine.ledger, wanted)
+    committing, may_fail = threading.Event(), threading.Event()
+
+    def full(_: sqlite3.Connection) -> None:
+        committing.set()
+        may_fail.wait(10)
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    which = NotificationSelector(wanted.notification_id)
+    memory = inside(engine)._memory
+    disk.fail = full
+    ending = inside(engine)._writer.submit(partial(sweep.sweep, engine.clock.now_us() + 2 * DAY_US))
+    await asyncio.to_thread(committing.wait, 10)
+    assert memory.queue(APNS).next_us is None
+    waiting = asyncio.ensure_future(engine.ledger.claim(APNS, 10))
+    await asyncio.sleep(0)
+    may_fail.set()
+    with pytest.raises(LedgerFull):
+        await soon(ending)
+    disk.fail = None
+    assert len((await soon(waiting)).deliveries) == 3
+    counts = await engine.ledger.cancel("shop", which, engine.clock.now_us())
+    assert counts is not None and counts.in_flight_count == 3
+
+
 async def test_what_needs_no_room_succeeds_beside_what_does(engine: SqliteEngine) -> None:
     await accepted(engine.ledger, send(engine.clock, 100, request_id="r"))
     ((pages,),) = await on_writer(engine, "PRAGMA page_count")
@@ -417,6 +454,24 @@ async def test_concurrent_accepts_share_their_commits(engine: SqliteEngine, disk
 
     await soon(asyncio.gather(*(caller() for _ in range(callers))))
     assert disk.commits * 8 <= callers * each
+
+
+async def test_a_crowd_waits_for_company(engine: SqliteEngine, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await soon(asyncio.gather(*(engine.ledger.accept([send(engine.clock)]) for _ in range(2))))
+    monkeypatch.setattr(sqlite_ledger, "ACCEPT_LINGER_S", 0.3)
+    commits = disk.commits
+    first = asyncio.ensure_future(engine.ledger.accept([send(engine.clock)]))
+    await asyncio.sleep(0.05)
+    assert disk.commits == commits and not first.done()
+    await soon(asyncio.gather(first, engine.ledger.accept([send(engine.clock)])))
+    assert disk.commits == commits + 1
+
+
+async def test_a_large_call_takes_several_turns(engine: SqliteEngine, disk: Disk) -> None:
+    """Others get their turn in between, so the writer is never held for long."""
+    commits = disk.commits
+    await accepted(engine.ledger, *(send(engine.clock, 100) for _ in range(30)))
+    assert 3 <= disk.commits - commits <= 4
 
 
 async def test_a_lone_caller_does_not_wait_for_company(engine: SqliteEngine) -> None:
@@ -470,7 +525,7 @@ async def test_closing_commits_what_was_asked_before(engine: SqliteEngine) -> No
         "accept._BY_DEVICE_ID",
         "settle._HOLDER",
         "settle._ENDING",
-        "registry._OPEN_TO",
+        "settle._OPEN_TO",
         "events._BETWEEN",
         "events._BY_SEQ",
         "sweep._OPEN_OF",
@@ -513,6 +568,41 @@ async def test_a_start_does_not_depend_on_what_is_queued(engine: SqliteEngine, m
     assert steps < 100, "10,000 instructions of SQLite's machine; a scan of 44,000 rows takes a hundred times that"
     assert engine.ledger.queue(engine.clock.now_us())[0] == 44_000
     assert len((await claimed(engine.ledger)).deliveries) == 1_000
+
+
+async def test_what_is_cancelled_is_forgotten_once_it_is_complete(engine: SqliteEngine) -> None:
+    await accepted(engine.ledger, send(engine.clock, 2, request_id="r"))
+    await engine.ledger.cancel("shop", NotificationSelector(request_id="r"), engine.clock.now_us())
+    await engine.ledger.expire(engine.clock.now_us())
+    memory = inside(engine)._memory
+    assert not (memory.cancelled or memory.held or memory.held_of or memory.removed)
+
+
+async def test_complete_waits_for_the_last_event(engine: SqliteEngine) -> None:
+    """The disk may be ahead of what a follower has been told."""
+    wanted = send(engine.clock)
+    await accepted(engine.ledger, wanted)
+    await engine.ledger.settle([verdict(engine.clock, d) for d in (await claimed(engine.ledger)).deliveries])
+    tail = await engine.ledger.tail()
+    named = Wanted("shop", (wanted.notification_id,))
+    for through_seq in (tail - 1, tail):
+        done = await inside(engine)._store.read(lambda db, n=through_seq: is_complete(db, 1, named, n))  # type: ignore[misc]
+        assert done is (through_seq == tail)
+
+
+async def test_a_search_through_many_deliveries_goes_on_where_it_stopped(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "BUCKETS_MAX", 1)
+    (mine,) = tokens(1)
+    for _ in range(2):
+        await accepted(engine.ledger, send(engine.clock, [mine]), send(engine.clock, 20_000))
+    found, after, pages = 0, 0, 0
+    while pages == 0 or after:
+        page = await engine.ledger.deliveries("shop", DeliverySelector(token=mine), False, after, 10)
+        assert page is not None
+        found, after, pages = found + len(page[0]), page[1], pages + 1
+    assert (found, pages) == (2, 3)
 
 
 async def test_reads_go_on_while_a_transaction_is_written(engine: SqliteEngine) -> None:

@@ -16,8 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from pushrpc.ledger.sqlite.settle import Ending, end
-from pushrpc.ledger.sqlite.status import buckets
+from pushrpc.ledger.sqlite.settle import Ending, end, open_to
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registered, Registration
 from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, Permission, Provider, TokenKind
@@ -145,20 +144,9 @@ def _selected(app: int, which: DeviceSelector) -> tuple[str, tuple[Any, ...]]:
     return "d.app = ? AND d.installation_id = ? AND d.installation_id <> ''", (app, which.installation_id)
 
 
-_OPEN_TO = """
-    SELECT d.key FROM json_each(?) AS w CROSS JOIN deliveries AS d
-    ON d.key >> 14 = ? AND d.device_id = w.value AND d.device_id <> ''
-    WHERE d.app = ? AND d.state < 3"""
-
-
 def _end_deliveries(app: int, device_ids: Sequence[str], now_us: int, transaction: Transaction) -> None:
-    sql, memory = transaction.sql, transaction.memory
-    if not device_ids or not transaction.tally.open_count:
-        return
-    names = json.dumps(device_ids)
-    keys = []
-    for bucket in buckets(sql):
-        keys += [key for (key,) in sql.execute(_OPEN_TO, (names, bucket, app))]
+    memory = transaction.memory
+    keys = open_to(app, device_ids, transaction)
     held = {key for key in keys if key in memory.held}
     memory.removed |= held
     transaction.undo.append(partial(memory.removed.difference_update, held))

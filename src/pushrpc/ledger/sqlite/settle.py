@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pushrpc.ledger.sqlite import events
 from pushrpc.ledger.sqlite.claims import refresh
 from pushrpc.ledger.sqlite.memory import Hold
+from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Lane, Settlement
 from pushrpc.record import Event
@@ -193,7 +194,7 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction) -> No
         key, lane, app, notification, tries, last_seq, outcome, reason, message_id, status, detail, replaced_by = row
         lanes.add(lane)
         state, cause = int(by_key[key].state), int(by_key[key].cause)
-        if state == EXPIRED and not cause and outcome == OutcomeKind.CREDENTIAL_REFUSED:
+        if state == EXPIRED and outcome == OutcomeKind.CREDENTIAL_REFUSED:
             cause = int(Cause.LANE_PAUSED)
         tally.last_seq = seq = tally.last_seq + 1
         rows.append(
@@ -211,6 +212,20 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction) -> No
     transaction.undo.append(transaction.rewind)
     for lane in lanes:
         refresh(transaction.sql, transaction.memory, transaction.memory.queue(transaction.memory.lanes[lane]))
+
+
+_OPEN_TO = """
+    SELECT d.key FROM json_each(?) AS w CROSS JOIN deliveries AS d
+    ON d.key >> 14 = ? AND d.device_id = w.value AND d.device_id <> ''
+    WHERE d.app = ? AND d.state < 3"""
+
+
+def open_to(app: int, device_ids: Sequence[str], transaction: Transaction) -> list[int]:
+    """Keys of deliveries to these devices that are not final, claimed ones included."""
+    if not device_ids or not transaction.tally.open_count:
+        return []
+    sql, names = transaction.sql, json.dumps(device_ids)
+    return [key for bucket in buckets(sql) for (key,) in sql.execute(_OPEN_TO, (names, bucket, app))]
 
 
 # --- counters
@@ -273,6 +288,7 @@ def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction)
     before_seq = tally.last_seq
     dead, rows, seen = [], [], []
     buried: set[int] = set()
+    device_ids_of: dict[int, list[str]] = {}
     for settlement, lane in dead_ends:
         claimed, outcome, _, _, _, _, started_us, time_us = settlement
         app = transaction.app_key(lane.app_id)
@@ -283,6 +299,7 @@ def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction)
             continue
         key, device_id = holder
         buried.add(key)
+        device_ids_of.setdefault(app, []).append(device_id)
         tally.last_seq = seq = tally.last_seq + 1
         number = claimed.notification.key
         dead.append((int(DeviceState.DEAD), outcome.reason, time_us, outcome.replaced_by, time_us, key))
@@ -297,3 +314,8 @@ def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction)
     events.insert_dead_devices(sql, rows)
     sql.executemany(_SEEN, seen)
     events.tell(transaction, before_seq)
+    for app, device_ids in device_ids_of.items():
+        # What waits for a dead device would only be told the same; what is in flight gets its own answer.
+        unclaimed = [key for key in open_to(app, device_ids, transaction) if key not in transaction.memory.held]
+        ending = [Ending(key, DeliveryState.UNREGISTERED, Cause.DEVICE_DEAD) for key in unclaimed]
+        end(ending, dead_ends[-1][0].time_us, transaction)
