@@ -57,6 +57,7 @@ class Row:
     priority: Priority
     due_us: int
     at_most_once: bool
+    registered: bool  # its token was a device's when it was accepted
     state: DeliveryState = QUEUED
     tries: int = 0
     held: Claimed | None = None
@@ -171,7 +172,8 @@ class LedgerMachine(RuleBasedStateMachine):
         rows = []
         for token in names:
             self.model.rows += 1
-            rows.append(Row(self.model.rows, token, priority, self.clock.now_us(), at_most_once))
+            registered = token in self.model.devices
+            rows.append(Row(self.model.rows, token, priority, self.clock.now_us(), at_most_once, registered))
         self.model.sends.append(Sent(wanted.notification_id, request_id, fingerprint, wanted.expire_us, rows))
 
     @precondition(lambda self: self.model.due(self.clock.now_us()))
@@ -197,6 +199,8 @@ class LedgerMachine(RuleBasedStateMachine):
                 verdict(self.clock, row.held, outcome, state, after_s=after_s, started_us=self.clock.now_us())
             )
             self._expect(sent, row, outcome, state, after_s)
+        if state is DeliveryState.UNREGISTERED:
+            self._expect_deaths({row.token for _, row in held[:count]})
         self.run(self.engine.ledger.settle(settlements))
         if data.draw(st.booleans()):
             self.run(self.engine.ledger.settle(settlements))  # a repeat changes nothing
@@ -210,9 +214,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 row.due_us = self.clock.now_us() + after_s * 1_000_000
             return
         row.state = state
-        device = self.model.devices.get(row.token)
-        if state is DeliveryState.UNREGISTERED and device and device.registered_us < self.clock.now_us():
-            device.state = DeviceState.DEAD
+
+    def _expect_deaths(self, tokens: set[str]) -> None:
+        """A device dies unless it registered since; what waits for it then ends with it."""
+        now_us = self.clock.now_us()
+        for token, device in self.model.devices.items():
+            if token in tokens and device.registered_us < now_us and device.state is DeviceState.ACTIVE:
+                device.state = DeviceState.DEAD
+                for _, row in self.model.every_row():
+                    if row.token == token and row.registered and row.state is QUEUED and row.held is None:
+                        row.state = DeliveryState.UNREGISTERED
 
     @precondition(lambda self: self.model.sends)
     @rule(data=st.data())

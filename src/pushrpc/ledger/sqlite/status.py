@@ -121,15 +121,18 @@ _BY_TOKEN = (
     f"{_ROW} d.key >> 14 = ? AND substr(d.token, -12) = substr(?2, -12) AND d.token = ?2 AND d.app = ? AND d.key < ?"
 )
 
+# Both in one SELECT would be a scan: SQLite looks up a lone min or max only (sqlite.org/optoverview.html).
+_KEY_RANGE = "SELECT (SELECT min(key) FROM deliveries), (SELECT max(key) FROM deliveries)"
+
 _OPEN = {int(DeliveryState.QUEUED), int(DeliveryState.IN_FLIGHT)}
 
 
-def buckets(sql: sqlite3.Connection, before: int = 1 << 62) -> range:
-    """The parts of the delivery indexes that hold keys below one, newest first. See schema/1.sql."""
-    first, last = sql.execute("SELECT min(key), max(key) FROM deliveries").fetchone()
+def buckets(sql: sqlite3.Connection, start: int = 0, before: int = 1 << 62) -> range:
+    """The parts of the delivery indexes that hold keys from one up to another, newest first. See schema/1.sql."""
+    first, last = sql.execute(_KEY_RANGE).fetchone()
     if first is None:
         return range(0)
-    return range(min(before - 1, last) >> 14, (first >> 14) - 1, -1)
+    return range(min(before - 1, last) >> 14, (max(start, first) >> 14) - 1, -1)
 
 
 def page(
@@ -173,7 +176,7 @@ def _newest(
         else (_BY_TOKEN, which.token)
     )
     before = after or 1 << 62
-    searched = buckets(sql, before)
+    searched = buckets(sql, before=before)
     rows = chain.from_iterable(
         sql.execute(f"{query} ORDER BY d.key DESC", (bucket, name, app, before)) for bucket in searched[:BUCKETS_MAX]
     )

@@ -107,6 +107,7 @@ CREATE UNIQUE INDEX notifications_id ON notifications (notification_id);
 CREATE INDEX notifications_request ON notifications (app, request_id) WHERE request_id <> '';
 CREATE INDEX notifications_app ON notifications (app);
 CREATE INDEX notifications_open ON notifications (expire_us) WHERE completed_us = 0;
+CREATE INDEX notifications_unfinished ON notifications (key) WHERE completed_us = 0;
 CREATE INDEX notifications_cancelled ON notifications (key) WHERE completed_us = 0 AND cancelled_us > 0;
 CREATE INDEX notifications_complete ON notifications (completed_us) WHERE completed_us > 0;
 
