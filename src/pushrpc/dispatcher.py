@@ -7,7 +7,7 @@ and give their room back one by one. Lanes share nothing but the ledger's writer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -224,7 +224,8 @@ class LaneRunner:
         live = [d for d in deliveries if d.notification.expire_us > now_us]
         if len(live) < len(deliveries):
             late = [d for d in deliveries if d.notification.expire_us <= now_us]
-            expired = Decision(DeliveryState.EXPIRED, Cause.UNSPECIFIED, 0, False)
+            cause = Cause.LANE_PAUSED if self.health.state is LaneState.PAUSED else Cause.UNSPECIFIED
+            expired = Decision(DeliveryState.EXPIRED, cause, 0, False)
             self._hand_over([self._settlement(d, NOT_SENT, expired, now_us, now_us) for d in late])
         return live
 
@@ -376,6 +377,10 @@ class Dispatcher:
         self._attempts_max = attempts_max
         self._runners: dict[Lane, LaneRunner] = {}
         self._authorizations: dict[int, Authorization] = {}
+
+    @property
+    def paused(self) -> Collection[Lane]:
+        return frozenset(lane for lane, r in self._runners.items() if r.health.state is LaneState.PAUSED)
 
     @property
     def runners(self) -> Mapping[Lane, LaneRunner]:

@@ -129,7 +129,7 @@ class Server:
         async with asyncio.TaskGroup() as tasks:
             dispatching = tasks.create_task(dispatcher.run(self._stopping, DRAIN_S))
             keepers = [
-                tasks.create_task(self._every(EXPIRE_EVERY_S, lambda: self._expire(ledger))),
+                tasks.create_task(self._every(EXPIRE_EVERY_S, lambda: self._expire(ledger, dispatcher))),
                 tasks.create_task(self._every(PRUNE_EVERY_S, lambda: self._prune(ledger))),
                 tasks.create_task(self._every(GAUGES_EVERY_S, lambda: self._measure(ledger, dispatcher))),
             ]
@@ -213,8 +213,8 @@ class Server:
                 self._telemetry.failed("server.keeping", error)
             await self._clock.sleep(seconds)
 
-    async def _expire(self, ledger: Ledger) -> None:
-        expired = await ledger.expire(self._clock.now_us())
+    async def _expire(self, ledger: Ledger, dispatcher: Dispatcher) -> None:
+        expired = await ledger.expire(self._clock.now_us(), dispatcher.paused)
         if expired:
             self._telemetry.ended("", DeliveryState.EXPIRED, expired)
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pushrpc.record import CancelCounts, DeliverySelector, NotificationSelector, Wanted
-from pushrpc.words import Cause, DeliveryState, NotificationState
+from pushrpc.words import Cause, DeliveryState, NotificationState, Provider
 from tests.clocks import ManualClock
 from tests.ledger.shop import (
     APNS,
@@ -160,6 +160,14 @@ async def test_expiry_in_a_lane_whose_credential_is_refused_says_so(engine: Engi
         page = await engine.ledger.deliveries("shop", DeliverySelector(token=token), False, 0, 10)
         assert page is not None
         assert (page[0][0].state, page[0][0].cause) == (DeliveryState.EXPIRED, cause)
+
+
+async def test_expiry_in_a_paused_lane_says_so_of_what_was_never_tried(engine: Engine, clock: ManualClock) -> None:
+    await accepted(engine.ledger, send(clock, ttl_s=60), send(clock, lane=FCM, ttl_s=60))
+    clock.advance(60)
+    assert await engine.ledger.expire(clock.now_us(), {FCM}) == 2
+    told = {e.provider: e.cause for e in await events_after(engine.ledger, Wanted("shop"))}
+    assert told == {Provider.APNS: Cause.UNSPECIFIED, Provider.FCM: Cause.LANE_PAUSED}
 
 
 async def test_expire_and_claim_never_take_the_same(engine: Engine, clock: ManualClock) -> None:

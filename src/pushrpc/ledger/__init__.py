@@ -5,7 +5,7 @@ Every verb that writes returns only after its transaction is committed and synce
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -114,8 +114,11 @@ class Ledger(Protocol):
         """Writes states, events and dead devices in one commit, each only where the delivery is not final."""
         ...
 
-    async def expire(self, now_us: int) -> int:
-        """Ends every unclaimed delivery whose time has passed as EXPIRED, whatever its lane does. Returns how many."""
+    async def expire(self, now_us: int, paused: Collection[Lane] = ()) -> int:
+        """Ends every unclaimed delivery whose time has passed as EXPIRED, whatever its lane does. Returns how many.
+
+        In `paused` lanes, and where the last attempt was CREDENTIAL_REFUSED, the cause is LANE_PAUSED.
+        """
         ...
 
     async def cancel(self, app_id: str, which: NotificationSelector, now_us: int) -> CancelCounts | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -181,10 +181,10 @@ class SqliteLedger:
             *(self._writer.submit(partial(settle, part), len(part), SETTLE_LINGER_S) for part in parts)
         )
 
-    async def expire(self, now_us: int) -> int:
+    async def expire(self, now_us: int, paused: Collection[Lane] = ()) -> int:
         expired = 0
         while True:
-            ended, late = await self._writer.submit(partial(sweep.sweep, now_us))
+            ended, late = await self._writer.submit(partial(sweep.sweep, now_us, paused))
             expired += late
             if not ended:
                 return expired

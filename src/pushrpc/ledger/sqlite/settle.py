@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -181,7 +181,7 @@ _ENDING = """
 _END = "UPDATE deliveries SET state = ?, last_seq = ? WHERE key = ? AND state < 3"
 
 
-def end(endings: Sequence[Ending], time_us: int, transaction: Transaction) -> None:
+def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, paused: Collection[Lane] = ()) -> None:
     """Makes deliveries final that nobody is sending. Their events repeat what the last attempt came to."""
     if not endings:
         return
@@ -194,7 +194,8 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction) -> No
         key, lane, app, notification, tries, last_seq, outcome, reason, message_id, status, detail, replaced_by = row
         lanes.add(lane)
         state, cause = int(by_key[key].state), int(by_key[key].cause)
-        if state == EXPIRED and outcome == OutcomeKind.CREDENTIAL_REFUSED:
+        is_paused = outcome == OutcomeKind.CREDENTIAL_REFUSED or transaction.memory.lanes[lane] in paused
+        if state == EXPIRED and is_paused:
             cause = int(Cause.LANE_PAUSED)
         tally.last_seq = seq = tally.last_seq + 1
         rows.append(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from pushrpc.ledger.sqlite.memory import Memory
 from pushrpc.ledger.sqlite.settle import Ending, end
 from pushrpc.ledger.sqlite.writer import Transaction
+from pushrpc.model import Lane
 from pushrpc.record import CancelCounts
 from pushrpc.words import Cause, DeliveryState
 
@@ -28,7 +29,7 @@ _EXPIRED = """
 _CANCELLED = "SELECT key, open FROM notifications WHERE completed_us = 0 AND cancelled_us > 0"
 
 
-def sweep(now_us: int, transaction: Transaction) -> tuple[int, int]:
+def sweep(now_us: int, paused: Collection[Lane], transaction: Transaction) -> tuple[int, int]:
     """One slice of what is cancelled or expired and not claimed: how many deliveries ended, and how many EXPIRED."""
     sql, memory = transaction.sql, transaction.memory
     cancelled = [
@@ -39,7 +40,7 @@ def sweep(now_us: int, transaction: Transaction) -> tuple[int, int]:
         Ending(key, DeliveryState.EXPIRED, Cause.UNSPECIFIED)
         for key in _unclaimed(sql, memory, _some(memory, sql.execute(_EXPIRED, (now_us,))), SLICE_ROWS - len(cancelled))
     ]
-    end(cancelled + expired, now_us, transaction)
+    end(cancelled + expired, now_us, transaction, paused)
     if not cancelled:
         memory.cancelled = cancelled_and_open(sql)  # forgets those that are complete
     return len(cancelled) + len(expired), len(expired)
