@@ -350,6 +350,38 @@ async def test_an_unknown_settlement_can_be_repeated(engine: SqliteEngine, disk:
     await engine.ledger.settle([verdict(engine.clock, held)])
 
 
+async def test_a_read_that_outlives_a_reopening_harms_nobody(engine: SqliteEngine, disk: Disk) -> None:
+    await accepted(engine.ledger, send(engine.clock, request_id="r"))
+    reading, may_end = threading.Event(), threading.Event()
+
+    def slow(_: sqlite3.Connection) -> None:
+        reading.set()
+        may_end.wait(10)
+
+    read = asyncio.ensure_future(inside(engine)._store.read(slow))
+    await asyncio.to_thread(reading.wait, 10)
+    disk.fail = io_error
+    await refused(engine.ledger, send(engine.clock))
+    disk.fail = None
+    may_end.set()
+    await soon(read)
+    await back(engine)
+    for _ in range(2 * store.READERS):
+        found = await soon(asyncio.gather(*(engine.ledger.find("shop", [], ["r"]) for _ in range(2 * store.READERS))))
+        assert all(len(statuses) == 1 for statuses in found)
+
+
+async def test_a_bug_in_the_writer_is_a_failure_and_not_a_silence(engine: SqliteEngine, disk: Disk) -> None:
+    def broken(_: sqlite3.Connection) -> None:
+        raise RuntimeError("a bug")
+
+    disk.fail = broken
+    assert isinstance(await refused(engine.ledger, send(engine.clock)), LedgerUnavailable)
+    disk.fail = None
+    await back(engine)
+    assert engine.ledger.queue(engine.clock.now_us())[0] == 0
+
+
 async def test_a_claim_waits_for_the_ledger_to_come_back(engine: SqliteEngine, disk: Disk) -> None:
     waiting = asyncio.ensure_future(engine.ledger.claim(FCM, 10))
     disk.fail = io_error

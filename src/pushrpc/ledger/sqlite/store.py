@@ -59,13 +59,14 @@ class Store:
         """Runs work in one read transaction."""
         if self._writer is None:
             raise LedgerUnavailable("the ledger is closed or being checked")
-        reader = await self._readers.get()
+        readers = self._readers  # a reopened file has others, and this one must not get among them
+        reader = await readers.get()
         try:
             return await reader.run(lambda sql: _snapshot(sql, work))
         except (sqlite3.Error, ValueError) as error:  # ValueError: closed meanwhile
             raise LedgerUnavailable(f"reading failed: {error}") from error
         finally:
-            self._readers.put_nowait(reader)
+            readers.put_nowait(reader)
 
     async def close(self) -> None:
         await self._disconnect()

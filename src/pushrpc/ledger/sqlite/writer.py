@@ -289,7 +289,7 @@ class Writer:
     async def _commit(self, group: Sequence[Work]) -> None:
         try:
             transactions = await self._connection.run(partial(commit_group, self._memory, group))
-        except (sqlite3.Error, ValueError) as error:  # ValueError: the connection is closed
+        except Exception as error:  # a bug too: memory and file may disagree, and nobody may wait for ever
             await self._stop_and_reopen(group, error)
             return
         outcomes: list[Any] = []
