@@ -120,7 +120,7 @@ def _efforts(run: Run) -> Sequence[Sequence[str]]:
     return [
         ["tries", *_counted(lambda p: run.tally.tries[p])],
         ["retries", *_counted(lambda p: run.tally.retries[p])],
-        ["sent twice", *_counted(run.duplicates)],
+        ["answer lost, resent", *_counted(run.duplicates)],
     ]
 
 

@@ -14,7 +14,7 @@ import click
 
 from pushrpc.cli.caller import json_option
 from pushrpc.cli.playground import EMULATOR_READY
-from pushrpc.cli.screen import print_json, print_line
+from pushrpc.cli.screen import print_json, print_line, program
 
 if TYPE_CHECKING:
     from pushrpc.emulator import Credentials, Emulator
@@ -89,7 +89,7 @@ async def _emulate(directory: Path, seed: int, apns_port: int, fcm_port: int, co
             print_line(f"FCM       {running.fcm_endpoint}")
             print_line(f"Control   {running.control_url}")
             print_line(f"CA        {running.ca_file}")
-            print_line(f"\nNow run   pushrpc serve --config {config_file}")
+            print_line(f"\nNow run   {program()} serve --config {config_file}")
         await stopping.wait()
 
 

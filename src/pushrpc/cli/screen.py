@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from pathlib import Path
 
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
@@ -50,6 +53,15 @@ def print_json(value: Message | dict[str, object]) -> None:
         value = MessageToDict(value, preserving_proto_field_name=True)
     sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
     sys.stdout.flush()
+
+
+def program() -> str:
+    """This program as it can be typed here: by name when the shell finds it, otherwise by its path."""
+    own = Path(sys.argv[0])
+    found = shutil.which("pushrpc")
+    if own.name != "pushrpc" or (found and own.samefile(found)):
+        return "pushrpc"
+    return os.path.relpath(own)
 
 
 def print_line(text: str) -> None:

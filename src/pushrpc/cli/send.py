@@ -21,7 +21,17 @@ from pushrpc.cli.caller import (
     pairs,
     service,
 )
-from pushrpc.cli.screen import console, is_terminal, name_of, print_json, print_line, print_table, short, state_text
+from pushrpc.cli.screen import (
+    console,
+    is_terminal,
+    name_of,
+    print_json,
+    print_line,
+    print_table,
+    program,
+    short,
+    state_text,
+)
 from pushrpc.v1 import enums_pb2, sending_pb2
 from pushrpc.words import Cause, Priority, Provider, RejectReason
 
@@ -135,5 +145,5 @@ def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
             [[r.path, Text(name_of(RejectReason, r.reason), style="red"), r.detail] for r in response.rejected],
         )
     if not response.complete and response.target_count and is_terminal():
-        follow = f"pushrpc watch --app {app_id} --notification {response.notification_id}"
+        follow = f"{program()} watch --app {app_id} --notification {response.notification_id}"
         console().print(f"[dim]Not final yet. Follow it: {follow}[/dim]", soft_wrap=True)

@@ -14,7 +14,7 @@ from pushrpc.cli.caller import CALL_TIMEOUT_S
 from pushrpc.cli.children import ChildFailed
 from pushrpc.cli.emulator import APP_ID
 from pushrpc.cli.playground import Playground, playground, run_until_signalled
-from pushrpc.cli.screen import print_line
+from pushrpc.cli.screen import print_line, program
 from pushrpc.emulator.tokens import apns_tokens
 from pushrpc.v1 import devices_pb2
 from pushrpc.v1.enums_pb2 import PROVIDER_APNS
@@ -77,8 +77,8 @@ grpcurl -plaintext -d '{{"app_id":"{APP_ID}","request_id":"order-1234",
   "options":{{"ttl":"3600s","priority":"PRIORITY_HIGH"}},"wait":"5s"}}' \
 {ground.address} pushrpc.v1.PushService/SendNotification
 
-pushrpc send --app {APP_ID} --user {USER_ID} --title "Order shipped" --data order_id=1234{where}
-pushrpc watch --app {APP_ID} --from oldest{where}
-pushrpc devices list --app {APP_ID}{where}
+{program()} send --app {APP_ID} --user {USER_ID} --title "Order shipped" --data order_id=1234{where}
+{program()} watch --app {APP_ID} --from oldest{where}
+{program()} devices list --app {APP_ID}{where}
 
 The emulators' faults and journal: curl {ground.control_url}/"""
