@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -220,7 +220,13 @@ class Content:
 
     def to_json(self) -> str:
         """Only what differs from an empty content, so that stored rows stay small and readable."""
-        return json.dumps({k: v for k, v in asdict(self).items() if v not in _EMPTY}, ensure_ascii=False)
+        raw: dict[str, Any] = {}
+        for name, empty in _EMPTY.items():
+            value = getattr(self, name)
+            if value != empty:
+                # asdict copies all it meets: only the parts that need it get it.
+                raw[name] = asdict(value) if isinstance(value, ApnsOptions | FcmOptions) else value
+        return json.dumps(raw, ensure_ascii=False, default=dict)
 
     @staticmethod
     def from_json(text: str) -> Content:
@@ -234,7 +240,7 @@ class Content:
         return Content(**raw)
 
 
-_EMPTY: tuple[Any, ...] = ("", None, {}, (), asdict(ApnsOptions()), asdict(FcmOptions()))
+_EMPTY: Mapping[str, Any] = {f.name: getattr(Content(), f.name) for f in fields(Content)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

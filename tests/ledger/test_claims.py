@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pushrpc.model import Claimed, Lane
+from pushrpc.model import ApnsOptions, Claimed, Content, FcmOptions, Lane
 from pushrpc.record import Wanted
 from pushrpc.words import Cause, DeliveryState, OutcomeKind, Priority
 from tests.clocks import ManualClock
@@ -232,3 +232,19 @@ async def test_the_queue_tells_its_age(engine: Engine, clock: ManualClock) -> No
     assert engine.ledger.queue(clock.now_us()) == (1, 0.0)
     clock.advance(8)
     assert engine.ledger.queue(clock.now_us()) == (1, 3.0)
+
+
+async def test_every_part_of_a_message_comes_back_as_it_was_sent(engine: Engine, clock: ManualClock) -> None:
+    full = Content(
+        title="t",
+        data={"k": "v"},
+        badge=0,
+        silent=True,
+        title_loc_args=("a", "b"),
+        apns=ApnsOptions(relevance_score=0.5, content_available=False),
+        fcm=FcmOptions(data_only=True),
+    )
+    contents = [full, Content(), Content(badge=0, body="ü")]
+    await accepted(engine.ledger, *(send(clock, content=content) for content in contents))
+    await engine.reopen()
+    assert [d.notification.content for d in (await claimed(engine.ledger)).deliveries] == contents

@@ -24,28 +24,30 @@ class Acceptance:
         self._queue_max = queue_max
 
     def accept(self, sends: Sequence[Send], transaction: Transaction) -> list[Receipt | LedgerError]:
-        return [self._isolated(send, transaction) for send in sends]
-
-    def _isolated(self, send: Send, transaction: Transaction) -> Receipt | LedgerError:
-        try:
-            return transaction.isolated(partial(self._accept, send))
-        except LedgerError as refusal:
-            return refusal
-        except sqlite3.IntegrityError:
-            return LedgerError(f"notification {send.notification_id} exists already")
+        """Each send wholly or not at all: whatever is refused is refused before its first row is written."""
+        results: list[Receipt | LedgerError] = []
+        for send in sends:
+            try:
+                results.append(self._accept(send, transaction))
+            except LedgerError as refusal:
+                results.append(refusal)
+        return results
 
     def _accept(self, send: Send, transaction: Transaction) -> Receipt:
+        tally = transaction.tally
         app = transaction.app_key(send.app_id)
         earlier = self._earlier(send, app, transaction.sql)
         if earlier is not None:
             return earlier
         audience = send.resolve(_find(transaction.sql, app, send.app_id, send.named))
-        open_count = transaction.tally.open_count + len(audience.planned)
-        if open_count > self._queue_max:
-            raise QueueFull(f"{transaction.tally.open_count} of {self._queue_max} open deliveries are taken")
-        transaction.tally.open_count = open_count
-        notification, receipt = _write_notification(send, app, audience, transaction)
+        if tally.open_count + len(audience.planned) > self._queue_max:
+            raise QueueFull(f"{tally.open_count} of {self._queue_max} open deliveries are taken")
+        try:
+            notification, receipt = _write_notification(send, app, audience, transaction)
+        except sqlite3.IntegrityError:
+            raise LedgerError(f"notification {send.notification_id} exists already") from None
         _write_deliveries(notification, app, audience, transaction)
+        tally.open_count += len(audience.planned)
         transaction.accepted.append((send.app_id, send.notification_id, send.request_id))
         return receipt
 

