@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pushrpc.ledger.sqlite import writer
 from tests.clocks import ManualClock
+from tests.ledger.insides import Disk
 from tests.ledger.shop import Engine, SqliteEngine
 
 ENGINES = [SqliteEngine]
@@ -25,3 +27,19 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path, clock: ManualCl
     await engine.open()
     yield engine
     await engine.close()
+
+
+@pytest.fixture
+async def sqlite_engine(tmp_path: Path, clock: ManualClock) -> AsyncIterator[SqliteEngine]:
+    engine = SqliteEngine(tmp_path, clock)
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    disk = Disk()
+    monkeypatch.setattr(writer, "synced_commit", disk)
+    monkeypatch.setattr(writer, "REOPEN_EVERY_S", 0.01)
+    return disk

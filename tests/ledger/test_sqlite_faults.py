@@ -1,0 +1,303 @@
+"""The SQLite engine's writer: what its disk may do to it, and how its callers share their commits."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+
+import pytest
+
+from pushrpc.ledger import LedgerFull, LedgerUnavailable
+from pushrpc.ledger import sqlite as sqlite_ledger
+from pushrpc.ledger.sqlite import store
+from pushrpc.ledger.sqlite.store import Store
+from pushrpc.model import Receipt
+from pushrpc.record import Wanted
+from pushrpc.words import DeliveryState
+from tests.ledger.insides import Disk, inside, on_writer
+from tests.ledger.shop import (
+    APNS,
+    DAY_US,
+    FCM,
+    SqliteEngine,
+    accepted,
+    claimed,
+    events_after,
+    refused,
+    retry,
+    send,
+    soon,
+    unsent,
+    verdict,
+)
+
+
+@pytest.fixture
+def engine(sqlite_engine: SqliteEngine) -> SqliteEngine:
+    return sqlite_engine
+
+
+# --- the disk
+
+
+def io_error(sql: sqlite3.Connection | None = None) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    raise error
+
+
+def io_error_after_commit(sql: sqlite3.Connection) -> None:
+    sql.execute("COMMIT")
+    io_error()
+
+
+async def back(engine: SqliteEngine) -> None:
+    """Waits until the ledger takes writes again."""
+    for _ in range(1_000):
+        if isinstance((await engine.ledger.accept([send(engine.clock, 0)]))[0], Receipt):
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("the ledger does not come back")
+
+
+async def test_a_failed_commit_stops_everything_until_the_file_is_checked(
+    engine: SqliteEngine, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = 0
+    check = Store._check
+
+    def held_up(self: Store, sql: sqlite3.Connection) -> None:
+        nonlocal checks
+        checks += 1
+        if checks < 3:
+            raise LedgerUnavailable("damaged")
+        check(self, sql)
+
+    monkeypatch.setattr(Store, "_check", held_up)
+    keep = send(engine.clock, 2)
+    await accepted(engine.ledger, keep)
+    disk.fail = io_error
+    first, second = await asyncio.gather(*(engine.ledger.accept([send(engine.clock)]) for _ in range(2)))
+    assert isinstance(first[0], LedgerUnavailable) and isinstance(second[0], LedgerUnavailable)
+    disk.fail = None
+    commits = disk.commits
+    assert isinstance(await refused(engine.ledger, send(engine.clock)), LedgerUnavailable)
+    assert disk.commits == commits, "nothing may be committed before the file has been checked"
+    await back(engine)
+    assert checks == 3
+    assert engine.ledger.queue(engine.clock.now_us())[0] == 2
+    assert [d.token for d in (await claimed(engine.ledger)).deliveries] == [t for _, t in keep.named.tokens]
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_an_unknown_send_is_settled_by_its_request_id(engine: SqliteEngine, disk: Disk, written: bool) -> None:
+    disk.fail = io_error_after_commit if written else io_error
+    wanted = send(engine.clock, 2, request_id="r")
+    assert isinstance(await refused(engine.ledger, wanted), LedgerUnavailable)
+    disk.fail = None
+    await back(engine)
+    (receipt,) = await accepted(engine.ledger, wanted)
+    assert receipt.replayed is written
+    assert len((await claimed(engine.ledger)).deliveries) == 2
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_an_unknown_settlement_can_be_repeated(engine: SqliteEngine, disk: Disk, written: bool) -> None:
+    wanted = send(engine.clock, 4)
+    await accepted(engine.ledger, wanted)
+    sent, again, held, free = (await claimed(engine.ledger)).deliveries
+    settlements = [verdict(engine.clock, sent), retry(engine.clock, again, 0), unsent(engine.clock, free)]
+    following = asyncio.ensure_future(engine.ledger.follow(Wanted("shop"), 0, 10, 60.0))
+    disk.fail = io_error_after_commit if written else io_error
+    with pytest.raises(LedgerUnavailable):
+        await engine.ledger.settle(settlements)
+    disk.fail = None
+    await back(engine)
+    await engine.ledger.settle(settlements)
+    events = await events_after(engine.ledger, Wanted("shop"))
+    assert sorted(e.state for e in events) == [DeliveryState.QUEUED, DeliveryState.SENT]
+    assert (await soon(following)).events == events
+    (status,) = await engine.ledger.find("shop", [wanted.notification_id], [])
+    assert (status.counts.sent, status.counts.in_flight, status.counts.queued) == (1, 1, 2)
+    assert {d.key for d in (await claimed(engine.ledger)).deliveries} == {again.key, free.key}
+    await engine.ledger.settle([verdict(engine.clock, held)])
+
+
+async def test_a_read_that_outlives_a_reopening_harms_nobody(engine: SqliteEngine, disk: Disk) -> None:
+    await accepted(engine.ledger, send(engine.clock, request_id="r"))
+    reading, may_end = threading.Event(), threading.Event()
+
+    def slow(_: sqlite3.Connection) -> None:
+        reading.set()
+        may_end.wait(10)
+
+    read = asyncio.ensure_future(inside(engine)._store.read(slow))
+    await asyncio.to_thread(reading.wait, 10)
+    disk.fail = io_error
+    await refused(engine.ledger, send(engine.clock))
+    disk.fail = None
+    may_end.set()
+    await soon(read)
+    await back(engine)
+    for _ in range(2 * store.READERS):
+        found = await soon(asyncio.gather(*(engine.ledger.find("shop", [], ["r"]) for _ in range(2 * store.READERS))))
+        assert all(len(statuses) == 1 for statuses in found)
+
+
+async def test_a_bug_in_the_writer_is_a_failure_and_not_a_silence(engine: SqliteEngine, disk: Disk) -> None:
+    def broken(_: sqlite3.Connection) -> None:
+        raise RuntimeError("a bug")
+
+    disk.fail = broken
+    assert isinstance(await refused(engine.ledger, send(engine.clock)), LedgerUnavailable)
+    disk.fail = None
+    await back(engine)
+    assert engine.ledger.queue(engine.clock.now_us())[0] == 0
+
+
+async def test_a_claim_waits_for_the_ledger_to_come_back(engine: SqliteEngine, disk: Disk) -> None:
+    waiting = asyncio.ensure_future(engine.ledger.claim(FCM, 10))
+    disk.fail = io_error
+    await refused(engine.ledger, send(engine.clock, lane=FCM))
+    disk.fail = None
+    await back(engine)
+    assert not waiting.done()
+    await accepted(engine.ledger, send(engine.clock, lane=FCM))
+    assert len((await soon(waiting)).deliveries) == 1
+
+
+async def test_an_at_most_once_claim_that_was_not_written_is_not_handed_out(engine: SqliteEngine, disk: Disk) -> None:
+    await accepted(engine.ledger, send(engine.clock, 2, at_most_once=True))
+    disk.fail = io_error_after_commit
+    with pytest.raises(LedgerUnavailable):
+        await claimed(engine.ledger)
+    disk.fail = None
+    await back(engine)
+    assert len((await claimed(engine.ledger)).deliveries) == 2
+
+
+async def test_a_full_disk_refuses_sends_and_changes_nothing(engine: SqliteEngine) -> None:
+    wanted = send(engine.clock, 100)
+    await accepted(engine.ledger, wanted)
+    deliveries = (await claimed(engine.ledger)).deliveries
+    ((pages,),) = await on_writer(engine, "PRAGMA page_count")
+    await on_writer(engine, f"PRAGMA max_page_count = {pages}")
+    big = send(engine.clock, 2_000)
+    results = await soon(asyncio.gather(*(engine.ledger.accept([s]) for s in (big, send(engine.clock, 2_000)))))
+    assert all(isinstance(result, LedgerFull) for (result,) in results)
+    assert engine.ledger.queue(engine.clock.now_us())[0] == 100
+    await on_writer(engine, f"PRAGMA max_page_count = {pages + 1000}")
+    await accepted(engine.ledger, big)
+    await engine.ledger.settle([verdict(engine.clock, d) for d in deliveries])
+    assert len((await claimed(engine.ledger, limit=5_000)).deliveries) == 2_000
+
+
+async def test_a_claim_that_came_during_a_failed_expire_is_woken(engine: SqliteEngine, disk: Disk) -> None:
+    await accepted(engine.ledger, send(engine.clock, 3))
+    committing, may_fail = threading.Event(), threading.Event()
+
+    def full(_: sqlite3.Connection) -> None:
+        committing.set()
+        may_fail.wait(10)
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    memory = inside(engine)._memory
+    disk.fail = full
+    ending = asyncio.ensure_future(engine.ledger.expire(engine.clock.now_us() + 2 * DAY_US))
+    await asyncio.to_thread(committing.wait, 10)
+    assert memory.queue(APNS).next_us is None
+    waiting = asyncio.ensure_future(engine.ledger.claim(APNS, 10))
+    await asyncio.sleep(0)
+    may_fail.set()
+    with pytest.raises(LedgerFull):
+        await soon(ending)
+    disk.fail = None
+    assert len((await soon(waiting)).deliveries) == 3
+
+
+async def test_what_needs_no_room_succeeds_beside_what_does(engine: SqliteEngine) -> None:
+    await accepted(engine.ledger, send(engine.clock, 100, request_id="r"))
+    ((pages,),) = await on_writer(engine, "PRAGMA page_count")
+    await on_writer(engine, f"PRAGMA max_page_count = {pages}")
+    full, replay = await soon(
+        asyncio.gather(
+            engine.ledger.accept([send(engine.clock, 900)]), engine.ledger.accept([send(engine.clock, request_id="r")])
+        )
+    )
+    assert isinstance(full[0], LedgerFull)
+    assert isinstance(replay[0], Receipt) and replay[0].replayed
+
+
+async def test_a_locked_file_fails_the_group_and_not_the_ledger(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await on_writer(engine, "PRAGMA busy_timeout = 1")
+    intruder = sqlite3.connect(engine.directory / "ledger.db", isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    refusal = await refused(engine.ledger, send(engine.clock))
+    assert isinstance(refusal, LedgerUnavailable) and "another process" in str(refusal)
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    await accepted(engine.ledger, send(engine.clock))
+
+
+# --- groups
+
+
+async def test_concurrent_accepts_share_their_commits(engine: SqliteEngine, disk: Disk) -> None:
+    callers, each = 64, 10
+
+    async def caller() -> None:
+        for _ in range(each):
+            await accepted(engine.ledger, send(engine.clock))
+
+    await soon(asyncio.gather(*(caller() for _ in range(callers))))
+    assert disk.commits * 8 <= callers * each
+
+
+async def test_a_crowd_waits_for_company(engine: SqliteEngine, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await soon(asyncio.gather(*(engine.ledger.accept([send(engine.clock)]) for _ in range(2))))
+    monkeypatch.setattr(sqlite_ledger, "ACCEPT_LINGER_S", 0.3)
+    commits = disk.commits
+    first = asyncio.ensure_future(engine.ledger.accept([send(engine.clock)]))
+    await asyncio.sleep(0.05)
+    assert disk.commits == commits and not first.done()
+    await soon(asyncio.gather(first, engine.ledger.accept([send(engine.clock)])))
+    assert disk.commits == commits + 1
+
+
+async def test_a_large_call_takes_several_turns(engine: SqliteEngine, disk: Disk) -> None:
+    """Others get their turn in between, so the writer is never held for long."""
+    commits = disk.commits
+    await accepted(engine.ledger, *(send(engine.clock, 100) for _ in range(30)))
+    assert 3 <= disk.commits - commits <= 4
+
+
+async def test_a_lone_caller_does_not_wait_for_company(engine: SqliteEngine) -> None:
+    started = time.monotonic()
+    for _ in range(20):
+        await accepted(engine.ledger, send(engine.clock))
+    alone_s = (time.monotonic() - started) / 20
+    assert alone_s < 0.05, "far above a commit, far below any wait that would be a mistake"
+
+
+async def test_closing_commits_what_was_asked_before(engine: SqliteEngine) -> None:
+    calls = [asyncio.ensure_future(engine.ledger.accept([send(engine.clock)])) for _ in range(50)]
+    waiting = asyncio.ensure_future(engine.ledger.claim(FCM, 1))
+    following = asyncio.ensure_future(engine.ledger.follow(Wanted("shop"), 0, 1, 60.0))
+    await asyncio.sleep(0)
+    await engine.ledger.close()
+    results = await soon(asyncio.gather(*calls))
+    assert all(isinstance(result, Receipt) for (result,) in results)
+    for call in (waiting, following):
+        with pytest.raises(LedgerUnavailable):
+            await soon(call)
+    with pytest.raises(LedgerUnavailable):
+        await engine.ledger.find("shop", ["x"], [])
+    assert isinstance(await refused(engine.ledger, send(engine.clock)), LedgerUnavailable)
+    await engine.open()
+    assert engine.ledger.queue(engine.clock.now_us())[0] == 50
