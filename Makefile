@@ -9,15 +9,15 @@ ARGS ?=
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/serve ## Watch thousands of notifications travel to emulated Apple and Google services, and every one answered
+demo: $(VENV)/serve ## Watch thousands of notifications travel, each answered
 	@$(BIN)/pushrpc demo
 
-up: $(VENV)/serve ## Run emulators and a server on 127.0.0.1:50051 until Ctrl-C, to try grpcurl and the command line on
+up: $(VENV)/serve ## Run a server with emulated providers until Ctrl-C
 	@$(BIN)/pushrpc up
 
 test: check unit ## Run every check and every test
 
-check: $(VENV)/dev ## Check format, lint, types, the contract and the generated code
+check: $(VENV)/dev ## Check format, lint, types, contract, generated code
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" buf format --diff --exit-code proto && PATH="$(CURDIR)/$(BIN):$$PATH" buf lint && echo "buf: contract is clean"
@@ -33,7 +33,7 @@ format: $(VENV)/dev ## Format code and contract
 generate: $(VENV)/dev ## Write src/pushrpc/v1 from proto/
 	@PYTHON=$(BIN)/python scripts/generate.sh
 
-lock: ## Write the lock files from pyproject.toml (needs uv)
+lock: ## Write the lock files (needs uv)
 	@scripts/lock.sh
 
 clean: ## Remove what was installed and built here

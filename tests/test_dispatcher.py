@@ -333,6 +333,23 @@ async def test_a_credential_that_stays_refused_pauses_the_lane_and_keeps_every_r
     assert stage.ledger.states() == [DeliveryState.SENT] * 100
 
 
+async def test_a_few_that_alone_are_refused_do_not_keep_the_others_waiting() -> None:
+    poison = {b"token-0", b"token-1"}
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok(OutcomeKind.CREDENTIAL_REFUSED, 403) if path in poison else ok()
+
+    async with Stage(answer) as stage:
+        stage.ledger.add(50)
+        for _ in range(200):
+            await stage.clock.run_until_idle()
+            stage.clock.advance(1.0)
+        assert stage.ledger.open == len(poison)
+        poison.clear()
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 50
+
+
 async def test_a_token_endpoint_that_refuses_sends_nothing() -> None:
     credential = FakeCredential()
     credential.answer = Outcome(OutcomeKind.CREDENTIAL_REFUSED, 400, "invalid_grant")

@@ -50,9 +50,14 @@ def test_each_outcome_becomes_what_the_table_says(kind: OutcomeKind, state: Deli
     assert (decision.state, decision.spend) == (state, spend)
 
 
-def test_not_sent_and_refused_credentials_do_not_delay_the_delivery() -> None:
-    for kind in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
-        assert decide(delivery(tries=7), Outcome(kind), NOW, 0.99).due_us == NOW
+def test_not_sent_and_what_a_renewal_may_mend_do_not_delay_the_delivery() -> None:
+    for outcome in (Outcome(OutcomeKind.UNSPECIFIED), Outcome(OutcomeKind.CREDENTIAL_REFUSED, renew=True)):
+        assert decide(delivery(tries=7), outcome, NOW, 0.99).due_us == NOW
+
+
+def test_a_refused_delivery_lets_its_neighbours_go_first() -> None:
+    refused = decide(delivery(), Outcome(OutcomeKind.CREDENTIAL_REFUSED), NOW, 0.0)
+    assert (refused.due_us, refused.spend) == (NOW + int(PROBE_EVERY_S * SECOND_US), False)
 
 
 def test_retry_after_outlasts_the_dice_but_not_reason() -> None:
@@ -133,7 +138,7 @@ def test_a_lane_proves_its_credential_with_one_delivery() -> None:
 
 @pytest.mark.parametrize("kind", [OutcomeKind.TOKEN_INVALID, OutcomeKind.PAYLOAD_REFUSED, OutcomeKind.THROTTLED])
 def test_any_answer_about_the_message_proves_the_credential(kind: OutcomeKind) -> None:
-    assert LaneHealth().observe(Outcome(kind), NOW, 0.5).state is LaneState.OPEN
+    assert LaneHealth().observe(Outcome(kind, scope=Scope.TOKEN), NOW, 0.5).state is LaneState.OPEN
 
 
 def test_a_refused_credential_is_renewed_once_and_then_pauses_the_lane() -> None:
@@ -153,6 +158,14 @@ def test_a_credential_that_cannot_be_renewed_pauses_at_once() -> None:
     refused = Outcome(OutcomeKind.CREDENTIAL_REFUSED, reason="BadTopic")
     paused = LaneHealth(LaneState.OPEN).observe(refused, NOW, 0.5)
     assert (paused.state, paused.reason) == (LaneState.PAUSED, "BadTopic")
+
+
+def test_a_credential_that_only_some_tokens_need_pauses_nobody_else() -> None:
+    refused = Outcome(OutcomeKind.CREDENTIAL_REFUSED, reason="THIRD_PARTY_AUTH_ERROR", scope=Scope.TOKEN)
+    health = LaneHealth(LaneState.OPEN)
+    for _ in range(100):
+        health = health.observe(refused, NOW, 0.5)
+    assert health.state is LaneState.OPEN
 
 
 def test_a_throttled_lane_waits_as_asked_and_late_answers_do_not_reopen_it() -> None:

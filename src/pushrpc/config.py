@@ -41,12 +41,16 @@ class Mistake(NamedTuple):
 
 
 class ConfigError(Exception):
-    """Every mistake of a configuration, in the order of the file."""
+    """Every mistake of a configuration, in the order of the file.
 
-    def __init__(self, path: Path, mistakes: Sequence[Mistake]) -> None:
+    `readable` is what could be read all the same, so that the files it names can be checked too; never to be served.
+    """
+
+    def __init__(self, path: Path, mistakes: Sequence[Mistake], readable: Config | None = None) -> None:
         super().__init__("\n".join(str(mistake) for mistake in mistakes))
         self.path = path
         self.mistakes = tuple(mistakes)
+        self.readable = readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +99,10 @@ def read_config(path: Path, environ: Mapping[str, str]) -> Config:
     if not raw.get("apps"):
         reading.wrong("apps", "no app is configured", "add a table such as [apps.shop.apns]")
     root.refuse_unknown()
+    config = replace(server, apps=apps)
     if reading.mistakes:
-        raise ConfigError(path, reading.mistakes)
-    return replace(server, apps=apps)
+        raise ConfigError(path, reading.mistakes, config)
+    return config
 
 
 def is_loopback(host: str) -> bool:
@@ -237,6 +242,7 @@ def _apns(app_id: str, table: _Table) -> ApnsAccount:
         cert_key_file=table.file("cert_key_file"),
         endpoint=table.endpoint(),
         ca_file=table.file("ca_file"),
+        table=table.key,
     )
     table.require("topic")
     by_token = table.has("key_file", "key_id", "team_id")
@@ -253,7 +259,7 @@ def _apns(app_id: str, table: _Table) -> ApnsAccount:
 
 
 def _fcm(app_id: str, table: _Table) -> FcmAccount:
-    account = FcmAccount(app_id, table.file("service_account_file"), table.endpoint(), table.file("ca_file"))
+    account = FcmAccount(app_id, table.file("service_account_file"), table.endpoint(), table.file("ca_file"), table.key)
     table.require("service_account_file")
     table.refuse_unknown()
     return account

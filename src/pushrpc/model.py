@@ -53,6 +53,7 @@ class ApnsAccount:
     cert_key_file: str = ""
     endpoint: str = ""
     ca_file: str = ""
+    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class FcmAccount:
     service_account_file: str
     endpoint: str = ""
     ca_file: str = ""
+    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
 
 
 Account = ApnsAccount | FcmAccount
@@ -370,7 +372,7 @@ class Batch(NamedTuple):
 
 
 class Scope(Enum):
-    """How far a throttle reaches."""
+    """How far a throttle or a refused credential reaches."""
 
     TOKEN = "token"
     LANE = "lane"
@@ -392,7 +394,7 @@ class Outcome:
     detail: str = ""
     provider_message_id: str = ""
     retry_after_s: float | None = None
-    scope: Scope = Scope.TOKEN
+    scope: Scope = Scope.LANE
     dead_since_us: int = 0
     replaced_by: str = ""
     renew: bool = False

@@ -58,9 +58,12 @@ def decide(
     if notification.one_try and kind is not OutcomeKind.UNSPECIFIED:
         return Decision(DeliveryState.EXPIRED, Cause.UNSPECIFIED, 0, spend)
 
-    due_us = now_us
-    # NotSent goes to another session at once; after CredentialRefused the lane waits, not the delivery.
-    if kind not in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
+    due_us = now_us  # NotSent goes to another session at once, and so does what a renewed credential may mend
+    if kind is OutcomeKind.CREDENTIAL_REFUSED and not outcome.renew:
+        # Behind its neighbours: the lane's next probe is one that was not refused yet, so that a few deliveries which
+        # alone are refused do not keep the others waiting.
+        due_us += int(PROBE_EVERY_S * SECOND_US)
+    elif kind not in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
         asked_s = min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
         due_us += int(max(asked_s, backoff_s(delivery.tries, jitter)) * SECOND_US)
     if due_us >= notification.expire_us:
@@ -123,7 +126,7 @@ class LaneHealth:
         kind = outcome.kind
         if kind is OutcomeKind.UNSPECIFIED:
             return self
-        if kind is OutcomeKind.CREDENTIAL_REFUSED:
+        if kind is OutcomeKind.CREDENTIAL_REFUSED and outcome.scope is Scope.LANE:
             if outcome.renew and not self.renewed:
                 return replace(self, state=LaneState.RENEWING, reason=_word(outcome))
             return self._paused(now_us, _word(outcome))

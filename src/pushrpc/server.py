@@ -12,7 +12,7 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -20,11 +20,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from pushrpc.clock import Clock, SystemClock
-from pushrpc.config import Config, Mistake, Tls, split_listen
+from pushrpc.config import Config, ConfigError, Mistake, Tls, read_config, split_listen
 from pushrpc.dispatcher import Dispatcher
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
 from pushrpc.providers import AccountError, ProviderAccount, open_account
+from pushrpc.providers.credentials import check_ca_file, check_certificate
 from pushrpc.rpc import PushService, add_to
 from pushrpc.rpc.apps import Accounts
 from pushrpc.rpc.limits import Settings
@@ -64,31 +65,59 @@ class StartFailed(Exception):
     """The server cannot start. The message is one line that says what to do."""
 
 
-def open_accounts(config: Config) -> Accounts:
-    """Loads the key files of every account. Raises AccountErrors with all that cannot be used."""
-    opened: dict[str, dict[Provider, list[ProviderAccount]]] = {}
+def prepare(path: Path, environ: Mapping[str, str]) -> tuple[Config, Accounts]:
+    """Reads the configuration and every file it names. Raises ConfigError with the mistakes of all of them."""
     mistakes: list[Mistake] = []
+    try:
+        config = read_config(path, environ)
+    except ConfigError as error:
+        if error.readable is None:
+            raise
+        config, mistakes = error.readable, list(error.mistakes)
+    accounts = _open_accounts(config, mistakes)
+    _check_tls(config, mistakes)
+    if mistakes:
+        raise ConfigError(path, mistakes)
+    return config, accounts
+
+
+def _open_accounts(config: Config, mistakes: list[Mistake]) -> Accounts:
+    """Loads the key files of every account whose table is without a mistake so far."""
+    opened: dict[str, dict[Provider, list[ProviderAccount]]] = {}
     now_us = SystemClock().now_us()
     for app_id, accounts in config.apps.items():
         by_provider = opened.setdefault(app_id, {})
         for account in accounts:
+            if _is_told(account.table, mistakes):
+                continue
             try:
                 provider_account = open_account(account, now_us)
             except AccountError as error:
-                mistakes.append(Mistake(f"apps.{app_id}.{error.setting}", error.problem, "correct or replace the file"))
+                mistakes.append(_mistake(f"{account.table}.{error.setting}", error))
             else:
                 by_provider.setdefault(provider_account.provider, []).append(provider_account)
-    if mistakes:
-        raise AccountsRefused(mistakes)
     return opened
 
 
-class AccountsRefused(Exception):
-    """Key files that cannot be used, all of them."""
+def _check_tls(config: Config, mistakes: list[Mistake]) -> None:
+    """What gRPC would only say in a log of its own."""
+    if config.tls is None or _is_told("server.tls", mistakes):
+        return
+    names = {"cert_file": "cert_file", "cert_key_file": "key_file", "ca_file": "client_ca_file"}
+    try:
+        check_certificate(config.tls.cert_file, config.tls.key_file, SystemClock().now_us())
+        check_ca_file(config.tls.client_ca_file)
+    except AccountError as error:
+        mistakes.append(_mistake(f"server.tls.{names[error.setting]}", error))
 
-    def __init__(self, mistakes: Sequence[Mistake]) -> None:
-        super().__init__("\n".join(str(mistake) for mistake in mistakes))
-        self.mistakes = tuple(mistakes)
+
+def _is_told(table: str, mistakes: Sequence[Mistake]) -> bool:
+    return any(mistake.key == table or mistake.key.startswith(f"{table}.") for mistake in mistakes)
+
+
+def _mistake(key: str, error: AccountError) -> Mistake:
+    problem, _, remedy = error.problem.partition("; ")
+    return Mistake(key, problem, remedy or "correct or replace the file")
 
 
 class Server:
@@ -159,9 +188,7 @@ class Server:
             else:
                 self.port = server.add_secure_port(listen, credentials(self._config.tls))
         except (RuntimeError, OSError) as error:
-            raise StartFailed(
-                f"server.listen: cannot listen on {listen} ({_short(error)}); free the port or choose another"
-            ) from error
+            raise StartFailed(f"server.listen: cannot listen on {listen}; free the port or choose another") from error
         await server.start()
         return server
 
@@ -249,13 +276,8 @@ def credentials(tls: Tls) -> grpc.ServerCredentials:
     return grpc.ssl_server_credentials([pair], client_ca, require_client_auth=client_ca is not None)
 
 
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def run(config: Config) -> int:
-    """Serves in this process until SIGTERM or SIGINT. Raises AccountsRefused, StartFailed, LedgerRefused."""
-    accounts = open_accounts(config)
+def run(config: Config, accounts: Accounts) -> int:
+    """Serves in this process until SIGTERM or SIGINT. Raises StartFailed, LedgerRefused."""
     telemetry = Telemetry(sys.stdout, config.log_level)
     try:
         if config.metrics_listen:

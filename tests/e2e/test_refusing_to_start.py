@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pushrpc.emulator import Emulator
-from tests.e2e.running import ServerProcess, apps_at
+from tests.e2e.running import ServerProcess, Tls, apps_at
+from tests.tls import make_authority
 
 
 @pytest.fixture
@@ -55,14 +56,49 @@ async def test_five_mistakes_are_reported_together_and_nothing_is_opened(tmp_pat
     assert not list(tmp_path.glob("*.db*"))
 
 
+async def test_mistakes_in_the_file_and_in_what_it_names_are_told_together(tmp_path: Path, emulator: Emulator) -> None:
+    for name in ("key.p8", "service.json", "tls.pem", "tls.key"):
+        (tmp_path / name).write_text("junk")
+    config_file = tmp_path / "pushrpc.toml"
+    config_file.write_text(
+        """
+        [server]
+        log_level = "loud"
+        legder = "sqlite:///x.db"
+        [server.tls]
+        cert_file = "tls.pem"
+        key_file = "tls.key"
+        [apps.shop.apns]
+        key_file = "key.p8"
+        key_id = "ABC123DEFG"
+        team_id = "DEF123GHIJ"
+        topic = "com.example.shop"
+        [apps.shop.fcm]
+        service_account_file = "service.json"
+        """
+    )
+    text = await refused(config_file)
+    keys = ("server.log_level", "server.legder", "server.tls.cert_file", "apps.shop.apns.key_file")
+    for key in (*keys, "apps.shop.fcm.service_account_file"):
+        assert f"\n  {key}:" in text, text
+    assert "5 mistakes" in text
+
+
+async def test_a_tls_key_of_another_certificate_is_named(tmp_path: Path, emulator: Emulator) -> None:
+    authority = make_authority(tmp_path)
+    (cert_file, _), (_, key_file) = authority.issue(["localhost"]), authority.issue(["127.0.0.1"])
+    tls = Tls(str(cert_file), str(key_file), "")
+    text = await refused(ServerProcess(tmp_path, apps_at(emulator), tls).config_file)
+    assert "server.tls.key_file: is not the key of cert_file" in text
+
+
 async def test_an_unreadable_key_names_the_setting(tmp_path: Path, emulator: Emulator) -> None:
     apps = apps_at(emulator)
     key_file = tmp_path / "not-a-key.p8"
     key_file.write_text("not a key")
     apps["shop"]["apns"]["key_file"] = key_file
     text = await refused(ServerProcess(tmp_path, apps).config_file)
-    assert "apps.shop" in text
-    assert "key_file" in text
+    assert "apps.shop.apns.key_file:" in text
     assert not (tmp_path / "ledger.db").exists()
 
 

@@ -22,6 +22,7 @@ from tests.ledger.shop import (
     registration,
     retry,
     send,
+    tokens,
     verdict,
 )
 
@@ -220,3 +221,20 @@ async def test_lists_filter_and_page(engine: Engine, clock: ManualClock) -> None
     assert await listed(DeviceFilter(updated_after_us=start_us + 6_000_000)) == [7, 8]
     assert await listed(DeviceFilter(seen_before_us=start_us + 2_000_000)) == [0, 1]
     assert await engine.ledger.devices("other", DeviceFilter(), 0, 10) == ((), 0)
+
+
+async def test_a_device_not_registered_for_a_month_is_stale_until_it_is(engine: Engine, clock: ManualClock) -> None:
+    forgotten, fresh = tokens(2)
+    await engine.ledger.register(registration(forgotten, device_id="forgotten"), clock.now_us())
+    clock.advance(29 * 86_400)
+    await engine.ledger.register(registration(fresh, device_id="fresh"), clock.now_us())
+    assert await engine.ledger.prune(clock.now_us()) == 0
+    clock.advance(86_400)
+    assert await engine.ledger.prune(clock.now_us()) == 1
+    assert await engine.ledger.prune(clock.now_us()) == 0
+    stale, _ = await engine.ledger.devices("shop", DeviceFilter(states=(DeviceState.STALE,)), 0, 10)
+    assert [device.device_id for device in stale] == ["forgotten"]
+    await engine.ledger.register(registration(forgotten, device_id="forgotten"), clock.now_us())
+    device = await engine.ledger.device("shop", DeviceSelector(device_id="forgotten"))
+    assert device is not None
+    assert device.state is DeviceState.ACTIVE

@@ -626,7 +626,7 @@ def test_the_time_of_death_comes_in_milliseconds(
         (410, b'{"timestamp": 5}', Outcome(INVALID, 410, detail='{"timestamp": 5}', dead_since_us=5000)),
         (410, b'{"reason": "NewWord"}', Outcome(INVALID, 410, "NewWord")),
         (413, b"", Outcome(REFUSED, 413, cause=Cause.PAYLOAD_TOO_LARGE)),
-        (429, b"", Outcome(THROTTLED, 429)),
+        (429, b"", Outcome(THROTTLED, 429, scope=Scope.TOKEN)),
         (503, b"", Outcome(DOWN, 503)),
         (500, b"<html>oops</html>", Outcome(DOWN, 500, detail="<html>oops</html>")),
         (400, b"", Outcome(REFUSED, 400)),

@@ -289,9 +289,14 @@ def test_a_patch_changes_the_message(fcm: Fcm) -> None:
     assert "webpush" not in message
 
 
-def test_a_patch_may_leave_nothing_but_the_token(fcm: Fcm) -> None:
+def test_a_patch_may_leave_nothing_but_the_token_and_the_notification_id(fcm: Fcm) -> None:
     patch = json.dumps(dict.fromkeys(("notification", "data", "android", "apns", "webpush")))
-    assert sent(fcm, Content(title="t", fcm_json=patch)) == {"token": TOKEN}
+    only_id = {"token": TOKEN, "data": {"notification_id": NOTIFICATION_ID}}
+    assert sent(fcm, Content(title="t", fcm_json=patch)) == only_id
+    forged = json.dumps({"data": {"notification_id": "another", "k": "v"}})
+    assert sent(fcm, Content(title="t", fcm_json=forged))["data"] == {"k": "v", "notification_id": NOTIFICATION_ID}
+    with pytest.raises(MessageRefused, match="data is not an object"):
+        fcm.check_message(notification(Content(title="t", fcm_json='{"data": 1}')))
 
 
 @pytest.mark.parametrize("key", sorted(TARGET_KEYS))
@@ -482,9 +487,15 @@ DOCUMENTED: list[tuple[str, int, bytes, Headers, Outcome]] = [
         401,
         error("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR", "", apple("InvalidProviderToken")),
         (),
-        Outcome(SETTINGS, 401, "THIRD_PARTY_AUTH_ERROR", "InvalidProviderToken"),
+        Outcome(SETTINGS, 401, "THIRD_PARTY_AUTH_ERROR", "InvalidProviderToken", scope=Scope.TOKEN),
     ),
-    ("Apple key wrong, old name", 401, error("", "APNS_AUTH_ERROR"), (), Outcome(SETTINGS, 401, "APNS_AUTH_ERROR")),
+    (
+        "Apple key wrong, old name",
+        401,
+        error("", "APNS_AUTH_ERROR"),
+        (),
+        Outcome(SETTINGS, 401, "APNS_AUTH_ERROR", scope=Scope.TOKEN),
+    ),
     (
         "access token expired",
         401,

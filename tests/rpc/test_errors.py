@@ -288,6 +288,7 @@ NOT_FOUND_CASES = [
     Case("DEVICE_NOT_FOUND", "GetDevice", devices.GetDeviceRequest(app_id="shop", device_id="d")),
     update("DEVICE_NOT_FOUND", add_tags=["t"]),
     Case("NOTIFICATION_NOT_FOUND", "GetNotification", following.GetNotificationRequest(app_id="shop", request_id="r")),
+    Case("DEVICE_NOT_FOUND", "ListDeliveries", following.ListDeliveriesRequest(app_id="shop", device_id="nobody")),
     Case(
         "NOTIFICATION_NOT_FOUND", "ListDeliveries", following.ListDeliveriesRequest(app_id="shop", notification_id="n")
     ),

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.clock import SystemClock
 from pushrpc.ledger import LedgerError
 from pushrpc.model import ApnsOptions, Content, FcmOptions, Receipt, Send
 from pushrpc.rpc.content import content_of
@@ -186,6 +187,21 @@ async def test_ttl_0_is_one_try_within_half_a_minute(running: Running, accepted:
     (send,) = accepted
     assert send.one_try
     assert send.expire_us - send.created_us == 30_000_000
+
+
+async def test_a_repeat_after_its_expire_time_is_still_a_replay(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"expire_time": {"seconds": int(time.time()) + 60}}
+    first = await running.send("aa", options=options, request_id="r")
+    monkeypatch.setattr(SystemClock, "now_us", lambda _: time.time_ns() // 1000 + 120_000_000)
+    again = await running.send("aa", options=options, request_id="r")
+    assert again.replayed
+    assert again.notification_id == first.notification_id
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await running.send("aa", options=options, request_id="another")
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "options.expire_time is in the past" in str(refused.value.details())
 
 
 async def test_expire_time_is_kept_to_the_microsecond(running: Running, accepted: list[Send]) -> None:

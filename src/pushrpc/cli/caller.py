@@ -14,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from pushrpc.cli.screen import program
 from pushrpc.v1.service_pb2_grpc import PushServiceStub
 from pushrpc.words import Provider
 
@@ -52,7 +53,10 @@ def explain(error: grpc.RpcError, server: str) -> str:
     info = next((d for d in details if isinstance(d, error_details_pb2.ErrorInfo)), None)
     if info is None:
         if call.code() is grpc.StatusCode.UNAVAILABLE:
-            return f"no server answers at {server}: start one with 'pushrpc up', or name it with --server"
+            return (
+                f"no server answers at {server}: start one with '{program()} up', name it with --server, "
+                "or add --tls or --ca FILE when it uses TLS"
+            )
         return f"{call.code().name}: {call.details()}"
     text = f"{info.reason}: {call.details()}"
     for detail in details:

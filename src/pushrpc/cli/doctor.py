@@ -29,7 +29,7 @@ from pushrpc import __version__
 from pushrpc.cli.caller import json_option
 from pushrpc.cli.screen import console, is_terminal, print_json, print_line
 from pushrpc.cli.serve import config_option
-from pushrpc.config import Config, ConfigError, read_config, split_listen
+from pushrpc.config import Config, ConfigError, split_listen
 from pushrpc.exchange import Endpoint
 from pushrpc.model import ApnsAccount
 from pushrpc.providers import ProviderAccount
@@ -84,8 +84,10 @@ def doctor(config_file: Path, offline: bool, as_json: bool) -> None:
 def examine(config_file: Path, environ: Mapping[str, str], offline: bool) -> Iterator[Finding]:
     """Every finding, as it is made."""
     yield from versions()
+    from pushrpc.server import prepare
+
     try:
-        config = read_config(config_file, environ)
+        config, accounts = prepare(config_file, environ)
     except ConfigError as error:
         for mistake in error.mistakes:
             yield Finding(Verdict.BAD, mistake.key, mistake.problem, mistake.remedy)
@@ -94,14 +96,6 @@ def examine(config_file: Path, environ: Mapping[str, str], offline: bool) -> Ite
     yield from certificates(config)
     yield from ports(config)
     yield ledger(Path(config.ledger_file))
-    from pushrpc.server import AccountsRefused, open_accounts
-
-    try:
-        accounts = open_accounts(config)
-    except AccountsRefused as error:
-        for mistake in error.mistakes:
-            yield Finding(Verdict.BAD, mistake.key, mistake.problem, mistake.remedy)
-        return
     every = [account for app in accounts.values() for of in app.values() for account in of]
     for app_id, app in accounts.items():
         for of in app.values():

@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 
 from pushrpc.cli.screen import is_terminal
-from pushrpc.config import Config, ConfigError, Mistake, read_config
+from pushrpc.config import ConfigError, Mistake
 
 CANNOT_START = 2
 
@@ -34,13 +34,14 @@ def serve(config_file: Path) -> None:
     Every key can be set from the environment too: PUSHRPC_SERVER__LISTEN stands for server.listen. Logs go to standard
     output, as JSON when that is no terminal.
     """
-    config = load(config_file)
+    # What gRPC's core would write beside our log is said in our own words below.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from pushrpc.ledger import LedgerRefused
-    from pushrpc.server import AccountsRefused, StartFailed, run
+    from pushrpc.server import StartFailed, prepare, run
 
     try:
-        code = run(config)
-    except AccountsRefused as error:
+        code = run(*prepare(config_file, os.environ))
+    except ConfigError as error:
         refuse(config_file, error.mistakes)
     except (LedgerRefused, StartFailed) as error:
         click.echo(f"pushrpc cannot start: {error}", err=True)
@@ -48,15 +49,8 @@ def serve(config_file: Path) -> None:
     sys.exit(code)
 
 
-def load(config_file: Path) -> Config:
-    """The configuration, or every mistake in it on standard error and exit code 2."""
-    try:
-        return read_config(config_file, os.environ)
-    except ConfigError as error:
-        refuse(config_file, error.mistakes)
-
-
 def refuse(config_file: Path, mistakes: Sequence[Mistake]) -> NoReturn:
+    """Every mistake on standard error, and exit code 2."""
     what = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
     click.echo(f"pushrpc cannot start: {what} in {config_file}", err=True)
     for mistake in mistakes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import tempfile
 from pathlib import Path
 from typing import NoReturn
@@ -32,7 +33,8 @@ def up(listen: str) -> None:
 
     Nothing is kept: the ledger is in a temporary directory.
     """
-    raise SystemExit(run_until_signalled(_up(listen)))
+    code = run_until_signalled(_up(listen))
+    raise SystemExit(0 if code == 128 + signal.SIGINT else code)  # Ctrl-C is how it is meant to end
 
 
 async def _up(listen: str) -> int:

@@ -55,6 +55,10 @@ class QueueFull(LedgerError):
     """More deliveries are open than the configured bound. Nothing was accepted."""
 
 
+class SendExpired(LedgerError):
+    """Its time had passed before it came. Nothing was accepted; a repeat of what was accepted in time is a replay."""
+
+
 class RequestIdReused(LedgerError):
     """The request_id stands for another request."""
 
@@ -95,6 +99,7 @@ class Ledger(Protocol):
         """Stores sends durably, each wholly or not at all; one's conflict never fails another. In order.
 
         A known request_id with the same fingerprint gets the stored receipt, `replayed`; with another, RequestIdReused.
+        Only then `expire_us` is held against `created_us`: SendExpired.
         Concurrent callers share one commit.
         """
         ...
@@ -164,7 +169,10 @@ class Ledger(Protocol):
 
     # --- keeping
     async def prune(self, now_us: int) -> int:
-        """Removes one slice of what is past its retention. Returns how many rows went; 0 when nothing is left to do."""
+        """Removes one slice of what is past its retention, and turns a slice of forgotten devices STALE.
+
+        Returns how many rows were touched; 0 when nothing is left to do.
+        """
         ...
 
     def queue(self, now_us: int) -> tuple[int, float]:

@@ -188,6 +188,7 @@ _REASONS: Mapping[tuple[int, str], Outcome] = {
     # The session takes no more for 20 minutes; another with the same token may. A new token would make it worse.
     (429, "TooManyProviderTokenUpdates"): _BOUND,
     (429, "TooManyRequests"): Outcome(OutcomeKind.THROTTLED, scope=Scope.TOKEN),
+    (429, ""): Outcome(OutcomeKind.THROTTLED, scope=Scope.TOKEN),
     (500, "InternalServerError"): _DOWN,
     (503, "ServiceUnavailable"): _DOWN,
     (503, "Shutdown"): _LEAVING,

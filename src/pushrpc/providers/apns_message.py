@@ -158,8 +158,8 @@ def payload(notification: Notification) -> bytes:
     built: dict[str, Any] = {key: value for key, value in own.items() if value} | dict(content.data)
     if kind not in _WITHOUT_APS:
         built["aps"] = aps(content, kind)
-    built["notification_id"] = notification.notification_id
     built = patched(built, content.apns_json, "apns_json")
+    built["notification_id"] = notification.notification_id  # in every payload, whatever a patch says
     if missing := _missing(kind, built):
         what = f"push type {PUSH_KINDS[kind].word} needs {missing}"
         raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with apns_json")

@@ -62,6 +62,10 @@ def _message(notification: Notification, now_us: int) -> dict[str, Any]:
         fcm_options=_given(analytics_label=content.fcm.analytics_label),
     )
     message = patched(message, content.fcm_json, "fcm_json", TARGET_KEYS)
+    data = message.get("data", {})
+    if not isinstance(data, dict):
+        raise MessageRefused(RejectReason.FIELD_MISSING, "fcm_json: data is not an object")
+    message["data"] = data | {"notification_id": notification.notification_id}  # whatever a patch says
     size, limit = _payload_bytes(message), PAYLOAD_BYTES_MAX
     if size > limit:
         detail = f"the payload for Google has {size} bytes, {size - limit} more than the {limit} allowed"
@@ -91,7 +95,7 @@ def _data(notification: Notification) -> dict[str, str]:
             body_loc_key=content.body_loc_key,
             body_loc_args=_list_text(content.body_loc_args),
         )
-    return own | dict(content.data) | {"notification_id": notification.notification_id}
+    return own | dict(content.data)
 
 
 def _list_text(values: Sequence[str]) -> str:
@@ -240,9 +244,7 @@ class Fcm:
 def _around_token(notification: Notification, now_us: int) -> tuple[bytes, bytes]:
     """The body up to the token and from there on, so that each row costs one concatenation."""
     message = encoded(_message(notification, now_us))
-    # A patch may have removed everything else.
-    rest = b"," + message[1:] if message != b"{}" else b"}"
-    return b'{"message":{"token":', rest + b"}"
+    return b'{"message":{"token":', b"," + message[1:] + b"}"
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
@@ -251,8 +253,9 @@ _CODES: Mapping[str, Outcome] = {
     "UNREGISTERED": Outcome(OutcomeKind.TOKEN_INVALID),
     # The token is another project's: so it may be our settings that are wrong.
     "SENDER_ID_MISMATCH": Outcome(OutcomeKind.TOKEN_INVALID, misdirected=True),
-    "THIRD_PARTY_AUTH_ERROR": Outcome(OutcomeKind.CREDENTIAL_REFUSED),
-    "APNS_AUTH_ERROR": Outcome(OutcomeKind.CREDENTIAL_REFUSED),
+    # The project's key for Apple or for browsers: whoever is reached without it is none the worse.
+    "THIRD_PARTY_AUTH_ERROR": Outcome(OutcomeKind.CREDENTIAL_REFUSED, scope=Scope.TOKEN),
+    "APNS_AUTH_ERROR": Outcome(OutcomeKind.CREDENTIAL_REFUSED, scope=Scope.TOKEN),
     "QUOTA_EXCEEDED": Outcome(OutcomeKind.THROTTLED),
     "RESOURCE_EXHAUSTED": Outcome(OutcomeKind.THROTTLED),
 }

@@ -168,7 +168,10 @@ _READERS: Mapping[str, Callable[[Any, Fields, str], Any]] = {
 
 
 def lifetime_of(options: sending_pb2.SendOptions, fields: Fields, now_us: int) -> Lifetime:
-    """ttl or expire_time as an instant: default 24 h, at most 28 days ahead."""
+    """ttl or expire_time as an instant: default 24 h, at most 28 days ahead.
+
+    An expire_time in the past is the ledger's to refuse, because the request may be the repeat of one that was in time.
+    """
     which = options.WhichOneof("expiry")
     if which is None:
         return Lifetime(now_us + TTL_DEFAULT_S * _SECOND_US, False)
@@ -180,8 +183,6 @@ def lifetime_of(options: sending_pb2.SendOptions, fields: Fields, now_us: int) -
     else:
         moment = options.expire_time
         left_us = moment.seconds * _SECOND_US + moment.nanos // 1_000 - now_us
-        if left_us <= 0:
-            fields.wrong(Reason.TTL_INVALID, path, "is in the past")
     if left_us > TTL_MAX_S * _SECOND_US:
         problem = f"is {left_us / _SECOND_US / 86_400:.1f} days ahead, the limit is 28"
         fields.wrong(Reason.TTL_INVALID, path, problem, TTL_MAX_S)

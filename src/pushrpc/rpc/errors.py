@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from pushrpc.ledger import CursorExpired, LedgerFull, LedgerUnavailable, QueueFull, RequestIdReused
+from pushrpc.ledger import CursorExpired, LedgerFull, LedgerUnavailable, QueueFull, RequestIdReused, SendExpired
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
 
@@ -121,6 +121,8 @@ def refusal_of(error: Exception, where: str, telemetry: Telemetry) -> Refusal:
             return Refusal(Reason.LEDGER_FULL, "the ledger's disk is full; nothing was changed")
         case QueueFull():
             return Refusal(Reason.QUEUE_FULL, "too many deliveries are open; nothing was accepted")
+        case SendExpired():
+            return invalid([Violation("options.expire_time", Reason.TTL_INVALID, "is in the past")])
         case RequestIdReused():
             return Refusal(
                 Reason.REQUEST_ID_REUSED,

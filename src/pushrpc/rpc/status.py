@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from pushrpc.ledger import CursorExpired, Ledger
+from pushrpc.model import DeviceSelector
 from pushrpc.record import (
     DeliverySelector,
     DeliveryStatus,
@@ -102,6 +103,8 @@ class Statuses:
             found = await self._ledger.deliveries(request.app_id, which, request.with_attempts, after, limit)
             if found is None:
                 raise Refusal(Reason.NOTIFICATION_NOT_FOUND, "the app has no such notification")
+            if which.device_id and not found[0]:
+                await self._refuse_unknown_device(request.app_id, which.device_id)
             return found
 
         def build(rows: Sequence[DeliveryStatus]) -> following_pb2.ListDeliveriesResponse:
@@ -110,6 +113,10 @@ class Statuses:
             return response
 
         return await page.fill(read, build)
+
+    async def _refuse_unknown_device(self, app_id: str, device_id: str) -> None:
+        if await self._ledger.device(app_id, DeviceSelector(device_id=device_id)) is None:
+            raise Refusal(Reason.DEVICE_NOT_FOUND, "the app has no such device", metadata={"field": "device_id"})
 
     def _put(self, told: following_pb2.Notification, row: NotificationStatus) -> None:
         put_notification(told, row, self._cursors.cursor(row.app_id, row.first_seq))

@@ -288,7 +288,7 @@ class Device(_message.Message):
     dead_reason: _builtins.str
     """The provider's word, when DEAD."""
     token_replaced_by: _builtins.str
-    """The provider's newer token, when it told one."""
+    """The provider's newer token, when it told one; APNs and FCM never do."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Free labels."""

@@ -211,7 +211,7 @@ class _DeviceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeviceSta
     DEVICE_STATE_ACTIVE: _DeviceState.ValueType  # 1
     """Takes notifications."""
     DEVICE_STATE_STALE: _DeviceState.ValueType  # 2
-    """Not seen for long; still takes notifications."""
+    """Not registered for 30 days; still takes notifications."""
     DEVICE_STATE_DEAD: _DeviceState.ValueType  # 3
     """The provider said that the token is gone; registering it again revives it."""
     DEVICE_STATE_REMOVED: _DeviceState.ValueType  # 4
@@ -225,7 +225,7 @@ DEVICE_STATE_UNSPECIFIED: DeviceState.ValueType  # 0
 DEVICE_STATE_ACTIVE: DeviceState.ValueType  # 1
 """Takes notifications."""
 DEVICE_STATE_STALE: DeviceState.ValueType  # 2
-"""Not seen for long; still takes notifications."""
+"""Not registered for 30 days; still takes notifications."""
 DEVICE_STATE_DEAD: DeviceState.ValueType  # 3
 """The provider said that the token is gone; registering it again revives it."""
 DEVICE_STATE_REMOVED: DeviceState.ValueType  # 4
@@ -255,7 +255,7 @@ class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     DELIVERY_STATE_CANCELLED: _DeliveryState.ValueType  # 7
     """Final: the caller took it back in time."""
     DELIVERY_STATE_SUPPRESSED: _DeliveryState.ValueType  # 8
-    """Final: our own policy held it back; cause tells why."""
+    """Final: our own policy held it back; cause tells why. No policy of this release does."""
     DELIVERY_STATE_FAILED: _DeliveryState.ValueType  # 9
     """Final: tries used up."""
 
@@ -279,7 +279,7 @@ DELIVERY_STATE_EXPIRED: DeliveryState.ValueType  # 6
 DELIVERY_STATE_CANCELLED: DeliveryState.ValueType  # 7
 """Final: the caller took it back in time."""
 DELIVERY_STATE_SUPPRESSED: DeliveryState.ValueType  # 8
-"""Final: our own policy held it back; cause tells why."""
+"""Final: our own policy held it back; cause tells why. No policy of this release does."""
 DELIVERY_STATE_FAILED: DeliveryState.ValueType  # 9
 """Final: tries used up."""
 Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
@@ -347,7 +347,7 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     CAUSE_PAYLOAD_TOO_LARGE: _Cause.ValueType  # 5
     """What the provider would get passes its size limit."""
     CAUSE_PROVIDER_DROPPED: _Cause.ValueType  # 6
-    """The provider said itself that it dropped the message."""
+    """The provider said itself that it dropped the message; neither APNs nor FCM does."""
     CAUSE_LANE_PAUSED: _Cause.ValueType  # 7
     """It expired while the lane was paused: the provider refused our credential, or refused most tokens."""
     CAUSE_CANCELLED_BY_CALLER: _Cause.ValueType  # 8
@@ -369,7 +369,7 @@ CAUSE_ANSWER_UNKNOWN: Cause.ValueType  # 4
 CAUSE_PAYLOAD_TOO_LARGE: Cause.ValueType  # 5
 """What the provider would get passes its size limit."""
 CAUSE_PROVIDER_DROPPED: Cause.ValueType  # 6
-"""The provider said itself that it dropped the message."""
+"""The provider said itself that it dropped the message; neither APNs nor FCM does."""
 CAUSE_LANE_PAUSED: Cause.ValueType  # 7
 """It expired while the lane was paused: the provider refused our credential, or refused most tokens."""
 CAUSE_CANCELLED_BY_CALLER: Cause.ValueType  # 8

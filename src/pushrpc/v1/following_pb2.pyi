@@ -140,7 +140,7 @@ class Delivery(_message.Message):
     attempt: _builtins.int
     """How many attempts were made."""
     token_replaced_by: _builtins.str
-    """The provider's newer token, when it told one."""
+    """The provider's newer token, when it told one; APNs and FCM never do."""
     final: _builtins.bool
     """Whether it can still change."""
     @_builtins.property
@@ -262,7 +262,7 @@ class DeliveryEvent(_message.Message):
     attempt: _builtins.int
     """How many attempts were made."""
     token_replaced_by: _builtins.str
-    """The provider's newer token, when it told one."""
+    """The provider's newer token, when it told one; APNs and FCM never do."""
     final: _builtins.bool
     """True exactly once per delivery."""
     event_id: _builtins.str

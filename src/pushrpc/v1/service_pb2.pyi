@@ -62,7 +62,7 @@ class ServerLimits(_message.Message):
     targets_per_message_max: _builtins.int
     """Named targets in one SendNotifications message."""
     request_bytes_max: _builtins.int
-    """Bytes of one request message."""
+    """Bytes of one request message; a larger one ends the call with a bare RESOURCE_EXHAUSTED before it is read."""
     page_size_max: _builtins.int
     """Rows of one page."""
     stream_ids_max: _builtins.int

@@ -291,7 +291,8 @@ class SqliteLedger:
     async def prune(self, now_us: int) -> int:
         completed_before_us = now_us - self._event_retention_us
         created_before_us = now_us - self._request_id_retention_us
-        return await self._writer.submit(partial(pruning.prune, completed_before_us, created_before_us))
+        pruned = await self._writer.submit(partial(pruning.prune, completed_before_us, created_before_us))
+        return pruned + await self._writer.submit(partial(pruning.notice_stale, now_us))
 
     def queue(self, now_us: int) -> tuple[int, float]:
         due = [queue.next_us for queue in list(self._memory.queues.values()) if queue.next_us is not None]

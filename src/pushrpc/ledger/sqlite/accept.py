@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from pushrpc.ledger import LedgerError, QueueFull, RequestIdReused
+from pushrpc.ledger import LedgerError, QueueFull, RequestIdReused, SendExpired
 from pushrpc.ledger.sqlite.memory import Memory
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Audience, Found, Lane, Named, Notification, Receipt, Rejection, Send
@@ -39,6 +39,8 @@ class Acceptance:
         earlier = self._earlier(send, app, transaction.sql)
         if earlier is not None:
             return earlier
+        if send.expire_us <= send.created_us:
+            raise SendExpired("its expiry had passed before it came")
         audience = send.resolve(_find(transaction.sql, app, send.app_id, send.named))
         if tally.open_count + len(audience.planned) > self._queue_max:
             raise QueueFull(f"{tally.open_count} of {self._queue_max} open deliveries are taken")

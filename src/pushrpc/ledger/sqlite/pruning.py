@@ -1,12 +1,18 @@
-"""Removing what is past its retention: whole finished notifications, with their deliveries and events."""
+"""Removing what is past its retention: whole finished notifications, with their deliveries and events.
+
+And noticing devices that the app has not registered for long.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 
 from pushrpc.ledger.sqlite.writer import Transaction
+from pushrpc.words import DeviceState
 
 SLICE_ROWS = 1_000
+# Firebase, "Best practices for FCM registration token management": a token not refreshed for a month is stale.
+STALE_AFTER_US = 30 * 24 * 3600 * 1_000_000
 
 _FINISHED = """
     SELECT key, app, first_delivery, total, last_seq FROM notifications
@@ -34,6 +40,16 @@ def prune(completed_before_us: int, created_before_us: int, transaction: Transac
         if room <= 0:
             break
     return SLICE_ROWS - room
+
+
+_TO_STALE = f"""
+    UPDATE devices SET state = {int(DeviceState.STALE)} WHERE key IN (
+        SELECT key FROM devices WHERE state = {int(DeviceState.ACTIVE)} AND seen_us <= ? LIMIT {SLICE_ROWS})"""
+
+
+def notice_stale(now_us: int, transaction: Transaction) -> int:
+    """One slice of the ACTIVE devices that were last registered a month ago. They still take notifications."""
+    return transaction.sql.execute(_TO_STALE, (now_us - STALE_AFTER_US,)).rowcount
 
 
 def _drop(sql: sqlite3.Connection, key: int, first_delivery: int, total: int, room: int) -> int:

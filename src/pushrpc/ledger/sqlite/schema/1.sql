@@ -63,6 +63,7 @@ CREATE TABLE devices (
 
 CREATE UNIQUE INDEX devices_device_id ON devices (app, device_id);
 CREATE UNIQUE INDEX devices_token ON devices (app, provider, environment, token) WHERE token <> '';
+CREATE INDEX devices_active ON devices (seen_us) WHERE state = 1;
 CREATE INDEX devices_user ON devices (app, user_id) WHERE user_id <> '';
 CREATE INDEX devices_installation ON devices (app, installation_id) WHERE installation_id <> '';
 
