@@ -62,17 +62,25 @@ async def playground(directory: Path, listen: str) -> AsyncIterator[Playground]:
 
 
 def run_until_signalled(work: Coroutine[Any, Any, int]) -> int:
-    """Runs to the end; Ctrl-C and SIGTERM cancel it, so that everything it started is stopped in order."""
+    """Runs to the end; Ctrl-C and SIGTERM cancel it, so that everything it started is stopped in order.
+
+    Also where SIGINT came ignored, as shells start what runs in their background.
+    """
+    received: list[signal.Signals] = []
+
+    def stop(task: asyncio.Task[int], number: signal.Signals) -> None:
+        received.append(number)
+        task.cancel()
 
     async def with_signals() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await work
+        task = asyncio.ensure_future(work)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop, task, number)
+        return await task
 
     try:
         return asyncio.run(with_signals())
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
     except asyncio.CancelledError:
-        return 128 + signal.SIGTERM
+        if not received:
+            raise
+        return 128 + received[0]
