@@ -27,6 +27,17 @@ from pushrpc.words import (
     TokenKind,
 )
 
+# --- Names ------------------------------------------------------------------------------------------------------
+
+
+def uuid7(now_us: int, random_bytes: bytes) -> str:
+    """UUIDv7 text (RFC 9562 §5.7); rand_a holds the microseconds (its §6.2, method 3), the rest is 8 random bytes."""
+    ms, us = divmod(now_us, 1_000)
+    low = int.from_bytes(random_bytes, "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+    text = f"{ms:012x}7{us * 4_096 // 1_000:03x}{low:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
 # --- Who is reached, and through whom ---------------------------------------------------------------------------
 
 

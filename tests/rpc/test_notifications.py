@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from pushrpc.clock import SystemClock
 from pushrpc.ledger import LedgerError
-from pushrpc.model import ApnsOptions, Content, FcmOptions, Receipt, Send
+from pushrpc.model import ApnsOptions, Content, FcmOptions, Receipt, Send, uuid7
 from pushrpc.rpc.content import content_of
 from pushrpc.rpc.fields import Fields
-from pushrpc.rpc.notifications import fingerprint, uuid7
+from pushrpc.rpc.notifications import fingerprint
 from pushrpc.v1 import devices_pb2 as devices
 from pushrpc.v1 import enums_pb2 as e
 from pushrpc.v1 import following_pb2 as following

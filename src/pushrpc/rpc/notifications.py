@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, plan
 from pushrpc.clock import Clock
 from pushrpc.ledger import CursorExpired, Ledger, LedgerError
-from pushrpc.model import Content, Notification, Receipt, Send
+from pushrpc.model import Content, Notification, Receipt, Send, uuid7
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
 from pushrpc.rpc.apps import AppAccounts
@@ -255,14 +255,6 @@ def fingerprint(request: sending_pb2.SendNotificationRequest) -> bytes:
     if not canonical.options.ListFields():
         canonical.ClearField("options")
     return hashlib.sha256(canonical.SerializeToString(deterministic=True)).digest()
-
-
-def uuid7(now_us: int, random: bytes) -> str:
-    """UUIDv7 text (RFC 9562 §5.7); rand_a holds the microseconds (its §6.2, method 3), `random` has 8 bytes."""
-    ms, us = divmod(now_us, 1_000)
-    low = int.from_bytes(random, "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    text = f"{ms:012x}7{us * 4_096 // 1_000:03x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 # --- accounts as one message sees them ---------------------------------------------------------------------------

@@ -8,9 +8,8 @@ its old id back, but nothing else: whoever uses the phone now need not be who us
 from __future__ import annotations
 
 import json
-import secrets
+import os
 import sqlite3
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,7 +17,7 @@ from typing import Any
 
 from pushrpc.ledger.sqlite.settle import Ending, end, open_to
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registered, Registration
+from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registered, Registration, uuid7
 from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, Permission, Provider, TokenKind
 
 REMOVED = int(DeviceState.REMOVED)
@@ -80,7 +79,7 @@ _MERGED = (
 def created(registration: Registration, device_id: str, now_us: int) -> Device:
     blank = Device(
         registration.app_id,
-        device_id or _uuid7(now_us),
+        device_id or uuid7(now_us, os.urandom(8)),
         registration.provider,
         registration.provider_app_id,
         registration.environment,
@@ -88,14 +87,6 @@ def created(registration: Registration, device_id: str, now_us: int) -> Device:
         created_us=now_us,
     )
     return merged(blank, registration, now_us)
-
-
-def _uuid7(now_us: int) -> str:
-    """RFC 9562 section 5.7: 48 bits of milliseconds, the rest random but for version and variant."""
-    value = (now_us // 1000 & (1 << 48) - 1) << 80 | secrets.randbits(80)
-    value = value & ~(0xF << 76) | 7 << 76
-    value = value & ~(0x3 << 62) | 2 << 62
-    return str(uuid.UUID(int=value))
 
 
 def update(app_id: str, device_id: str, change: DeviceChange, now_us: int, transaction: Transaction) -> Device | None:
