@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from pushrpc.dispatcher import Dispatcher
+from pushrpc.dispatcher import REQUEST_TIMEOUT_S, Dispatcher, LaneRunner
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Request, Requests, Response, Row, Template
 from pushrpc.ledger import LedgerUnavailable
 from pushrpc.model import Batch, Claimed, Content, Lane, Notification, Outcome, Settlement
 from pushrpc.policy import LaneHealth, LaneState
+from pushrpc.transport import ExchangeFailed
 from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
 from tests.clocks import ManualClock
 
@@ -113,6 +114,8 @@ class FakeAccount:
     def __init__(self, credential: Any = None) -> None:
         self.credential = credential
         self.broken = False
+        self.retry_after_s: float | None = None
+        self.misdirected = False
 
     def endpoint(self, environment: Environment) -> Endpoint:
         return Endpoint("localhost", 1)
@@ -125,8 +128,15 @@ class FakeAccount:
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
         kind = OutcomeKind[response.body.decode()]
-        renew = response.status == 401
-        return [Outcome(kind, response.status, renew=renew, close_session=response.status == 500)] * len(covered)
+        outcome = Outcome(
+            kind,
+            response.status,
+            renew=response.status == 401,
+            close_session=response.status == 500,
+            retry_after_s=self.retry_after_s,
+            misdirected=self.misdirected and kind is OutcomeKind.TOKEN_INVALID,
+        )
+        return [outcome] * len(covered)
 
 
 class FakeCredential:
@@ -159,12 +169,16 @@ class FakeSessions:
         self.retired: list[int] = []
         self.retired_all = 0
         self.sent = 0
+        self.spans: list[tuple[float, float | None]] = []
         self.open_count = 1
         self.room = 1000
         self.closed = False
         self.gate: asyncio.Event | None = None
 
-    async def send(self, requests: Requests, timeout_s: float) -> AsyncGenerator[Page, None]:
+    async def send(
+        self, requests: Requests, timeout_s: float, start_within_s: float | None = None
+    ) -> AsyncGenerator[Page, None]:
+        self.spans.append((timeout_s, start_within_s))
         for i, row in enumerate(requests.rows):
             self.sent += 1
             if self.gate is not None:
@@ -199,6 +213,9 @@ class Watching:
     def failed(self, where: str, error: Exception) -> None:
         self.failures.append(where)
 
+    def ledger_failed(self, where: str, problem: str) -> None:
+        self.failures.append(where)
+
 
 def ok(kind: OutcomeKind = OutcomeKind.ACCEPTED, status: int = 200) -> Response:
     return Response(status, [], kind.name.encode(), session=7)
@@ -213,13 +230,19 @@ class Stage:
         self.watching = Watching()
         self.stopping = asyncio.Event()
         self.fetched = 0
+        self.fetch_takes_s = 0.0
+        self.fetch_fails = 0
 
     async def fetch(self, request: Request, timeout_s: float) -> Response:
         self.fetched += 1
+        await self.clock.sleep(self.fetch_takes_s)
+        if self.fetch_fails:
+            self.fetch_fails -= 1
+            raise ExchangeFailed("no route")
         return Response(200, [], b"")
 
     async def __aenter__(self) -> Stage:
-        dispatcher = Dispatcher(
+        self.dispatcher = Dispatcher(
             self.ledger,  # type: ignore[arg-type]  # only the verbs that a dispatcher uses
             lambda lane: self.account,  # type: ignore[arg-type,return-value]
             lambda endpoint: self.sessions,
@@ -229,13 +252,17 @@ class Stage:
             lambda: 0.5,
             in_flight_max=64,
         )
-        self.running = asyncio.create_task(dispatcher.run(self.stopping, drain_s=5.0))
+        self.running = asyncio.create_task(self.dispatcher.run(self.stopping, drain_s=5.0))
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.stopping.set()
         await asyncio.wait_for(self.running, 10)
         assert self.sessions.closed
+
+    @property
+    def runner(self) -> LaneRunner:
+        return self.dispatcher.runners[LANE]
 
     async def until_done(self) -> None:
         """Moves time on whenever everything waits for it."""
@@ -432,3 +459,153 @@ async def test_stopping_waits_for_what_is_on_the_wire(answered: bool) -> None:
             stage.running = asyncio.create_task(asyncio.sleep(0))
             stage.sessions.closed = True
     assert stage.ledger.states() == ([DeliveryState.SENT] if answered else [])
+
+
+async def test_a_hold_that_ends_between_two_looks_at_the_clock_still_ends() -> None:
+    async with Stage() as stage:
+        stage.ledger.add(1)
+        await stage.until_done()
+        hold_us = stage.clock.now_us() + SECOND_US
+        stage.runner.health = LaneHealth(LaneState.HOLDING, hold_until_us=hold_us)
+        looks = iter([hold_us - 1, hold_us - 1])  # after the claim, and for the lane's room: just before the end
+        look = stage.clock.now_us
+
+        def creeping() -> int:
+            return next(looks, max(look(), hold_us + 1))
+
+        stage.ledger.add(1)
+        stage.clock.now_us = creeping  # type: ignore[method-assign]
+        await stage.clock.run_until_idle()
+        stage.clock.now_us = look  # type: ignore[method-assign]
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 2
+
+
+async def test_a_claim_that_waited_through_a_throttle_is_given_back() -> None:
+    answers = iter([ok(), ok(OutcomeKind.THROTTLED, 429)])
+
+    async with Stage(lambda path, authorization: next(answers, ok())) as stage:
+        stage.account.retry_after_s = 60.0
+        stage.ledger.add(1)
+        await stage.until_done()
+        stage.ledger.add(1)
+        await stage.clock.run_until_idle()
+        assert stage.watching.states[-1] is LaneState.HOLDING
+        stage.ledger.add(60)
+        await stage.clock.run_until_idle()
+        assert stage.sessions.sent == 2, "nothing within Retry-After"
+        await stage.until_done()
+    assert len(stage.ledger.states()) == 62
+
+
+async def test_a_refused_credential_is_not_used_again_before_it_is_renewed() -> None:
+    credential = FakeCredential()
+    credential.value = b"bearer old"
+    used: list[bytes] = []
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        used.append(authorization)
+        return ok(OutcomeKind.CREDENTIAL_REFUSED, 401) if authorization == b"bearer old" and len(used) > 1 else ok()
+
+    async with Stage(answer, credential) as stage:
+        for _ in range(2):
+            stage.ledger.add(1)
+            await stage.until_done()
+    assert used == [b"bearer old", b"bearer old", b"bearer 1"]
+
+
+async def test_a_renewal_that_fails_is_tried_again() -> None:
+    credential = FakeCredential()
+    credential.value = b"bearer old"
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok(OutcomeKind.CREDENTIAL_REFUSED, 401) if authorization == b"bearer old" else ok()
+
+    async with Stage(answer, credential) as stage:
+        stage.fetch_fails = 3
+        stage.ledger.add(1)
+        await stage.until_done()
+        assert stage.sessions.sent == 2, "the refused value is not tried again"
+    assert (stage.ledger.states(), stage.fetched) == ([DeliveryState.SENT], 4)
+
+
+async def test_renewing_ahead_of_time_is_not_hammered() -> None:
+    credential = FakeCredential()
+    credential.value = b"bearer old"
+    credential.renew_at_us = lambda: 1  # type: ignore[method-assign]
+    async with Stage(credential=credential) as stage:
+        stage.fetch_fails = 1_000
+        for _ in range(50):
+            stage.ledger.add(1)
+            await stage.until_done()
+        assert stage.fetched <= 2
+        stage.clock.advance(31)
+        stage.ledger.add(1)
+        await stage.until_done()
+    assert stage.fetched <= 4
+
+
+async def test_no_call_starts_after_expiry_though_renewing_was_slow() -> None:
+    async with Stage(credential=FakeCredential()) as stage:
+        stage.fetch_takes_s = 8.0
+        stage.ledger.add(1, expire_us=stage.clock.now_us() + 5 * SECOND_US)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.EXPIRED]
+    assert stage.sessions.sent == 0
+
+
+async def test_a_short_life_bounds_when_calls_start_and_not_how_long_they_take() -> None:
+    async with Stage() as stage:
+        stage.ledger.add(1)
+        await stage.until_done()
+        stage.ledger.add(1, expire_us=stage.clock.now_us() + 50_000)
+        stage.ledger.add(3)
+        await stage.until_done()
+    assert stage.sessions.spans[-1] == (REQUEST_TIMEOUT_S, 0.05)
+
+
+async def test_wrong_settings_do_not_kill_the_devices() -> None:
+    right = False
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok() if right else ok(OutcomeKind.TOKEN_INVALID, 400)
+
+    async with Stage(answer) as stage:
+        stage.account.misdirected = True
+        stage.ledger.add(500)
+        for _ in range(200):
+            await stage.clock.run_until_idle()
+            stage.clock.advance(1.0)
+        killed = stage.ledger.states().count(DeliveryState.UNREGISTERED)
+        assert killed <= 20, "the breaker's count, and no more"
+        assert stage.runner.health.state is LaneState.PAUSED
+        right = True
+        await stage.until_done()
+    assert stage.ledger.states().count(DeliveryState.SENT) == 500 - killed
+
+
+async def test_a_bug_in_the_ledger_stops_neither_the_lane_nor_the_others() -> None:
+    async with Stage() as stage:
+        claim, settle = stage.ledger.claim, stage.ledger.settle
+        broken = True
+
+        async def claim_or_break(lane: Lane, limit: int) -> Batch:
+            if broken:
+                raise ValueError("a row that cannot be read")
+            return await claim(lane, limit)
+
+        async def settle_or_break(settlements: Sequence[Settlement]) -> None:
+            assert all(s.claimed.ordinal != 7 for s in settlements), "a bug that one settlement brings on"
+            await settle(settlements)
+
+        stage.ledger.claim = claim_or_break  # type: ignore[method-assign]
+        stage.ledger.settle = settle_or_break  # type: ignore[method-assign]
+        stage.ledger.add(20)
+        await stage.clock.run_until_idle()
+        broken = False
+        for _ in range(20):
+            await stage.clock.run_until_idle()
+            stage.clock.advance(1.0)
+        assert not stage.running.done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 19
+    assert {"dispatcher.claim", "ledger.settle"} <= set(stage.watching.failures)

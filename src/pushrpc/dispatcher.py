@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from pushrpc.clock import Clock
@@ -25,6 +26,7 @@ IN_FLIGHT_MAX = 512  # sent, or answered but unsettled, per lane: the most that 
 ROOM_PART = 8
 REQUEST_TIMEOUT_S = 10.0  # FCM advises at least 10 s before a request is given up; Apple names none
 RENEWAL_TIMEOUT_S = 10.0
+RENEWAL_AGAIN_S = 30.0  # between failed renewals ahead of time: the old value still serves for minutes
 LEDGER_RETRY_S = 1.0  # a failed ledger reopens itself; asking more often would not help it
 # Refusals without a single answer in between, after which the provider is treated like one that cannot be reached.
 NOT_SENT_ROUNDS_MAX = 3
@@ -40,6 +42,7 @@ class Watcher(Protocol):
     def lane_changed(self, lane: Lane, health: LaneHealth) -> None: ...
     def settled(self, lane: Lane, settlements: Sequence[Settlement]) -> None: ...
     def credential_renewed(self, lane: Lane) -> None: ...
+    def ledger_failed(self, where: str, problem: str) -> None: ...
     def failed(self, where: str, error: Exception) -> None: ...
 
 
@@ -51,6 +54,7 @@ class Authorization:
         self._fetch = fetch
         self._clock = clock
         self._renewing: asyncio.Task[Outcome | None] | None = None
+        self._not_before_us = 0  # of renewing ahead of time, after that failed
 
     async def ready(self) -> Outcome | None:
         """Makes sure that there is a current value. None when there is, otherwise why not."""
@@ -60,7 +64,7 @@ class Authorization:
         if self._credential.current(now_us) is None:
             return await self.renew()
         renew_at_us = self._credential.renew_at_us()
-        if renew_at_us and now_us >= renew_at_us:
+        if renew_at_us and now_us >= max(renew_at_us, self._not_before_us):
             self._start()  # the old value still serves
         return None
 
@@ -90,8 +94,13 @@ class Authorization:
         try:
             response = await self._fetch(request, RENEWAL_TIMEOUT_S)
         except ExchangeFailed as error:
-            return Outcome(OutcomeKind.UNAVAILABLE, detail=f"renewing the credential: {error}")
-        return self._credential.renewed(response, self._clock.now_us())
+            why_not: Outcome | None = Outcome(OutcomeKind.UNAVAILABLE, detail=f"renewing the credential: {error}")
+        else:
+            why_not = self._credential.renewed(response, self._clock.now_us())
+        if why_not is not None:
+            wait_s = max(why_not.retry_after_s or 0.0, RENEWAL_AGAIN_S)
+            self._not_before_us = self._clock.now_us() + int(wait_s * 1e6)
+        return why_not
 
 
 class LaneRunner:
@@ -122,7 +131,7 @@ class LaneRunner:
         self._random = random
         self._in_flight_max = in_flight_max
         self._attempts_max = attempts_max
-        self._generation = 0  # of the credential: answers to an older one say nothing about the newer
+        self._must_renew = False  # the provider refused the credential that we have
         self._not_sent_rounds = 0
         self._news = asyncio.Event()  # room came back, or the lane's health changed
         self._judged: list[Settlement] = []
@@ -142,25 +151,33 @@ class LaneRunner:
 
     async def _claim_and_move(self, tasks: asyncio.TaskGroup) -> None:
         while True:
-            room = await self._room()
             try:
-                batch = await self._ledger.claim(self.lane, room)
+                batch = await self._ledger.claim(self.lane, await self._room())
             except LedgerError as error:
-                self._watcher.failed("ledger.claim", error)
+                self._watcher.ledger_failed("ledger.claim", str(error))
                 await self._clock.sleep(LEDGER_RETRY_S)
                 continue
+            except Exception as error:  # a bug that one lane meets shall not stop the others
+                self._watcher.failed("dispatcher.claim", error)
+                await self._clock.sleep(LEDGER_RETRY_S)
+                continue
+            # A claim may have waited for hours: what the lane may take now is what counts.
+            allowed = max(0, self.health.limit(self._clock.now_us(), self._in_flight_max) - self.in_flight)
             self.in_flight += len(batch.deliveries)
             self._drained.clear()
-            tasks.create_task(self._move(batch))
+            self._give_back(batch.deliveries[allowed:])
+            if allowed:
+                tasks.create_task(self._move(batch.deliveries[:allowed]))
 
     async def _room(self) -> int:
         """Waits until the lane may take more, and says how much."""
         while True:
             self._news.clear()
-            if self.health.state is LaneState.RENEWING and self.in_flight == 0:
+            now_us = self._clock.now_us()
+            if self._must_renew and not self.in_flight and now_us >= self.health.hold_until_us:
                 await self._renew()
                 continue
-            limit = self.health.limit(self._clock.now_us(), self._in_flight_max)
+            limit = self.health.limit(now_us, self._in_flight_max)
             room = min(limit - self.in_flight, max(self.sessions.room, 0 if self.in_flight else 1))
             if room > 0 and (self.in_flight == 0 or room >= limit // ROOM_PART):
                 return room
@@ -168,10 +185,11 @@ class LaneRunner:
 
     async def _wait_for_news(self) -> None:
         wait_s = (self.health.hold_until_us - self._clock.now_us()) / 1e6
-        if self.in_flight or wait_s <= 0:
+        if wait_s <= 0 and self.in_flight:
             await self._news.wait()
             return
-        alarm = asyncio.ensure_future(self._clock.sleep(wait_s))
+        # With nothing in flight there may be no news ever: the hold can end between two looks at the clock.
+        alarm = asyncio.ensure_future(self._clock.sleep(max(wait_s, 0.001)))
         news = asyncio.ensure_future(self._news.wait())
         try:
             await asyncio.wait((alarm, news), return_when=asyncio.FIRST_COMPLETED)
@@ -180,37 +198,39 @@ class LaneRunner:
             news.cancel()
 
     async def _renew(self) -> None:
+        """Tries again when the hold that a failure brings is over: the old value is known to be refused."""
         why_not = await self._authorization.renew()
-        self._generation += 1
+        if why_not is not None:
+            self._observe(replace(why_not, renew=False))
+            return
+        self._must_renew = False
         self.sessions.retire_all()
         self._set_health(self.health.credential_changed())
-        if why_not is None:
-            self._watcher.credential_renewed(self.lane)
-        else:
-            self._observe(why_not)
+        self._watcher.credential_renewed(self.lane)
 
     # --- moving one batch
 
-    async def _move(self, batch: Batch) -> None:
-        """Sends a batch and judges every delivery of it, whatever happens on the way."""
+    async def _move(self, deliveries: Sequence[Claimed]) -> None:
+        """Sends deliveries and judges every one of them, whatever happens on the way."""
+        why_not = await self._ready()
         started_us = self._clock.now_us()
-        generation = self._generation
-        live = self._still_wanted(batch.deliveries, started_us)
+        live = self._still_wanted(deliveries, started_us)
+        if why_not is not None:
+            self._observe(why_not)
+            self._give_back(live)
+            return
         if not live:
             return
         unanswered = set(range(len(live)))
         if_broken = OutcomeKind.UNAVAILABLE
         try:
-            why_not = await self._authorization.ready()
-            if why_not is not None:
-                self._observe(why_not)
-                self._judge([(delivery, NOT_SENT) for delivery in live], started_us)
-                return
             requests = self._account.prepare(Batch(self.lane, live), self._authorization.current(), started_us)
             if_broken = OutcomeKind.UNKNOWN
-            async with aclosing(self.sessions.send(requests, self._timeout_s(live, started_us))) as pages:
+            first_expiry_us = min(delivery.notification.expire_us for delivery in live)
+            start_within_s = (first_expiry_us - started_us) / 1e6
+            async with aclosing(self.sessions.send(requests, REQUEST_TIMEOUT_S, start_within_s)) as pages:
                 async for page in pages:
-                    judged = self._judge_page(page, requests, live, started_us, generation)
+                    judged = self._judge_page(page, requests, live, started_us)
                     unanswered.difference_update(judged)
         except Exception as error:
             # A bug, not an answer. Nothing claimed may stay claimed because of it, and a poisonous message that
@@ -229,12 +249,14 @@ class LaneRunner:
             self._hand_over([self._settlement(d, NOT_SENT, expired, now_us, now_us) for d in late])
         return live
 
-    def _timeout_s(self, live: Sequence[Claimed], now_us: int) -> float:
-        return min(REQUEST_TIMEOUT_S, (min(d.notification.expire_us for d in live) - now_us) / 1e6)
+    async def _ready(self) -> Outcome | None:
+        try:
+            return await self._authorization.ready()
+        except Exception as error:
+            self._watcher.failed("dispatcher.authorize", error)
+            return Outcome(OutcomeKind.UNAVAILABLE, detail=f"internal error: {type(error).__name__}")
 
-    def _judge_page(
-        self, page: Page, requests: Requests, live: Sequence[Claimed], started_us: int, generation: int
-    ) -> list[int]:
+    def _judge_page(self, page: Page, requests: Requests, live: Sequence[Claimed], started_us: int) -> list[int]:
         """Turns one page of answers into settlements; returns the positions it spoke for."""
         now_us = self._clock.now_us()
         told: list[tuple[Claimed, Outcome]] = []
@@ -249,9 +271,10 @@ class LaneRunner:
             told.extend(zip(covered, outcomes, strict=True))
             if outcomes and outcomes[0].close_session and not isinstance(answer, NotSent):
                 self.sessions.retire(answer.session)
-        if generation == self._generation:
-            self._observe_all([outcome for _, outcome in told], now_us)
+        self._observe_all([outcome for _, outcome in told], now_us)
         self._note_refusals(page, answered, now_us)
+        if self.health.state is LaneState.PAUSED:
+            told = [(delivery, _spared(outcome)) for delivery, outcome in told]
         self._judge(told, started_us)
         return judged
 
@@ -277,6 +300,11 @@ class LaneRunner:
             ]
         )
 
+    def _give_back(self, deliveries: Sequence[Claimed]) -> None:
+        """Returns what was not sent: it keeps its place in the queue."""
+        if deliveries:
+            self._judge([(delivery, NOT_SENT) for delivery in deliveries], self._clock.now_us())
+
     def _jitter(self, outcome: Outcome) -> float:
         return 0.0 if outcome.kind is OutcomeKind.ACCEPTED else self._random()
 
@@ -297,19 +325,29 @@ class LaneRunner:
             await self._judged_some.wait()
             self._judged_some.clear()
             settlements, self._judged = self._judged, []
-            while True:
-                try:
-                    await self._ledger.settle(settlements)
-                    break
-                except LedgerError as error:
-                    # The answers are known and only here: keep them until the ledger takes them again.
-                    self._watcher.failed("ledger.settle", error)
-                    await self._clock.sleep(LEDGER_RETRY_S)
+            await self._settle(settlements)
             self._watcher.settled(self.lane, settlements)
             self.in_flight -= len(settlements)
             self._news.set()
             if self.in_flight == 0:
                 self._drained.set()
+
+    async def _settle(self, settlements: Sequence[Settlement]) -> None:
+        while True:
+            try:
+                await self._ledger.settle(settlements)
+                return
+            except LedgerError as error:
+                # The answers are known and only here: keep them until the ledger takes them again.
+                self._watcher.ledger_failed("ledger.settle", str(error))
+                await self._clock.sleep(LEDGER_RETRY_S)
+            except Exception as error:
+                # A bug. Whichever settlement brings it on stays claimed until a restart; its neighbours do not.
+                self._watcher.failed("ledger.settle", error)
+                if len(settlements) > 1:
+                    for settlement in settlements:
+                        await self._settle([settlement])
+                return
 
     # --- the lane's health
 
@@ -345,9 +383,16 @@ class LaneRunner:
     def _set_health(self, health: LaneHealth) -> None:
         changed = health.state is not self.health.state
         self.health = health
+        if health.state is LaneState.RENEWING:
+            self._must_renew = True
         if changed:
             self._watcher.lane_changed(self.lane, health)
             self._news.set()
+
+
+def _spared(outcome: Outcome) -> Outcome:
+    """While so many tokens are not for us that our settings must be wrong, no device dies of it."""
+    return replace(outcome, kind=OutcomeKind.CREDENTIAL_REFUSED) if outcome.misdirected else outcome
 
 
 class Dispatcher:
@@ -376,11 +421,13 @@ class Dispatcher:
         self._in_flight_max = in_flight_max
         self._attempts_max = attempts_max
         self._runners: dict[Lane, LaneRunner] = {}
+        self._without_account: set[Lane] = set()
         self._authorizations: dict[int, Authorization] = {}
 
     @property
     def paused(self) -> Collection[Lane]:
-        return frozenset(lane for lane, r in self._runners.items() if r.health.state is LaneState.PAUSED)
+        by_health = (lane for lane, r in self._runners.items() if r.health.state is LaneState.PAUSED)
+        return self._without_account.union(by_health)
 
     @property
     def runners(self) -> Mapping[Lane, LaneRunner]:
@@ -401,8 +448,7 @@ class Dispatcher:
             except TimeoutError:
                 pass
             lanes.cancel()
-        for runner in self._runners.values():
-            await runner.sessions.close()
+        await asyncio.gather(*(runner.sessions.close() for runner in self._runners.values()))
         for authorization in self._authorizations.values():
             await authorization.close()
 
@@ -418,6 +464,7 @@ class Dispatcher:
             account = self._account_of(lane)
             if account is None:
                 # Its deliveries wait for the account to come back to the configuration, or expire.
+                self._without_account.add(lane)
                 self._watcher.lane_changed(lane, LaneHealth(LaneState.PAUSED, reason="no such account configured"))
                 continue
             runner = LaneRunner(

@@ -62,7 +62,7 @@ def decide(
     if kind is OutcomeKind.CREDENTIAL_REFUSED and not outcome.renew:
         # Behind its neighbours: the lane's next probe is one that was not refused yet, so that a few deliveries which
         # alone are refused do not keep the others waiting.
-        due_us += int(PROBE_EVERY_S * SECOND_US)
+        due_us = max(now_us, min(now_us + int(PROBE_EVERY_S * SECOND_US), notification.expire_us - 1))
     elif kind not in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
         asked_s = min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
         due_us += int(max(asked_s, backoff_s(delivery.tries, jitter)) * SECOND_US)
@@ -150,6 +150,8 @@ class LaneHealth:
             tripped = nxt.misdirected >= WINDOW_ANSWERS_MIN and nxt.misdirected * 2 >= nxt.answers
             if tripped or nxt.state is LaneState.PAUSED:
                 return nxt._paused(now_us, f"{nxt.misdirected} of {nxt.answers} tokens: {_word(outcome)}")
+            if nxt.state is LaneState.PROVING:
+                return nxt  # wrong settings look like this too: go on with one at a time
         return nxt._opened(now_us)
 
     def connect_failed(self, now_us: int, jitter: float, detail: str) -> LaneHealth:

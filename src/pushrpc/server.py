@@ -237,6 +237,8 @@ class Server:
             try:
                 await step()
             except LedgerError as error:
+                self._telemetry.ledger_failed("server.keeping", str(error))
+            except Exception as error:  # a bug in keeping house is no reason to stop serving
                 self._telemetry.failed("server.keeping", error)
             await self._clock.sleep(seconds)
 

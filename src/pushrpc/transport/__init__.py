@@ -19,10 +19,13 @@ class ExchangeFailed(Exception):
 class Sessions(Protocol):
     """The pooled sessions of one lane."""
 
-    def send(self, requests: Requests, timeout_s: float) -> AsyncGenerator[Page, None]:
+    def send(
+        self, requests: Requests, timeout_s: float, start_within_s: float | None = None
+    ) -> AsyncGenerator[Page, None]:
         """Yields pages of (row position, answer) as they come in; every row is answered exactly once.
 
-        A row without an answer after `timeout_s` is NoAnswer if any of it may have left, else NotSent. The iterator
+        A row without an answer after `timeout_s` is NoAnswer if any of it may have left, else NotSent. A row that no
+        session has taken after `start_within_s` is NotSent, while what is on the wire goes on. The iterator
         must be exhausted or closed; closing it early resets what is still open.
         """
         ...

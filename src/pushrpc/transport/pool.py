@@ -90,11 +90,17 @@ class Pool:
 
     # --- Sessions
 
-    async def send(self, requests: Requests, timeout_s: float) -> AsyncGenerator[Page, None]:
+    async def send(
+        self, requests: Requests, timeout_s: float, start_within_s: float | None = None
+    ) -> AsyncGenerator[Page, None]:
         """Yields pages of (row position, answer), one for each socket read that brought some."""
         send = _Send(requests)
         self._sends[send] = None
-        deadline = asyncio.get_running_loop().call_later(timeout_s, self._expire, send, timeout_s)
+        loop = asyncio.get_running_loop()
+        deadline = loop.call_later(timeout_s, self._expire, send, timeout_s)
+        too_late = None
+        if start_within_s is not None and start_within_s < timeout_s:
+            too_late = loop.call_later(start_within_s, send.refuse, NotSent(f"not started within {start_within_s:g} s"))
         unanswered = len(requests.rows)
         try:
             if timeout_s <= 0:
@@ -106,6 +112,8 @@ class Pool:
                 yield page
         finally:
             deadline.cancel()
+            if too_late is not None:
+                too_late.cancel()
             del self._sends[send]
             if unanswered:
                 self._withdraw(send, "the caller left")
