@@ -203,6 +203,18 @@ async def test_no_answer_by_the_deadline(authority: Authority) -> None:
         assert len(server.connections) == 1
 
 
+async def test_what_may_not_start_late_is_refused_while_the_wire_goes_on(authority: Authority) -> None:
+    server = Loopback(silent, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2})
+    async with connected(server, authority, sessions_max=1) as pool:
+        pages = pool.send(requests(5), timeout_s=10.0, start_within_s=0.2)
+        refused = await asyncio.wait_for(anext(pages), 5)
+        assert refused == [(row, NotSent("not started within 0.2 s")) for row in (2, 3, 4)]
+        for stream in server.connections[0].h2.whole:
+            server.connections[0].respond(stream)
+        answered = [row async for page in pages for row, answer in page if isinstance(answer, Response)]
+        assert sorted(answered) == [0, 1]
+
+
 async def test_a_deadline_that_has_passed_sends_nothing(authority: Authority) -> None:
     server = Loopback()
     async with connected(server, authority) as pool:
