@@ -145,6 +145,12 @@ def test_an_internal_error_tells_where_and_not_what_it_said() -> None:
     assert "secret-words" not in str(line) and TOKEN not in str(line)
 
 
+def test_a_failing_ledger_says_what_is_wrong_with_it() -> None:
+    (line,) = logged(lambda t: t.ledger_failed("dispatcher.settle", "writing failed: disk I/O error"))
+    assert (line["event"], line["level"], line["where"]) == ("ledger_failed", "error", "dispatcher.settle")
+    assert line["problem"] == "writing failed: disk I/O error"
+
+
 def test_unknown_keys_are_named_but_not_shown() -> None:
     event = {"event": "x", "token": "t-1", "payload": {"title": "hi"}, "authorization": "bearer b"}
     assert only_known_keys(None, "info", event) == {

@@ -41,6 +41,7 @@ class LogEvent(StrEnum):
     SERVER_STOPPED = "server_stopped"
     LEDGER_OPENED = "ledger_opened"
     LEDGER_PRUNED = "ledger_pruned"
+    LEDGER_FAILED = "ledger_failed"
     LANE_OPENED = "lane_opened"
     LANE_PAUSED = "lane_paused"
     LANE_HELD = "lane_held"
@@ -199,6 +200,10 @@ class Telemetry:
 
     def pruned(self, rows: int) -> None:
         self._tell("info", LogEvent.LEDGER_PRUNED, rows=rows)
+
+    def ledger_failed(self, where: str, problem: str) -> None:
+        """`problem` is the text of a LedgerError: it tells of the disk and the engine, never of a payload or token."""
+        self._tell("error", LogEvent.LEDGER_FAILED, where=where, problem=problem)
 
     # --- the hot path: once per batch
 
