@@ -166,7 +166,7 @@ INVALID_CASES = [
     options("FIELD_TOO_LONG", "labels key", "64", labels={"k" * 65: "v"}),
     options("FIELD_TOO_LONG", "labels value", "256", labels={"k": "v" * 257}),
     options("FIELD_INVALID", "labels key", labels={"": "v"}),
-    send("WAIT_TOO_LONG", "wait", limit="30", wait={"seconds": 30, "nanos": 1_000_000}),
+    send("WAIT_TOO_LONG", "wait", limit="30", wait={"seconds": 30, "nanos": 1}),
     send("FIELD_INVALID", "wait", wait={"seconds": -1}),
     # --- devices
     register("FIELD_REQUIRED", "provider", provider=0),
@@ -266,6 +266,15 @@ async def test_every_wrong_field_of_a_request_is_told(running: Running) -> None:
     told = await refused(running, Case("", "SendNotification", request))
     assert told.fields == ["wait", "request_id", "message.title", "message.title", "options.ttl", "options.priority"]
     assert told.reason == "WAIT_TOO_LONG"
+
+
+async def test_what_is_just_over_a_limit_is_not_told_as_the_limit(running: Running) -> None:
+    request = send_request("aa", options={"ttl": {"seconds": 28 * 86_400, "nanos": 1}}, wait={"seconds": 30})
+    told = await refused(running, Case("", "SendNotification", request))
+    assert told.message.startswith("options.ttl is more than 28 days ahead; ")
+    request = send_request("aa", options={"ttl": {"seconds": 28 * 86_400}}, wait={"seconds": 30, "nanos": 1})
+    told = await refused(running, Case("", "SendNotification", request))
+    assert told.message.startswith("wait is more than 30s; ")
 
 
 async def test_messages_do_not_quote_tokens_or_texts(running: Running) -> None:

@@ -130,13 +130,16 @@ class Fields:
         return seconds * 1_000_000 + nanos // 1_000
 
     def span_us(self, field: str, value: Duration, reason: Reason) -> int:
-        """Microseconds of a span that may not be negative; otherwise `reason`."""
+        """Microseconds of a span that may not be negative; otherwise `reason`.
+
+        Rounded up, so that a nanosecond over a limit is over it, and only 0 is 0.
+        """
         seconds, nanos = value.seconds, value.nanos
         if not (0 <= seconds <= _DURATION_SECONDS_MAX and 0 <= nanos < 1_000_000_000):
             problem = "is negative" if seconds < 0 or nanos < 0 else "is out of a Duration's range"
             self.wrong(reason, field, problem)
             return 0
-        return seconds * 1_000_000 + nanos // 1_000
+        return seconds * 1_000_000 + -(-nanos // 1_000)
 
     def exactly_one(self, choices: Mapping[str, bool]) -> None:
         """Of the named fields, just one may be set."""
