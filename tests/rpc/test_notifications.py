@@ -14,11 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrpc.clock import SystemClock
-from pushrpc.ledger import LedgerError
+from pushrpc.ledger import LedgerError, LedgerUnavailable
 from pushrpc.model import ApnsOptions, Content, FcmOptions, Receipt, Send, uuid7
+from pushrpc.rpc import notifications
 from pushrpc.rpc.content import content_of
 from pushrpc.rpc.fields import Fields
+from pushrpc.rpc.limits import PAGE_BYTES_MAX
 from pushrpc.rpc.notifications import fingerprint
+from pushrpc.telemetry import MetricName
 from pushrpc.v1 import devices_pb2 as devices
 from pushrpc.v1 import enums_pb2 as e
 from pushrpc.v1 import following_pb2 as following
@@ -331,6 +334,45 @@ async def test_a_replay_tells_what_is_known_now(running: Running) -> None:
     assert [row.state for row in replay.statuses] == [e.DELIVERY_STATE_SENT]
 
 
+async def test_an_answer_fits_a_clients_default_limit_however_long_its_labels(running: Running) -> None:
+    labels = {f"{i:064}": "v" * 256 for i in range(16)}
+    tokens = [f"{i:04x}" for i in range(999)]
+    receipt = await running.send(*tokens, "no token", options={"labels": labels}, wait={"nanos": 1_000})
+    assert receipt.target_count == 999
+    assert [row.token for row in receipt.statuses] == tokens[: len(receipt.statuses)]
+    row_bytes = receipt.statuses[0].ByteSize()
+    assert PAGE_BYTES_MAX - 2 * row_bytes < receipt.ByteSize() <= PAGE_BYTES_MAX
+
+
+async def test_what_is_not_told_still_counts_as_not_final(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notifications, "PAGE_BYTES_MAX", 250)
+    replays = []
+    await running.send("aa", "bb", "cc", request_id="r-1")
+    for _ in range(3):
+        await running.answer(limit=1)
+        replays.append(await running.send("aa", "bb", "cc", request_id="r-1", wait={"nanos": 1_000}))
+    assert [replay.complete for replay in replays] == [False, False, True]
+    assert [len(replay.statuses) for replay in replays] == [2, 2, 2]
+    assert max(replay.ByteSize() for replay in replays) <= 250
+
+
+@pytest.mark.parametrize("verb", ["follow", "deliveries"])
+async def test_a_ledger_that_fails_during_a_wait_does_not_hide_the_receipt(
+    running: Running, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    logged: list[tuple[str, str]] = []
+    monkeypatch.setattr(running.service._telemetry, "ledger_failed", lambda *about: logged.append(about))
+
+    async def fail(*_: object) -> None:
+        raise LedgerUnavailable("disk I/O error")
+
+    monkeypatch.setattr(running.ledger, verb, fail)
+    receipt = await running.send("aa", wait={"nanos": 1_000_000})
+    assert (receipt.target_count, receipt.complete, len(receipt.statuses)) == (1, False, 0)
+    assert await running.ledger.find("shop", [receipt.notification_id], [])
+    assert logged == [("rpc.wait", "disk I/O error")]
+
+
 async def test_a_caller_that_leaves_while_waiting_leaves_nothing_behind(running: Running) -> None:
     await running.send("bb")  # whatever runs from the first call on, runs now
     before = asyncio.all_tasks()
@@ -423,6 +465,8 @@ async def test_cancelling_takes_back_what_nobody_has(running: Running, which: di
         e.DELIVERY_STATE_CANCELLED,
         e.CAUSE_CANCELLED_BY_CALLER,
     )
+    labels = {"app": "shop", "provider": "", "state": "cancelled"}
+    assert running.service._telemetry.registry.get_sample_value(MetricName.FINAL, labels) == 1
 
 
 async def test_labels_that_match_nothing_cancel_nothing(running: Running) -> None:

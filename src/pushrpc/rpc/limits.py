@@ -15,9 +15,8 @@ FILTER_VALUES_MAX = 1_000
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
-# A gRPC client takes 4 MiB by default; rows with long metadata pass it well before 1,000 of them do.
+# A gRPC client takes 4 MiB by default; 1,000 rows with long metadata or labels pass it.
 PAGE_BYTES_MAX = 3 * 1024 * 1024
-STATUSES_MAX = 10_000  # of one answer: some 3 MB, so that it still fits a client's default limit
 
 ID_BYTES_MAX = 128  # request_id, device_id, installation_id
 USER_ID_BYTES_MAX = 256

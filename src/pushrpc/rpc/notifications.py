@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, plan
 from pushrpc.clock import Clock
-from pushrpc.ledger import CursorExpired, Ledger, LedgerError
+from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import Content, Notification, Receipt, Send, uuid7
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
@@ -24,8 +24,8 @@ from pushrpc.rpc.limits import (
     EVENTS_PER_PAGE_MAX,
     ID_BYTES_MAX,
     LABELS_MAX,
+    PAGE_BYTES_MAX,
     PAGE_SIZE_MAX,
-    STATUSES_MAX,
     TARGETS_PER_SEND_MAX,
     TOKEN_BYTES_MAX,
     USER_ID_BYTES_MAX,
@@ -33,9 +33,10 @@ from pushrpc.rpc.limits import (
 from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
-from pushrpc.words import Environment, Provider, TokenKind
+from pushrpc.words import DeliveryState, Environment, Provider, TokenKind
 
 RANDOM_BYTES = 8
+FRAMING_BYTES = 4  # before an entry of less than 2 MiB: its tag, and its length as a varint
 
 
 class Notifications:
@@ -72,8 +73,11 @@ class Notifications:
         if wait_s and result.target_count:
             if seconds_left is not None:
                 wait_s = max(0.0, min(wait_s, seconds_left))
-            await self._wait(request.app_id, result, wait_s)
-            response.complete = await self._add_statuses(response, request.app_id, result)
+            try:
+                await self._wait(request.app_id, result, wait_s)
+                response.complete = await self._add_statuses(response, request.app_id, result)
+            except LedgerError as error:  # the send is durable: no trouble in telling of it may hide the receipt
+                self._telemetry.ledger_failed("rpc.wait", str(error))
         return response
 
     def prepare(self, request: sending_pb2.SendNotificationRequest, accounts: AppAccounts, fields: Fields) -> Send:
@@ -153,6 +157,7 @@ class Notifications:
         counts = await self._ledger.cancel(request.app_id, which, self._clock.now_us())
         if counts is None:
             raise Refusal(Reason.NOTIFICATION_NOT_FOUND, "the app has no such notification")
+        self._telemetry.ended(request.app_id, DeliveryState.CANCELLED, counts.cancelled_count)
         return sending_pb2.CancelNotificationResponse(**counts._asdict())
 
     async def _wait(self, app_id: str, receipt: Receipt, wait_s: float) -> None:
@@ -161,11 +166,7 @@ class Notifications:
         now = asyncio.get_running_loop().time
         seq, ends_at = receipt.first_seq, now() + wait_s
         while (left_s := ends_at - now()) > 0:
-            following = self._ledger.follow(wanted, seq, EVENTS_PER_PAGE_MAX, left_s)
-            try:
-                page = await self._gate.unless_draining(following)
-            except CursorExpired:  # a replay of long ago: what is known now must do
-                return
+            page = await self._gate.unless_draining(self._ledger.follow(wanted, seq, EVENTS_PER_PAGE_MAX, left_s))
             if page is None or page.complete:
                 return
             seq = page.through_seq
@@ -173,14 +174,20 @@ class Notifications:
     async def _add_statuses(
         self, response: sending_pb2.SendNotificationResponse, app_id: str, receipt: Receipt
     ) -> bool:
-        """Whether all are final. The first STATUSES_MAX are told; the rest is for ListDeliveries."""
+        """Whether all are final. Told are the first that fit PAGE_BYTES_MAX; the rest is for ListDeliveries."""
         which = DeliverySelector(notification_id=receipt.notification_id)
         complete, after = True, 0
+        room = PAGE_BYTES_MAX - response.ByteSize()
         while True:
             page = await self._ledger.deliveries(app_id, which, False, after, PAGE_SIZE_MAX)
             rows, after = page or ((), 0)
-            complete = complete and all(row.final for row in rows)
-            add_deliveries(response, rows[: STATUSES_MAX - len(response.statuses)])
+            for row in rows:
+                complete = complete and row.final
+                if room > 0:
+                    add_deliveries(response, (row,))
+                    room -= response.statuses[-1].ByteSize() + FRAMING_BYTES
+                    if room < 0:
+                        del response.statuses[-1]
             if not after:
                 return complete
 

@@ -520,7 +520,7 @@ class SendNotificationResponse(_message.Message):
 
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[_following_pb2.Delivery]:
-        """With wait: one per delivery in target order, as far as known."""
+        """With wait: one per delivery in target order, as far as known and as far as they fit 3 MiB."""
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
