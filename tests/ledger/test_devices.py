@@ -238,3 +238,16 @@ async def test_a_device_not_registered_for_a_month_is_stale_until_it_is(engine: 
     device = await engine.ledger.device("shop", DeviceSelector(device_id="forgotten"))
     assert device is not None
     assert device.state is DeviceState.ACTIVE
+
+
+async def test_what_was_claimed_for_a_removed_device_is_not_sent_after_a_crash(
+    engine: Engine, clock: ManualClock
+) -> None:
+    await engine.ledger.register(registration("t", device_id="d"), clock.now_us())
+    await accepted(engine.ledger, send(clock, ["t"]))
+    await claimed(engine.ledger)
+    await engine.ledger.unregister("shop", DeviceSelector(device_id="d"), clock.now_us())
+    await engine.crash()
+    (event,) = await events_after(engine.ledger, Wanted("shop"))
+    assert (event.state, event.cause) == (DeliveryState.CANCELLED, Cause.DEVICE_REMOVED)
+    assert engine.ledger.queue(clock.now_us())[0] == 0

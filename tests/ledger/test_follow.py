@@ -277,3 +277,10 @@ async def test_a_death_is_told_to_followers_of_the_notification(engine: Engine, 
     device = await engine.ledger.device("shop", DeviceSelector(device_id="d"))
     assert device is not None and device.dead_us == told[1].time_us
     assert told[1] in events
+
+
+async def test_a_wait_ends_though_the_clock_is_set_back(engine: Engine, clock: ManualClock) -> None:
+    following = asyncio.ensure_future(engine.ledger.follow(Wanted("shop"), 0, 10, 0.1))
+    await asyncio.sleep(0)
+    clock.advance(-3600)
+    assert (await soon(following)).events == []

@@ -82,6 +82,12 @@ async def test_a_second_process_is_refused_in_one_line(engine: SqliteEngine) -> 
     await accepted(engine.ledger, send(engine.clock))
 
 
+async def test_a_symlink_to_the_file_is_refused_too(engine: SqliteEngine) -> None:
+    (engine.directory / "alias.db").symlink_to(engine.directory / "ledger.db")
+    with pytest.raises(LedgerRefused, match="in use"):
+        await open_at("sqlite:///alias.db", engine.directory, engine.clock)
+
+
 async def test_the_lock_is_not_inherited_and_goes_with_the_ledger(engine: SqliteEngine) -> None:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-c", "input()", stdin=asyncio.subprocess.PIPE, close_fds=False
@@ -223,7 +229,7 @@ async def test_a_cancelled_caller_leaves_its_function_running_in_order(tmp_path:
 @pytest.mark.parametrize(
     "name",
     [
-        "claims._WAITING",
+        "due._WAITING",
         "sweep._EXPIRED",
         "sweep._CANCELLED",
         "recovery._ORPHANS",

@@ -6,16 +6,18 @@ import asyncio
 import sqlite3
 import threading
 import time
+from typing import Any
 
 import pytest
 
 from pushrpc.ledger import LedgerFull, LedgerUnavailable
 from pushrpc.ledger import sqlite as sqlite_ledger
-from pushrpc.ledger.sqlite import store
+from pushrpc.ledger.sqlite import due, store
+from pushrpc.ledger.sqlite.following import Ring
 from pushrpc.ledger.sqlite.store import Store
-from pushrpc.model import Receipt
-from pushrpc.record import Wanted
-from pushrpc.words import DeliveryState
+from pushrpc.model import DeviceSelector, Receipt
+from pushrpc.record import NotificationSelector, Wanted
+from pushrpc.words import Cause, DeliveryState
 from tests.ledger.insides import Disk, inside, on_writer
 from tests.ledger.shop import (
     APNS,
@@ -26,6 +28,7 @@ from tests.ledger.shop import (
     claimed,
     events_after,
     refused,
+    registration,
     retry,
     send,
     soon,
@@ -45,6 +48,12 @@ def engine(sqlite_engine: SqliteEngine) -> SqliteEngine:
 def io_error(sql: sqlite3.Connection | None = None) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+    raise error
+
+
+def disk_full(_: sqlite3.Connection) -> None:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
     raise error
 
 
@@ -198,12 +207,10 @@ async def test_a_claim_that_came_during_a_failed_expire_is_woken(engine: SqliteE
     await accepted(engine.ledger, send(engine.clock, 3))
     committing, may_fail = threading.Event(), threading.Event()
 
-    def full(_: sqlite3.Connection) -> None:
+    def full(sql: sqlite3.Connection) -> None:
         committing.set()
         may_fail.wait(10)
-        error = sqlite3.OperationalError("database or disk is full")
-        error.sqlite_errorcode = sqlite3.SQLITE_FULL
-        raise error
+        disk_full(sql)
 
     memory = inside(engine)._memory
     disk.fail = full
@@ -217,6 +224,142 @@ async def test_a_claim_that_came_during_a_failed_expire_is_woken(engine: SqliteE
         await soon(ending)
     disk.fail = None
     assert len((await soon(waiting)).deliveries) == 3
+
+
+async def test_a_claim_that_looks_while_another_verb_does_is_woken(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doomed = send(engine.clock, 5)
+    await accepted(engine.ledger, doomed, send(engine.clock, 1))
+    looking, may_go_on = threading.Event(), threading.Event()
+    real = due._take_urgency
+
+    def slow(*arguments: Any) -> Any:
+        if not looking.is_set():
+            looking.set()
+            may_go_on.wait(10)
+        return real(*arguments)
+
+    monkeypatch.setattr(due, "_take_urgency", slow)
+    which = NotificationSelector(doomed.notification_id)
+    cancelling = asyncio.ensure_future(engine.ledger.cancel("shop", which, engine.clock.now_us()))
+    await asyncio.to_thread(looking.wait, 10)
+    claiming = asyncio.ensure_future(engine.ledger.claim(APNS, 10))
+    await asyncio.sleep(0)
+    may_go_on.set()
+    await soon(cancelling)
+    assert len((await soon(claiming)).deliveries) == 1
+
+
+async def test_a_repeated_settlement_still_knows_that_the_device_is_gone(engine: SqliteEngine, disk: Disk) -> None:
+    await engine.ledger.register(registration("t", device_id="d"), engine.clock.now_us())
+    await accepted(engine.ledger, send(engine.clock, ["t"]))
+    (delivery,) = (await claimed(engine.ledger)).deliveries
+    assert await engine.ledger.unregister("shop", DeviceSelector(device_id="d"), engine.clock.now_us()) == 1
+    disk.fail = disk_full
+    with pytest.raises(LedgerFull):
+        await engine.ledger.settle([retry(engine.clock, delivery)])
+    disk.fail = None
+    await engine.ledger.settle([retry(engine.clock, delivery)])
+    (event,) = await events_after(engine.ledger, Wanted("shop"))
+    assert (event.state, event.cause) == (DeliveryState.CANCELLED, Cause.DEVICE_REMOVED)
+
+
+async def test_a_sweep_that_failed_forgets_no_cancelled_notification(engine: SqliteEngine, disk: Disk) -> None:
+    wanted = send(engine.clock)
+    await accepted(engine.ledger, wanted)
+    (delivery,) = (await claimed(engine.ledger)).deliveries
+    await engine.ledger.cancel("shop", NotificationSelector(wanted.notification_id), engine.clock.now_us())
+    await engine.ledger.settle([verdict(engine.clock, delivery)])
+    before = set(inside(engine)._memory.cancelled)
+    disk.fail = disk_full
+    with pytest.raises(LedgerFull):
+        await engine.ledger.expire(engine.clock.now_us())
+    assert inside(engine)._memory.cancelled == before != set()
+    disk.fail = None
+    await engine.ledger.expire(engine.clock.now_us())
+    assert inside(engine)._memory.cancelled == set()
+
+
+async def test_any_error_while_reopening_is_tried_again(
+    engine: SqliteEngine, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, failures = Store._check, [ValueError("no active connection"), RuntimeError("can't start new thread")]
+
+    def unlucky(self: Store, sql: sqlite3.Connection) -> None:
+        if failures:
+            raise failures.pop()
+        check(self, sql)
+
+    monkeypatch.setattr(Store, "_check", unlucky)
+    disk.fail = io_error
+    await refused(engine.ledger, send(engine.clock))
+    disk.fail = None
+    await soon(back(engine))
+    assert not failures
+
+
+async def test_a_bug_in_telling_followers_costs_no_caller_its_answer(
+    engine: SqliteEngine, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await accepted(engine.ledger, send(engine.clock))
+    (delivery,) = (await claimed(engine.ledger)).deliveries
+    following = asyncio.ensure_future(engine.ledger.follow(Wanted("shop"), 0, 10, 60.0))
+    await asyncio.sleep(0)
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ring, "extend", broken)
+        await soon(engine.ledger.settle([verdict(engine.clock, delivery)]))
+    assert [event.state for event in (await soon(following)).events] == [DeliveryState.SENT]
+    await soon(back(engine))
+
+
+async def test_an_expired_delivery_ends_though_its_claim_was_written_in_vain(engine: SqliteEngine, disk: Disk) -> None:
+    await accepted(engine.ledger, send(engine.clock, 2, at_most_once=True, ttl_s=60))
+    disk.fail = io_error_after_commit
+    with pytest.raises(LedgerUnavailable):
+        await claimed(engine.ledger)
+    disk.fail = None
+    await back(engine)
+    engine.clock.advance(61)
+    assert await engine.ledger.expire(engine.clock.now_us()) == 2
+
+
+async def test_a_notification_that_cannot_be_read_fails_alone(engine: SqliteEngine) -> None:
+    damaged, whole = send(engine.clock, 2), send(engine.clock, 1)
+    await accepted(engine.ledger, damaged, whole)
+    name = damaged.notification_id
+    await on_writer(engine, f"UPDATE notifications SET content = '{{' WHERE notification_id = '{name}'")
+    inside(engine)._memory.notifications.clear()
+    assert [d.token for d in (await claimed(engine.ledger)).deliveries] == [t for _, t in whole.named.tokens]
+    events = await events_after(engine.ledger, Wanted("shop"))
+    assert [(e.notification_id, e.state, e.final) for e in events] == [(name, DeliveryState.FAILED, True)] * 2
+
+
+async def test_a_start_ends_what_it_cannot_read(engine: SqliteEngine) -> None:
+    await accepted(engine.ledger, send(engine.clock, at_most_once=True))
+    await claimed(engine.ledger)
+    await on_writer(engine, "UPDATE notifications SET content = '{'")
+    await engine.crash()
+    assert [e.state for e in await events_after(engine.ledger, Wanted("shop"))] == [DeliveryState.FAILED]
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_an_unknown_unregistration_is_told_by_the_file(engine: SqliteEngine, disk: Disk, written: bool) -> None:
+    await engine.ledger.register(registration("t", device_id="d"), engine.clock.now_us())
+    await accepted(engine.ledger, send(engine.clock, ["t"]))
+    (delivery,) = (await claimed(engine.ledger)).deliveries
+    disk.fail = io_error_after_commit if written else io_error
+    with pytest.raises(LedgerUnavailable):
+        await engine.ledger.unregister("shop", DeviceSelector(device_id="d"), engine.clock.now_us())
+    disk.fail = None
+    await back(engine)
+    await engine.ledger.settle([retry(engine.clock, delivery)])
+    (event,) = await events_after(engine.ledger, Wanted("shop"))
+    assert event.state is (DeliveryState.CANCELLED if written else DeliveryState.QUEUED)
 
 
 async def test_what_needs_no_room_succeeds_beside_what_does(engine: SqliteEngine) -> None:

@@ -123,6 +123,14 @@ async def test_a_client_certificate_is_shown(authority: Authority) -> None:
 # --- dials that fail
 
 
+async def test_a_host_that_is_no_name_is_a_failed_dial(authority: Authority) -> None:
+    pool = Pool(Endpoint("push..example", 443, authority.ca_file), sessions_max=1, limits=QUICK)
+    for _ in range(2):
+        (answer,) = await collect(pool, 1)
+        assert isinstance(answer, NotSent) and answer.failed_connect and "push..example:443" in answer.detail
+    await pool.close()
+
+
 async def test_refused_connections_are_told_at_once_and_dialled_again_later(authority: Authority) -> None:
     server = Loopback()
     async with listening(server, server_context(authority)):

@@ -243,7 +243,7 @@ async def dial(session: Session, endpoint: Endpoint, limits: Limits) -> None:
     except TimeoutError as error:
         session.abort("dialling took too long")
         raise DialFailed(f"{endpoint.host}:{endpoint.port}: no HTTP/2 session within {limits.connect_s:g} s") from error
-    except (OSError, DialFailed) as error:
+    except Exception as error:  # of any kind (a name IDNA cannot encode is a UnicodeError): no slot may stay taken
         session.abort("dialling failed")
         raise DialFailed(f"{endpoint.host}:{endpoint.port}: {problem(error)}") from error
 

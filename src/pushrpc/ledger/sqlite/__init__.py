@@ -140,10 +140,11 @@ class SqliteLedger:
             queue.news.clear()
             self._check_open()
             now_us = self._memory.time.now_us()
-            if queue.next_us is None:
+            next_us = queue.next_us  # once: the writer's thread changes it
+            if next_us is None:
                 await queue.news.wait()
-            elif queue.next_us > now_us:
-                await self._sleep_until_news(queue.news, queue.next_us - now_us)
+            elif next_us > now_us:
+                await self._sleep_until_news(queue.news, (next_us - now_us) / 1e6)
             else:
                 batch = await self._claim_now(lane, limit)
                 if batch.deliveries:
@@ -209,10 +210,11 @@ class SqliteLedger:
 
     async def follow(self, wanted: Wanted, after_seq: int, limit: int, wait_s: float) -> EventPage:
         """A stream of a whole app expires with the events it has not seen; one of notifications never does, because
-        their events go only together with them.
+        their events go only together with them. The wait ends also when the clock is set back.
         """
+        loop = asyncio.get_running_loop()
         sieve = Sieve(wanted)
-        until_us = self._clock.now_us() + int(wait_s * 1e6)
+        until_us, until_s = self._clock.now_us() + int(wait_s * 1e6), loop.time() + wait_s
         news = asyncio.Event()
         keys = self._waiters.add(wanted, news)
         try:
@@ -220,12 +222,12 @@ class SqliteLedger:
                 news.clear()
                 self._check_open()
                 page = await self._page(wanted, sieve, after_seq, limit)
-                left_us = until_us - self._clock.now_us()
-                if page.events or page.complete or left_us <= 0:
+                left_s = min((until_us - self._clock.now_us()) / 1e6, until_s - loop.time())
+                if page.events or page.complete or left_s <= 0:
                     return page
                 after_seq = page.through_seq
                 if page.caught_up:
-                    await self._sleep_until_news(news, left_us)
+                    await self._sleep_until_news(news, left_s)
         finally:
             self._waiters.remove(keys, news)
 
@@ -345,10 +347,10 @@ class SqliteLedger:
         if self._closed:
             raise LedgerUnavailable("the ledger is closed")
 
-    async def _sleep_until_news(self, news: asyncio.Event, span_us: int) -> None:
-        waiting = (asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._clock.sleep(span_us / 1e6)))
+    async def _sleep_until_news(self, news: asyncio.Event, span_s: float) -> None:
+        waiting = (asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._clock.sleep(span_s)))
         try:
-            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waiting, timeout=span_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for each in waiting:
                 each.cancel()

@@ -127,7 +127,7 @@ class Memory:
 
     def rewind(self) -> None:
         """Has the next claim of every lane look from the start: for when it is not known what was passed over."""
-        for queue in self.queues.values():
+        for queue in list(self.queues.values()):  # the event loop may add one meanwhile
             queue.marks = dict.fromkeys(URGENCIES, (0, 0))
             queue.next_us = 0
 

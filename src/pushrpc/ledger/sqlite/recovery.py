@@ -7,9 +7,10 @@ import sqlite3
 from collections import defaultdict
 from typing import Any
 
-from pushrpc.ledger.sqlite.claims import hold, refresh
+from pushrpc.ledger.sqlite.claims import hold
+from pushrpc.ledger.sqlite.due import refresh
 from pushrpc.ledger.sqlite.memory import Memory, Tally
-from pushrpc.ledger.sqlite.settle import settle
+from pushrpc.ledger.sqlite.settle import Ending, end, settle
 from pushrpc.ledger.sqlite.sweep import cancelled_and_open
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Lane, Outcome, Settlement
@@ -46,10 +47,16 @@ def load(memory: Memory, sql: sqlite3.Connection) -> None:
 
 
 def _release_settled(memory: Memory, sql: sqlite3.Connection) -> None:
-    """After a failed commit: claims whose settlement turns out to be written. Settling them again changes nothing."""
+    """After a failed commit: claims whose settlement turns out to be written. Settling them again changes nothing.
+
+    And claims that an unregistration turns out to have marked: they are not queued again.
+    """
     for key, state, tries in sql.execute(_STANDING, (json.dumps(list(memory.held)),)).fetchall():
         if state > DeliveryState.IN_FLIGHT or tries != memory.held[key].claimed.tries:
             memory.release(key)
+        elif state == DeliveryState.IN_FLIGHT and not memory.held[key].claimed.notification.at_most_once:
+            memory.removed.add(key)
+    memory.removed.intersection_update(memory.held)
 
 
 _ORPHANS = """
@@ -57,18 +64,23 @@ _ORPHANS = """
 
 
 def end_orphans(now_us: int, transaction: Transaction) -> None:
-    """FAILED for at_most_once deliveries that were claimed when the last process ended: they may have been sent."""
+    """Ends what was claimed when the last process ended, may have been sent, and must not be sent again.
+
+    FAILED for deliveries of at_most_once, CANCELLED for those whose device was removed while they were claimed.
+    """
     memory = transaction.memory
     by_lane: dict[int, list[Any]] = defaultdict(list)
     for lane, *row in transaction.sql.execute(_ORPHANS).fetchall():
         by_lane[lane].append(row)
     unknown = Outcome(OutcomeKind.UNKNOWN, detail="the server stopped before the answer was seen")
     for lane, rows in by_lane.items():
-        holds = hold(transaction.sql, memory, memory.queue(memory.lanes[lane]), rows)
-        settle(
-            [
-                Settlement(h.claimed, unknown, DeliveryState.FAILED, Cause.ANSWER_UNKNOWN, 0, True, now_us, now_us)
-                for h in holds
-            ],
-            transaction,
-        )
+        holds, unreadable = hold(transaction.sql, memory, memory.queue(memory.lanes[lane]), rows)
+        settlements = []
+        for claimed, *_ in holds:
+            if claimed.notification.at_most_once:
+                state, cause = DeliveryState.FAILED, Cause.ANSWER_UNKNOWN
+            else:
+                state, cause = DeliveryState.CANCELLED, Cause.DEVICE_REMOVED
+            settlements.append(Settlement(claimed, unknown, state, cause, 0, True, now_us, now_us))
+        settle(settlements, transaction)
+        end([Ending(key, DeliveryState.FAILED, Cause.UNSPECIFIED) for key in unreadable], now_us, transaction)

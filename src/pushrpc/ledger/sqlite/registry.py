@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from pushrpc.ledger.sqlite.claims import MARK_IN_FLIGHT
 from pushrpc.ledger.sqlite.settle import Ending, end, open_to
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registered, Registration, uuid7
@@ -141,6 +142,7 @@ def _end_deliveries(app: int, device_ids: Sequence[str], now_us: int, transactio
     held = {key for key in keys if key in memory.held}
     memory.removed |= held
     transaction.undo.append(partial(memory.removed.difference_update, held))
+    transaction.sql.executemany(MARK_IN_FLIGHT, [(key,) for key in held])  # so that a start ends them after a crash
     unclaimed = [Ending(key, DeliveryState.CANCELLED, Cause.DEVICE_REMOVED) for key in keys if key not in memory.held]
     end(unclaimed, now_us, transaction)
 

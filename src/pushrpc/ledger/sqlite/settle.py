@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from pushrpc.ledger.sqlite import events
-from pushrpc.ledger.sqlite.claims import refresh
+from pushrpc.ledger.sqlite.due import refresh
 from pushrpc.ledger.sqlite.memory import Hold
 from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
@@ -59,8 +59,9 @@ def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
     attempts.write()
     _return(returns, transaction)
     end(endings, time_us, transaction)
-    if transaction.memory.removed:
-        transaction.memory.removed.difference_update(hold.claimed.key for hold in released)
+    removed = transaction.memory.removed.intersection(hold.claimed.key for hold in released)
+    transaction.memory.removed -= removed
+    transaction.undo.append(partial(transaction.memory.removed.update, removed))
 
 
 def _return(returns: Sequence[tuple[Settlement, Hold]], transaction: Transaction) -> None:
@@ -212,7 +213,9 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, pause
     events.tell(transaction, before_seq)
     transaction.undo.append(transaction.rewind)
     for lane in lanes:
-        refresh(transaction.sql, transaction.memory, transaction.memory.queue(transaction.memory.lanes[lane]))
+        queue = transaction.memory.queue(transaction.memory.lanes[lane])
+        refresh(transaction.sql, transaction.memory, queue)
+        transaction.woken.add(queue)  # a claim may have gone to sleep by what the queue said before
 
 
 _OPEN_TO = """

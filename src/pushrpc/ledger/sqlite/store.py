@@ -95,7 +95,7 @@ class Store:
                 await connection.close()
 
     def _take_lock(self) -> None:
-        name = f"{self._path}.lock"
+        name = f"{self._path.resolve()}.lock"  # one file has one lock, by whatever symlink it is opened
         self._lock = Path(name).open("ab")  # noqa: SIM115 held as long as the file is; no child inherits it (PEP 446)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 
 from pushrpc.ledger.sqlite.memory import Memory
 from pushrpc.ledger.sqlite.settle import Ending, end
@@ -22,7 +23,7 @@ SLICE_ROWS = 1_000
 _OPEN_OF = """
     SELECT n.key, d.key FROM json_each(?) AS w CROSS JOIN notifications AS n ON n.key = w.value
     JOIN deliveries AS d ON d.key BETWEEN n.first_delivery AND n.first_delivery + n.total - 1
-    WHERE n.completed_us = 0 AND d.state = 1"""
+    WHERE n.completed_us = 0 AND d.state < 3"""
 _EXPIRED = """
     SELECT key, open FROM notifications
     WHERE completed_us = 0 AND expire_us <= ? AND cancelled_us = 0 ORDER BY expire_us"""
@@ -42,6 +43,7 @@ def sweep(now_us: int, paused: Collection[Lane], transaction: Transaction) -> tu
     ]
     end(cancelled + expired, now_us, transaction, paused)
     if not cancelled:
+        transaction.undo.append(partial(setattr, memory, "cancelled", memory.cancelled))
         memory.cancelled = cancelled_and_open(sql)  # forgets those that are complete
     return len(cancelled) + len(expired), len(expired)
 
@@ -65,7 +67,7 @@ def _some(memory: Memory, notifications: sqlite3.Cursor) -> list[int]:
 
 
 def _unclaimed(sql: sqlite3.Connection, memory: Memory, notifications: Sequence[int], limit: int) -> Iterator[int]:
-    """Keys of queued deliveries that nobody has claimed."""
+    """Keys of open deliveries that nobody has claimed. One can be IN_FLIGHT: by a claim whose commit failed."""
     if not notifications or not limit:
         return
     found = 0

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
-from pushrpc.ledger import LedgerError, LedgerFull, LedgerUnavailable
+from pushrpc.ledger import LedgerFull, LedgerUnavailable
 from pushrpc.ledger.sqlite.connection import Connection
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
 from pushrpc.model import Lane
@@ -292,8 +292,12 @@ class Writer:
         except Exception as error:  # a bug too: memory and file may disagree, and nobody may wait for ever
             await self._stop_and_reopen(group, error)
             return
+        untold: Exception | None = None
         for transaction in transactions:
-            self._told(transaction)
+            try:
+                self._told(transaction)
+            except Exception as error:  # a bug, but what is written is written, and its callers must know
+                untold = error
             for work, outcome in transaction.outcomes:
                 if work.done.done():
                     continue
@@ -301,6 +305,8 @@ class Writer:
                     work.done.set_exception(outcome)
                 else:
                     work.done.set_result(outcome)
+        if untold is not None:  # reopening has everybody look again at what the file says
+            await self._stop_and_reopen((), untold)
 
     async def _stop_and_reopen(self, group: Sequence[Work], error: Exception) -> None:
         self._refusal = f"the ledger stopped after an error and is being checked: {error}"
@@ -313,7 +319,7 @@ class Writer:
         while not self._closing:
             try:
                 self._connection = await self._reopen()
-            except (LedgerError, sqlite3.Error, OSError) as again:
+            except Exception as again:  # whatever it is: giving up would leave every later caller waiting for ever
                 self._refusal = f"the ledger could not be reopened: {again}"
                 await asyncio.sleep(REOPEN_EVERY_S)
             else:

@@ -113,7 +113,8 @@ CREATE INDEX notifications_cancelled ON notifications (key) WHERE completed_us =
 CREATE INDEX notifications_complete ON notifications (completed_us) WHERE completed_us > 0;
 
 -- What the last attempt came to is told by the event last_seq; 0 is none yet.
--- State IN_FLIGHT is written only for at_most_once: other claims live in memory.
+-- State IN_FLIGHT is written only for at_most_once, and when the device of a claimed delivery is removed: a start ends
+-- those. All other claims live in memory.
 CREATE TABLE deliveries (
     key INTEGER PRIMARY KEY,
     app INTEGER NOT NULL,

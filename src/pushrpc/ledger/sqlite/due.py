@@ -1,0 +1,66 @@
+"""What a lane's queue holds: rows that can be claimed now, and when the next one can."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from pushrpc.ledger.sqlite.memory import URGENCIES, LaneQueue, Memory
+
+# Rows that one claim may pass over because they are in flight or about to end; the next claim goes on from there.
+PASSED_OVER_MAX = 8_192
+
+# Without LIMIT: rows are stepped one by one until enough are taken.
+_WAITING = """
+    SELECT key, notification, due_us, tries, spent, token, device_id, user_id FROM deliveries
+    WHERE lane = ? AND priority = ? AND state < 3 AND (due_us, key) > (?, ?) ORDER BY due_us, key"""
+
+
+def refresh(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue) -> None:
+    """Finds out anew when a lane's next delivery is due."""
+    take(sql, memory, queue, 0)
+
+
+def take(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, limit: int) -> list[Any]:
+    """Up to `limit` due rows that nobody has claimed; the queue then knows when the next one is due."""
+    rows: list[Any] = []
+    soonest_us: int | None = None
+    lane_key = memory.lane_keys.get(queue.lane)
+    now_us = memory.time.now_us()
+    for priority in URGENCIES:
+        if lane_key is None:
+            break
+        taken, next_us = _take_urgency(sql, memory, queue, lane_key, priority, limit - len(rows), now_us)
+        rows += taken
+        if next_us is not None and (soonest_us is None or next_us < soonest_us):
+            soonest_us = next_us
+    queue.next_us = soonest_us  # at once: the event loop reads it meanwhile, and sleeps when it sees None
+    return rows
+
+
+def _take_urgency(
+    sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, lane_key: int, priority: int, limit: int, now_us: int
+) -> tuple[list[Any], int | None]:
+    """Due rows after the queue's mark, which moves along, and when the first row that is left is due."""
+    taken: list[Any] = []
+    held, cancelled = memory.held, memory.cancelled
+    passed_over = 0
+    mark = queue.marks[priority]
+    rows = sql.execute(_WAITING, (lane_key, priority, *mark))
+    try:
+        for row in rows:
+            key, due_us = row[0], row[2]
+            if key in held or row[1] in cancelled:
+                passed_over += 1
+                if passed_over > PASSED_OVER_MAX:
+                    return taken, due_us
+            elif due_us > now_us or len(taken) >= limit:
+                return taken, due_us
+            else:
+                taken.append(row)
+            if due_us <= now_us:
+                mark = (due_us, key)
+        return taken, None
+    finally:
+        rows.close()
+        queue.marks[priority] = mark
