@@ -24,7 +24,7 @@ from pushrpc.config import Config, ConfigError, Mistake, Tls, read_config, split
 from pushrpc.dispatcher import Dispatcher
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
-from pushrpc.providers import AccountError, ProviderAccount, open_account
+from pushrpc.providers import AccountError, ProviderAccount, file_errors, open_account
 from pushrpc.providers.credentials import check_ca_file, check_certificate
 from pushrpc.rpc import PushService, add_to
 from pushrpc.rpc.apps import Accounts
@@ -82,13 +82,15 @@ def prepare(path: Path, environ: Mapping[str, str]) -> tuple[Config, Accounts]:
 
 
 def _open_accounts(config: Config, mistakes: list[Mistake]) -> Accounts:
-    """Loads the key files of every account whose table is without a mistake so far."""
+    """Loads the key files of every account; where its table has a mistake already, only checks each file."""
     opened: dict[str, dict[Provider, list[ProviderAccount]]] = {}
     now_us = SystemClock().now_us()
     for app_id, accounts in config.apps.items():
         by_provider = opened.setdefault(app_id, {})
         for account in accounts:
             if _is_told(account.table, mistakes):
+                found = [_mistake(f"{account.table}.{e.setting}", e) for e in file_errors(account, now_us)]
+                mistakes += found
                 continue
             try:
                 provider_account = open_account(account, now_us)

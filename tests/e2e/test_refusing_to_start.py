@@ -71,7 +71,6 @@ async def test_mistakes_in_the_file_and_in_what_it_names_are_told_together(tmp_p
         [apps.shop.apns]
         key_file = "key.p8"
         key_id = "ABC123DEFG"
-        team_id = "DEF123GHIJ"
         topic = "com.example.shop"
         [apps.shop.fcm]
         service_account_file = "service.json"
@@ -79,9 +78,9 @@ async def test_mistakes_in_the_file_and_in_what_it_names_are_told_together(tmp_p
     )
     text = await refused(config_file)
     keys = ("server.log_level", "server.legder", "server.tls.cert_file", "apps.shop.apns.key_file")
-    for key in (*keys, "apps.shop.fcm.service_account_file"):
+    for key in (*keys, "apps.shop.apns.team_id", "apps.shop.fcm.service_account_file"):
         assert f"\n  {key}:" in text, text
-    assert "5 mistakes" in text
+    assert "6 mistakes" in text
 
 
 async def test_a_tls_key_of_another_certificate_is_named(tmp_path: Path, emulator: Emulator) -> None:

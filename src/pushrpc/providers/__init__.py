@@ -6,7 +6,8 @@ requests of a batch, and reads each answer into exactly one Outcome. Its test is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Protocol
 
 from pushrpc.exchange import Endpoint, Request, Requests, Response
@@ -104,3 +105,25 @@ def open_account(account: Account, now_us: int = 0) -> ProviderAccount:
             return Apns(account, now_us)
         case FcmAccount():
             return Fcm(account)
+
+
+def file_errors(account: Account, now_us: int) -> Iterator[AccountError]:
+    """What is wrong with each file of an account that cannot be opened for another reason."""
+    from pushrpc.providers import credentials
+
+    checks: list[Callable[[], object]] = [partial(credentials.check_ca_file, account.ca_file)]
+    match account:
+        case ApnsAccount():
+            if account.key_file:
+                checks.append(partial(credentials.check_apns_key, account.key_file))
+            if account.cert_file and account.cert_key_file:
+                pair = (account.cert_file, account.cert_key_file)
+                checks.append(partial(credentials.check_certificate, *pair, now_us))
+        case FcmAccount():
+            if account.service_account_file:
+                checks.append(partial(credentials.read_service_account, account.service_account_file))
+    for check in checks:
+        try:
+            check()
+        except AccountError as error:
+            yield error

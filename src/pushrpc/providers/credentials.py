@@ -106,6 +106,15 @@ def open_apns_token(key_file: str, key_id: str, team_id: str) -> ApnsToken:
 # By content, so that a key replaced in its file is a new one. More keys than this only cost a signature each.
 @lru_cache(maxsize=256)
 def _shared_apns_token(key_pem: bytes, key_id: str, team_id: str) -> ApnsToken:
+    return ApnsToken(_apns_key(key_pem), key_id, team_id)
+
+
+def check_apns_key(key_file: str) -> None:
+    """Raises AccountError unless the file holds a key that can sign Apple's provider tokens."""
+    _apns_key(read_file("key_file", key_file))
+
+
+def _apns_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
     key = _private_key("key_file", key_pem)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise AccountError("key_file", "is not an EC P-256 key; use the .p8 file that Apple gave for APNs")
@@ -113,7 +122,7 @@ def _shared_apns_token(key_pem: bytes, key_id: str, team_id: str) -> ApnsToken:
         _Es256(key).sign(b"")
     except UnsupportedAlgorithm:
         raise AccountError("key_file", "this OpenSSL cannot sign deterministically; it needs 3.2 or newer") from None
-    return ApnsToken(key, key_id, team_id)
+    return key
 
 
 def check_certificate(cert_file: str, cert_key_file: str, now_us: int) -> None:
