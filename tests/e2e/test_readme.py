@@ -30,14 +30,17 @@ async def target() -> AsyncIterator[str]:
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
-    async with asyncio.timeout(60):
-        while target.encode() not in (line := await process.stdout.readline()):
-            assert line, "it ended without saying where it listens"
-    yield target
-    process.send_signal(signal.SIGINT)
-    said = process.stdout.read()
-    assert await asyncio.wait_for(process.wait(), 30) in (0, 130), await said
-    await said
+    try:
+        async with asyncio.timeout(60):
+            while target.encode() not in (line := await process.stdout.readline()):
+                assert line, "it ended without saying where it listens"
+        yield target
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0, "Ctrl-C is how it is meant to end"
+    finally:
+        if process.returncode is None:
+            process.kill()  # what it started ends with it
 
 
 class Shell:
