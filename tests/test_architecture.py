@@ -21,7 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "policy": {"words", "model"},
     "config": {"words", "model"},
     "audience": {"words", "model"},
-    "telemetry": {"words", "model", "policy"},
+    "telemetry": {"words", "model", "record", "policy"},
     "providers": {"words", "model", "exchange"},
     "transport": {"exchange"},
     "ledger": {"words", "model", "record", "clock"},

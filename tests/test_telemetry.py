@@ -16,8 +16,9 @@ import pytest
 import pushrpc.telemetry
 from pushrpc.model import NOT_SENT, Claimed, Lane, Outcome, Settlement
 from pushrpc.policy import LaneHealth, LaneState
+from pushrpc.record import Event
 from pushrpc.telemetry import LINES_WAITING_MAX, LogEvent, MetricName, Telemetry, only_known_keys
-from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Provider
+from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, EventKind, OutcomeKind, Provider
 
 APNS = Lane("shop", Provider.APNS, "com.example.shop", Environment.PRODUCTION)
 FCM = Lane("shop", Provider.FCM, "shop-1", Environment.UNSPECIFIED)
@@ -69,8 +70,6 @@ def test_a_batch_is_counted_by_state_outcome_and_time() -> None:
             settlement(DeliveryState.QUEUED, NOT_SENT),
         ],
     )
-    assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="sent") == 301
-    assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="queued") is None
     assert value(telemetry, MetricName.ATTEMPTS, provider="apns", outcome="accepted") == 301
     assert value(telemetry, MetricName.ATTEMPTS, provider="apns", outcome="throttled") == 1
     assert value(telemetry, f"{MetricName.ANSWER_SECONDS}_bucket", provider="apns", le="0.025") == 0
@@ -81,10 +80,26 @@ def test_a_batch_is_counted_by_state_outcome_and_time() -> None:
     assert total_s == pytest.approx(301 * 0.03 + 20.0)
 
 
-def test_accepts_ends_gauges_and_streams() -> None:
+def event(state: DeliveryState, final: bool = True, provider: Provider = Provider.APNS) -> Event:
+    kind = EventKind.STATE if final else EventKind.ATTEMPT
+    return Event(
+        1, "shop", "n", "", {}, "", "", "t", provider, kind, state, OutcomeKind.UNSPECIFIED, Cause.UNSPECIFIED, "", "",
+        0, "", 0, 0, 0, "", DeviceState.UNSPECIFIED, final,
+    )  # fmt: skip
+
+
+def test_final_states_are_counted_from_committed_events() -> None:
+    telemetry = Telemetry()
+    telemetry.told([event(DeliveryState.SENT)] * 300 + [event(DeliveryState.QUEUED, final=False)])
+    telemetry.told([event(DeliveryState.SENT), event(DeliveryState.EXPIRED, provider=Provider.FCM)])
+    assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="sent") == 301
+    assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="queued") is None
+    assert value(telemetry, MetricName.FINAL, app="shop", provider="fcm", state="expired") == 1
+
+
+def test_accepts_gauges_and_streams() -> None:
     telemetry = Telemetry()
     telemetry.accepted("shop", notifications=2, deliveries=30, rejected=1)
-    telemetry.ended("", DeliveryState.EXPIRED, 4)
     telemetry.measured(12, 3.5, {Provider.APNS: 2})
     telemetry.stream_opened()
     telemetry.stream_opened()
@@ -92,7 +107,6 @@ def test_accepts_ends_gauges_and_streams() -> None:
     assert value(telemetry, MetricName.NOTIFICATIONS, app="shop") == 2
     assert value(telemetry, MetricName.DELIVERIES, app="shop") == 30
     assert value(telemetry, MetricName.TARGETS_REJECTED, app="shop") == 1
-    assert value(telemetry, MetricName.FINAL, app="", provider="", state="expired") == 4
     assert value(telemetry, MetricName.QUEUE) == 12
     assert value(telemetry, MetricName.QUEUE_OLDEST) == 3.5
     assert value(telemetry, MetricName.CONNECTIONS, provider="apns") == 2

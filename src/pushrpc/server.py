@@ -32,7 +32,7 @@ from pushrpc.rpc.limits import Settings
 from pushrpc.telemetry import Telemetry
 from pushrpc.transport.http1 import HttpFetch
 from pushrpc.transport.pool import Pool
-from pushrpc.words import DeliveryState, Provider
+from pushrpc.words import Provider
 
 SERVICE = "pushrpc.v1.PushService"
 EXPIRE_EVERY_S = 1.0
@@ -203,6 +203,7 @@ class Server:
             event_retention_us=config.event_retention_s * 1_000_000,
             request_id_retention_us=config.request_id_retention_s * 1_000_000,
             queue_max=config.queue_max,
+            told=self._telemetry.told,
         )
         open_deliveries, _ = ledger.queue(self._clock.now_us())
         self._telemetry.ledger_opened(config.ledger_file, ledger.ledger_id, open_deliveries)
@@ -245,9 +246,7 @@ class Server:
             await self._clock.sleep(seconds)
 
     async def _expire(self, ledger: Ledger, dispatcher: Dispatcher) -> None:
-        expired = await ledger.expire(self._clock.now_us(), dispatcher.paused)
-        if expired:
-            self._telemetry.ended("", DeliveryState.EXPIRED, expired)
+        await ledger.expire(self._clock.now_us(), dispatcher.paused)
 
     async def _prune(self, ledger: Ledger) -> None:
         pruned = 0

@@ -27,7 +27,8 @@ from prometheus_client.registry import Collector
 from pushrpc import __version__
 from pushrpc.model import Lane, Settlement
 from pushrpc.policy import LaneHealth, LaneState
-from pushrpc.words import FINAL_STATES, DeliveryState, OutcomeKind, Provider
+from pushrpc.record import Event
+from pushrpc.words import DeliveryState, OutcomeKind, Provider
 
 
 @unique
@@ -216,21 +217,20 @@ class Telemetry:
             figures.rejected[app_id] += rejected
 
     def settled(self, lane: Lane, settlements: Sequence[Settlement]) -> None:
-        """What one commit settled: final states, attempts by outcome, and how long answers took."""
+        """What one commit settled: attempts by outcome, and how long answers took."""
         figures = self._figures
         provider = lane.provider
-        # Deliveries of one page share all four, so what follows runs a few times for hundreds of deliveries.
-        alike = Counter((s.state, s.outcome.kind, s.started_us, s.time_us) for s in settlements)
-        for (state, kind, started_us, time_us), count in alike.items():
-            if state in FINAL_STATES:
-                figures.final[lane.app_id, provider, state] += count
+        # Deliveries of one page share all three, so what follows runs a few times for hundreds of deliveries.
+        alike = Counter((s.outcome.kind, s.started_us, s.time_us) for s in settlements)
+        for (kind, started_us, time_us), count in alike.items():
             if kind is not OutcomeKind.UNSPECIFIED:
                 figures.attempts[provider, kind] += count
                 figures.answered(provider, (time_us - started_us) / 1e6, count)
 
-    def ended(self, app_id: str, state: DeliveryState, deliveries: int) -> None:
-        """Deliveries that became final without a provider: expired (app_id empty: of any app) or cancelled."""
-        self._figures.final[app_id, Provider.UNSPECIFIED, state] += deliveries
+    def told(self, events: Sequence[Event]) -> None:
+        """The events of one commit: every delivery that became final, with or without a provider, counts once."""
+        for key, count in Counter((e.app_id, e.provider, e.state) for e in events if e.final).items():
+            self._figures.final[key] += count
 
     def measured(self, queued: int, oldest_s: float, connections: Mapping[Provider, int]) -> None:
         """What the server reads off its parts now and then: the queue, and open connections to providers."""

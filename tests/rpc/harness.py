@@ -136,6 +136,7 @@ async def serving(
 ) -> AsyncIterator[Running]:
     clock = SystemClock()
     settings = settings or Settings()
+    telemetry = Telemetry()
     ledger = await open_ledger(
         "sqlite:///ledger.db",
         clock,
@@ -143,8 +144,9 @@ async def serving(
         event_retention_us=settings.event_retention_s * 1_000_000,
         request_id_retention_us=settings.request_id_retention_s * 1_000_000,
         queue_max=queue_max,
+        told=telemetry.told,
     )
-    service = PushService(accounts, settings, clock, Telemetry(), lambda: 0.5)
+    service = PushService(accounts, settings, clock, telemetry, lambda: 0.5)
     server = grpc.aio.server()
     add_to(server, service)
     port = server.add_insecure_port("127.0.0.1:0")

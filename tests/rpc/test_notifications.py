@@ -465,7 +465,7 @@ async def test_cancelling_takes_back_what_nobody_has(running: Running, which: di
         e.DELIVERY_STATE_CANCELLED,
         e.CAUSE_CANCELLED_BY_CALLER,
     )
-    labels = {"app": "shop", "provider": "", "state": "cancelled"}
+    labels = {"app": "shop", "provider": "apns", "state": "cancelled"}
     assert running.service._telemetry.registry.get_sample_value(MetricName.FINAL, labels) == 1
 
 

@@ -5,7 +5,7 @@ Every verb that writes returns only after its transaction is committed and synce
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,6 +27,7 @@ from pushrpc.record import (
     CancelCounts,
     DeliverySelector,
     DeliveryStatus,
+    Event,
     EventPage,
     NotificationFilter,
     NotificationSelector,
@@ -69,6 +70,9 @@ class CursorExpired(LedgerError):
     def __init__(self, oldest_seq: int) -> None:
         super().__init__(f"the oldest position kept is {oldest_seq}")
         self.oldest_seq = oldest_seq
+
+
+Told = Callable[[Sequence[Event]], None]
 
 
 class Ledger(Protocol):
@@ -186,11 +190,19 @@ SQLITE = "sqlite:///"
 
 
 async def open_ledger(
-    url: str, clock: Clock, *, base: Path, event_retention_us: int, request_id_retention_us: int, queue_max: int
+    url: str,
+    clock: Clock,
+    *,
+    base: Path,
+    event_retention_us: int,
+    request_id_retention_us: int,
+    queue_max: int,
+    told: Told = lambda events: None,
 ) -> Ledger:
     """Opens a ledger, or makes a new one: "sqlite:///relative/to/base.db" or "sqlite:////absolute.db".
 
-    At most `queue_max` deliveries are open at once. Raises LedgerRefused with one line that says what to do.
+    At most `queue_max` deliveries are open at once. `told` gets the events of every commit, after it; it must not wait.
+    Raises LedgerRefused with one line that says what to do.
     """
     from pushrpc.ledger.sqlite import open_sqlite
 
@@ -206,4 +218,5 @@ async def open_ledger(
         event_retention_us=event_retention_us,
         request_id_retention_us=request_id_retention_us,
         queue_max=queue_max,
+        told=told,
     )

@@ -33,7 +33,7 @@ from pushrpc.rpc.limits import (
 from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
-from pushrpc.words import DeliveryState, Environment, Provider, TokenKind
+from pushrpc.words import Environment, Provider, TokenKind
 
 RANDOM_BYTES = 8
 FRAMING_BYTES = 4  # before an entry of less than 2 MiB: its tag, and its length as a varint
@@ -157,7 +157,6 @@ class Notifications:
         counts = await self._ledger.cancel(request.app_id, which, self._clock.now_us())
         if counts is None:
             raise Refusal(Reason.NOTIFICATION_NOT_FOUND, "the app has no such notification")
-        self._telemetry.ended(request.app_id, DeliveryState.CANCELLED, counts.cancelled_count)
         return sending_pb2.CancelNotificationResponse(**counts._asdict())
 
     async def _wait(self, app_id: str, receipt: Receipt, wait_s: float) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pushrpc.clock import Clock
-from pushrpc.ledger import CursorExpired, LedgerError, LedgerUnavailable
+from pushrpc.ledger import CursorExpired, LedgerError, LedgerUnavailable, Told
 from pushrpc.ledger.sqlite import claims, pruning, registry, status, sweep
 from pushrpc.ledger.sqlite.accept import Acceptance
 from pushrpc.ledger.sqlite.connection import Connection
@@ -68,7 +68,9 @@ class SqliteLedger:
         request_id_retention_us: int,
         ledger_id: str,
         secret: bytes,
+        told: Told,
     ) -> None:
+        self._tell_events = told
         self.ledger_id = ledger_id
         self.secret = secret
         self._store = store
@@ -313,6 +315,7 @@ class SqliteLedger:
 
     def _told(self, transaction: Transaction) -> None:
         """Tells followers and claimers what has just been committed."""
+        self._tell_events(transaction.events)
         self._ring.extend(transaction.events)
         self._waiters.wake((e.app_id, e.notification_id, e.request_id) for e in transaction.events)
         self._waiters.wake(transaction.accepted)
@@ -381,7 +384,7 @@ def _selected(sql: sqlite3.Connection, app: int, which: NotificationSelector) ->
 
 
 async def open_sqlite(
-    path: Path, clock: Clock, *, event_retention_us: int, request_id_retention_us: int, queue_max: int
+    path: Path, clock: Clock, *, event_retention_us: int, request_id_retention_us: int, queue_max: int, told: Told
 ) -> SqliteLedger:
     """Opens or creates the file. Raises LedgerRefused."""
     store = Store(path)
@@ -392,7 +395,7 @@ async def open_sqlite(
         ledger_id, secret = await store.read(lambda sql: sql.execute("SELECT ledger_id, secret FROM ledger").fetchone())
         ledger = SqliteLedger(
             store, memory, clock, Acceptance(request_id_retention_us, queue_max), event_retention_us,
-            request_id_retention_us, ledger_id, secret,
+            request_id_retention_us, ledger_id, secret, told,
         )  # fmt: skip
     except BaseException:
         await store.close()
