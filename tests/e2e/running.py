@@ -116,6 +116,20 @@ class ServerProcess:
         self._process = None
         return code
 
+    def rss_bytes(self) -> int:
+        """Resident memory, as the kernel counts it."""
+        (line,) = (line for line in self._proc("status").splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def cpu_s(self) -> float:
+        """CPU time of all threads so far."""
+        after_name = self._proc("stat").rpartition(")")[2].split()  # the name may hold spaces; proc(5)
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _proc(self, name: str) -> str:
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/{name}").read_text()
+
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")[-20_000:]
 

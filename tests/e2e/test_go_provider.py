@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import grpc
-import pytest
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from google.protobuf.duration_pb2 import Duration
 
 from pushrpc.v1 import enums_pb2 as e
 from pushrpc.v1 import following_pb2 as following
 from pushrpc.v1 import sending_pb2 as sending
+from tests.e2e.foreign import accounts, build
 from tests.e2e.running import ServerProcess, stub
 from tests.tls import make_authority
-
-SINK = Path(__file__).parent / "go_sink"
 
 SCRIPT = {"20": [200], "41": [410], "43": [413], "53": [503, 200], "29": [429, 200]}
 EXPECTED = {
@@ -34,42 +29,6 @@ EXPECTED = {
 PER_KIND = 40
 
 
-def private_key(path: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(pem)
-    return pem.decode()
-
-
-def accounts(directory: Path, endpoint: str, ca_file: str) -> dict[str, dict[str, object]]:
-    private_key(directory / "key.p8", ec.generate_private_key(ec.SECP256R1()))
-    pem = private_key(directory / "google.pem", rsa.generate_private_key(65537, 2048))
-    (directory / "service.json").write_text(
-        json.dumps(
-            {
-                "type": "service_account",
-                "project_id": "p",
-                "private_key_id": "1",
-                "private_key": pem,
-                "client_email": "push@p.iam.gserviceaccount.com",
-                "token_uri": "https://oauth2.googleapis.com/token",
-            }
-        )
-    )
-    where = {"endpoint": endpoint, "ca_file": ca_file}
-    apns = {"key_file": "key.p8", "key_id": "ABC123DEFG", "team_id": "DEF123GHIJ", "topic": "com.example.shop"}
-    return {"apns": {**apns, **where}, "fcm": {"service_account_file": "service.json", **where}}
-
-
-async def build_sink(directory: Path) -> str:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("needs a Go toolchain to build the foreign provider")
-    program = directory / "sink"
-    build = await asyncio.create_subprocess_exec(go, "build", "-o", str(program), ".", cwd=SINK)
-    assert await build.wait() == 0
-    return str(program)
-
-
 async def test_every_answer_of_a_foreign_server_becomes_the_right_state(tmp_path: Path) -> None:
     authority = make_authority(tmp_path)
     cert_file, key_file = authority.issue(["localhost", "127.0.0.1"])
@@ -79,7 +38,7 @@ async def test_every_answer_of_a_foreign_server_becomes_the_right_state(tmp_path
     }
     answers = {token: SCRIPT[token[:2]] for named in tokens.values() for token in named}
     sink = await asyncio.create_subprocess_exec(
-        await build_sink(tmp_path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        await build("go_sink", tmp_path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert sink.stdin is not None
     assert sink.stdout is not None

@@ -1,0 +1,3 @@
+module pushrpc.dev/tests/slowsink
+
+go 1.24
