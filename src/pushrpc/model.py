@@ -374,6 +374,18 @@ class Claimed(NamedTuple):
     tries: int
     spent: int
 
+    @property
+    def own_id(self) -> str:
+        """A UUID for the push: the notification's, with its last 4 bytes replaced by the delivery's ordinal.
+
+        So every try of a delivery carries the same id, and nothing is stored for it.
+        """
+        return own_id(self.notification.notification_id, self.ordinal)
+
+
+def own_id(notification_id: str, ordinal: int) -> str:
+    return f"{notification_id[:28].lower()}{ordinal:08x}"
+
 
 class Batch(NamedTuple):
     """Deliveries claimed together in one lane, of one notification or of many, most urgent first."""
@@ -389,21 +401,20 @@ class Scope(Enum):
     LANE = "lane"
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What an attempt came to, with the provider's own words.
 
     kind UNSPECIFIED means NotSent: surely never processed, so no attempt was made. `retry_after_s` is the provider's
     Retry-After. `dead_since_us`: the provider's time of death (APNs 410). `renew`: a fresh credential may help.
     `close_session`: the connection is of no more use. `misdirected`: counts for the mass-dead breaker, because many of
     these mean that our settings are wrong, not the tokens. `cause`: our own word, where the provider's does not tell.
+    `own_id`: the provider knows the push by the id that we gave it, `Claimed.own_id`.
     """
 
     kind: OutcomeKind
     provider_status: int = 0
     reason: str = ""
     detail: str = ""
-    provider_message_id: str = ""
     retry_after_s: float | None = None
     scope: Scope = Scope.LANE
     dead_since_us: int = 0
@@ -412,21 +423,24 @@ class Outcome:
     close_session: bool = False
     misdirected: bool = False
     cause: Cause = Cause.UNSPECIFIED
+    own_id: bool = False
 
 
 NOT_SENT = Outcome(OutcomeKind.UNSPECIFIED)
 
 
 class Settlement(NamedTuple):
-    """What becomes of one claimed delivery.
+    """What becomes of claimed deliveries of one lane whose attempts came to the same, at the same time.
 
     state QUEUED is a return: with an outcome an ATTEMPT event is written, without (NOT_SENT) nothing is told.
-    `due_us` is when it may be claimed again. `spend`: the attempt counts. `started_us` is when its request began, the
-    bound for declaring a device dead when the provider gave no time of death.
+    `message_ids` are the provider's, one for each delivery, or none at all. `due_us` is when they may be claimed again.
+    `spend`: the attempt counts. `started_us` is when the request began, the bound for declaring a device dead when the
+    provider gave no time of death.
     """
 
-    claimed: Claimed
+    deliveries: Sequence[Claimed]
     outcome: Outcome
+    message_ids: Sequence[str]
     state: DeliveryState
     cause: Cause
     due_us: int

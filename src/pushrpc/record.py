@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pushrpc.words import (
@@ -44,6 +44,84 @@ class Event(NamedTuple):
     final: bool
 
 
+class EventRun(NamedTuple):
+    """Events in a row that say the same of several deliveries of one notification: what a page of answers becomes.
+
+    The first has `first_seq`, and each further one the next. The columns of what differs are equally long, but for
+    those that are empty as a whole: there every value is "".
+    """
+
+    first_seq: int
+    app_id: str
+    notification_id: str
+    request_id: str
+    labels: Mapping[str, str]
+    provider: Provider
+    kind: EventKind
+    state: DeliveryState
+    outcome: OutcomeKind
+    cause: Cause
+    reason: str
+    provider_status: int
+    provider_detail: str
+    attempt: int
+    time_us: int
+    retry_us: int
+    token_replaced_by: str
+    device_state: DeviceState
+    final: bool
+    tokens: Sequence[str]
+    device_ids: Sequence[str] = ()
+    user_ids: Sequence[str] = ()
+    message_ids: Sequence[str] = ()
+
+    @property
+    def last_seq(self) -> int:
+        return self.first_seq + len(self.tokens) - 1
+
+    def part(self, start: int, stop: int) -> EventRun:
+        """The events from one place to before another, counted from 0."""
+        return self._replace(
+            first_seq=self.first_seq + start,
+            tokens=self.tokens[start:stop],
+            device_ids=self.device_ids[start:stop],
+            user_ids=self.user_ids[start:stop],
+            message_ids=self.message_ids[start:stop],
+        )
+
+    def events(self) -> Iterator[Event]:
+        none = ("",) * len(self.tokens)
+        columns = zip(
+            self.tokens, self.device_ids or none, self.user_ids or none, self.message_ids or none, strict=True
+        )
+        for seq, (token, device_id, user_id, message_id) in enumerate(columns, self.first_seq):
+            yield Event(
+                seq,
+                self.app_id,
+                self.notification_id,
+                self.request_id,
+                self.labels,
+                device_id,
+                user_id,
+                token,
+                self.provider,
+                self.kind,
+                self.state,
+                self.outcome,
+                self.cause,
+                self.reason,
+                message_id,
+                self.provider_status,
+                self.provider_detail,
+                self.attempt,
+                self.time_us,
+                self.retry_us,
+                self.token_replaced_by,
+                self.device_state,
+                self.final,
+            )
+
+
 class Wanted(NamedTuple):
     """What a follower asked for. No ids: the whole app. Empty parts match everything."""
 
@@ -62,10 +140,14 @@ class EventPage(NamedTuple):
     `complete`: every named notification exists and is final, and nothing of them is left to tell.
     """
 
-    events: Sequence[Event]
+    runs: Sequence[EventRun]
     through_seq: int
     caught_up: bool
     complete: bool
+
+    @property
+    def events(self) -> Sequence[Event]:
+        return [event for run in self.runs for event in run.events()]
 
 
 class Counts(NamedTuple):

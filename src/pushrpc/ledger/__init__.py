@@ -27,8 +27,8 @@ from pushrpc.record import (
     CancelCounts,
     DeliverySelector,
     DeliveryStatus,
-    Event,
     EventPage,
+    EventRun,
     NotificationFilter,
     NotificationSelector,
     NotificationStatus,
@@ -72,7 +72,7 @@ class CursorExpired(LedgerError):
         self.oldest_seq = oldest_seq
 
 
-Told = Callable[[Sequence[Event]], None]
+Told = Callable[[Sequence[EventRun]], None]
 
 
 class Ledger(Protocol):

@@ -33,6 +33,10 @@ class MessageRefused(Exception):
         self.detail = detail
 
 
+# The outcome, and the provider's id of the message when it made one.
+Classified = tuple[Outcome, str]
+
+
 class Credential(Protocol):
     """A renewable secret of an account, sans I/O. One object serves every session of every lane of the account."""
 
@@ -84,10 +88,10 @@ class ProviderAccount(Protocol):
         """
         ...
 
-    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         """Reads an answer into one Outcome for each covered delivery, in their order. Total: any bytes get one.
 
-        `now_us` is only for Retry-After given as a date.
+        Every plain acceptance is the same object. `now_us` is only for Retry-After given as a date.
         """
         ...
 
