@@ -14,6 +14,7 @@ from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Request,
 from pushrpc.ledger import LedgerUnavailable
 from pushrpc.model import Batch, Claimed, Content, Lane, Notification, Outcome, Settlement
 from pushrpc.policy import LaneHealth, LaneState
+from pushrpc.providers import Classified
 from pushrpc.transport import ExchangeFailed
 from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
 from tests.clocks import ManualClock
@@ -28,7 +29,7 @@ class FakeLedger:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.queued: deque[tuple[int, Claimed]] = deque()
-        self.settled: list[Settlement] = []
+        self.settled: list[tuple[Claimed, Settlement]] = []
         self.claims: list[int] = []
         self.open = 0
         self.done = asyncio.Event()
@@ -85,11 +86,12 @@ class FakeLedger:
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         if self.broken:
             raise LedgerUnavailable("broken")
-        self.settled.extend(settlements)
-        for s in settlements:
+        each = [(claimed, settlement) for settlement in settlements for claimed in settlement.deliveries]
+        self.settled.extend(each)
+        for claimed, s in each:
             if s.state is DeliveryState.QUEUED:
                 told = s.outcome.kind is not OutcomeKind.UNSPECIFIED
-                again = s.claimed._replace(tries=s.claimed.tries + told, spent=s.claimed.spent + s.spend)
+                again = claimed._replace(tries=claimed.tries + told, spent=claimed.spent + s.spend)
                 self.queued.append((s.due_us, again))
             else:
                 self.open -= 1
@@ -98,10 +100,10 @@ class FakeLedger:
             self.done.set()
 
     def states(self) -> list[DeliveryState]:
-        return [s.state for s in self.settled if s.state is not DeliveryState.QUEUED]
+        return [s.state for _, s in self.settled if s.state is not DeliveryState.QUEUED]
 
     def outcomes(self) -> list[OutcomeKind]:
-        return [s.outcome.kind for s in self.settled]
+        return [s.outcome.kind for _, s in self.settled]
 
 
 class FakeAccount:
@@ -126,7 +128,7 @@ class FakeAccount:
         template = Template(b"POST", b"localhost", [(b"authorization", authorization or b"")])
         return Requests([template], [Row(0, d.token.encode(), [], None, (i,)) for i, d in enumerate(batch.deliveries)])
 
-    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         kind = OutcomeKind[response.body.decode()]
         outcome = Outcome(
             kind,
@@ -136,7 +138,7 @@ class FakeAccount:
             retry_after_s=self.retry_after_s,
             misdirected=self.misdirected and kind is OutcomeKind.TOKEN_INVALID,
         )
-        return [outcome] * len(covered)
+        return [(outcome, "")] * len(covered)
 
 
 class FakeCredential:
@@ -301,7 +303,7 @@ async def test_refused_and_failed_attempts_are_repeated_until_each_is_final() ->
         await stage.until_done()
     assert stage.ledger.states() == [DeliveryState.SENT] * 3
     assert set(tries.values()) == {5}
-    final = stage.ledger.settled[-1].claimed
+    final = stage.ledger.settled[-1][0]
     assert (final.tries, final.spent) == (3, 2), "NotSent makes no attempt; a throttled one is not spent"
 
 
@@ -317,7 +319,7 @@ async def test_an_unseen_answer_with_at_most_once_is_not_repeated() -> None:
     async with Stage(lambda path, authorization: NoAnswer("lost", 7)) as stage:
         stage.ledger.add(1, at_most_once=True)
         await stage.until_done()
-    assert [(s.state, s.cause) for s in stage.ledger.settled] == [(DeliveryState.FAILED, Cause.ANSWER_UNKNOWN)]
+    assert [(s.state, s.cause) for _, s in stage.ledger.settled] == [(DeliveryState.FAILED, Cause.ANSWER_UNKNOWN)]
     assert stage.sessions.sent == 1
 
 
@@ -334,7 +336,7 @@ async def test_a_refused_credential_is_renewed_once_for_all() -> None:
     assert stage.ledger.states() == [DeliveryState.SENT] * 100
     assert (credential.renewals, stage.fetched, stage.sessions.retired_all) == (1, 1, 1)
     assert stage.watching.states == [LaneState.RENEWING, LaneState.PROVING, LaneState.OPEN]
-    assert sum(s.spend for s in stage.ledger.settled) == 100, "the refused attempt was free"
+    assert sum(s.spend for _, s in stage.ledger.settled) == 100, "the refused attempt was free"
 
 
 async def test_a_credential_that_stays_refused_pauses_the_lane_and_keeps_every_row() -> None:
@@ -406,7 +408,7 @@ async def test_an_unreachable_provider_is_tried_ever_more_rarely_and_costs_no_at
         reachable = True
         await stage.until_done()
     assert stage.ledger.states() == [DeliveryState.SENT] * 10
-    assert {s.claimed.spent for s in stage.ledger.settled} == {0}
+    assert {claimed.spent for claimed, _ in stage.ledger.settled} == {0}
 
 
 async def test_a_session_of_no_more_use_is_retired() -> None:
@@ -595,7 +597,7 @@ async def test_a_bug_in_the_ledger_stops_neither_the_lane_nor_the_others() -> No
             return await claim(lane, limit)
 
         async def settle_or_break(settlements: Sequence[Settlement]) -> None:
-            assert all(s.claimed.ordinal != 7 for s in settlements), "a bug that one settlement brings on"
+            assert all(d.ordinal != 7 for s in settlements for d in s.deliveries), "a bug that one settlement brings on"
             await settle(settlements)
 
         stage.ledger.claim = claim_or_break  # type: ignore[method-assign]

@@ -7,17 +7,16 @@ and give their room back one by one. Lanes share nothing but the ledger's writer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pushrpc.clock import Clock
-from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests
+from pushrpc.exchange import Endpoint, NoAnswer, NotSent, Page, Requests, Response
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
-from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide
-from pushrpc.providers import Credential, ProviderAccount
+from pushrpc.policy import ATTEMPTS_MAX, ENDS_ALWAYS, Decision, LaneHealth, LaneState, decide
+from pushrpc.providers import Classified, Credential, ProviderAccount
 from pushrpc.transport import ExchangeFailed, Fetch, Sessions
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
 
@@ -101,6 +100,14 @@ class Authorization:
             wait_s = max(why_not.retry_after_s or 0.0, RENEWAL_AGAIN_S)
             self._not_before_us = self._clock.now_us() + int(wait_s * 1e6)
         return why_not
+
+
+class Alike(NamedTuple):
+    """Deliveries that were told the same, with the provider's id for each, empty where it made none."""
+
+    outcome: Outcome
+    deliveries: list[Claimed]
+    message_ids: list[str]
 
 
 class LaneRunner:
@@ -201,7 +208,7 @@ class LaneRunner:
         """Tries again when the hold that a failure brings is over: the old value is known to be refused."""
         why_not = await self._authorization.renew()
         if why_not is not None:
-            self._observe(replace(why_not, renew=False))
+            self._observe(why_not._replace(renew=False))
             return
         self._must_renew = False
         self.sessions.retire_all()
@@ -237,7 +244,7 @@ class LaneRunner:
             # breaks every batch it is in spends its attempts and ends, while backoff parts it from its neighbours.
             self._watcher.failed("dispatcher.move", error)
             broken = Outcome(if_broken, detail=f"internal error: {type(error).__name__}")
-            self._judge([(live[i], broken) for i in sorted(unanswered)], started_us)
+            self._judge([Alike(broken, [live[i] for i in sorted(unanswered)], [])], started_us)
 
     def _still_wanted(self, deliveries: Sequence[Claimed], now_us: int) -> Sequence[Claimed]:
         """Leaves out what expired while it waited: no call to a provider starts after expiry."""
@@ -246,7 +253,7 @@ class LaneRunner:
             late = [d for d in deliveries if d.notification.expire_us <= now_us]
             cause = Cause.LANE_PAUSED if self.health.state is LaneState.PAUSED else Cause.UNSPECIFIED
             expired = Decision(DeliveryState.EXPIRED, cause, 0, False)
-            self._hand_over([self._settlement(d, NOT_SENT, expired, now_us, now_us) for d in late])
+            self._hand_over([_settlement(Alike(NOT_SENT, late, []), expired, now_us, now_us)])
         return live
 
     async def _ready(self) -> Outcome | None:
@@ -259,59 +266,52 @@ class LaneRunner:
     def _judge_page(self, page: Page, requests: Requests, live: Sequence[Claimed], started_us: int) -> list[int]:
         """Turns one page of answers into settlements; returns the positions it spoke for."""
         now_us = self._clock.now_us()
-        told: list[tuple[Claimed, Outcome]] = []
+        rows, classify = requests.rows, self._account.classify
+        told: dict[int, Alike] = {}  # by the outcome's identity: providers share one for what is common
         judged: list[int] = []
         answered = False
         for row, answer in page:
-            covers = requests.rows[row].covers
-            judged.extend(covers)
+            covers = rows[row].covers
+            judged += covers
             covered = [live[i] for i in covers]
+            if isinstance(answer, Response):
+                classified = classify(answer, covered, now_us)
+                if classified and classified[0][0].close_session:
+                    self.sessions.retire(answer.session)
+            else:
+                classified = _unanswered(answer, covered)
             answered = answered or not isinstance(answer, NotSent)
-            outcomes = self._outcomes(answer, covered, now_us)
-            told.extend(zip(covered, outcomes, strict=True))
-            if outcomes and outcomes[0].close_session and not isinstance(answer, NotSent):
-                self.sessions.retire(answer.session)
-        self._observe_all([outcome for _, outcome in told], now_us)
+            for delivery, (outcome, message_id) in zip(covered, classified, strict=True):
+                alike = told.get(id(outcome))
+                if alike is None:
+                    alike = told[id(outcome)] = Alike(outcome, [], [])
+                alike.deliveries.append(delivery)
+                alike.message_ids.append(message_id)
+        self._observe_all(told.values(), now_us)
         self._note_refusals(page, answered, now_us)
-        if self.health.state is LaneState.PAUSED:
-            told = [(delivery, _spared(outcome)) for delivery, outcome in told]
-        self._judge(told, started_us)
+        self._judge(told.values(), started_us)
         return judged
 
-    def _outcomes(self, answer: Answer, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
-        if isinstance(answer, NotSent):
-            return [NOT_SENT] * len(covered)
-        if isinstance(answer, NoAnswer):
-            return [Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)] * len(covered)
-        return self._account.classify(answer, covered, now_us)
-
-    def _judge(self, told: Sequence[tuple[Claimed, Outcome]], started_us: int) -> None:
+    def _judge(self, told: Iterable[Alike], started_us: int) -> None:
         now_us = self._clock.now_us()
-        self._hand_over(
-            [
-                self._settlement(
-                    delivery,
-                    outcome,
-                    decide(delivery, outcome, now_us, self._jitter(outcome), self._attempts_max),
-                    started_us,
-                    now_us,
-                )
-                for delivery, outcome in told
-            ]
-        )
+        settlements: list[Settlement] = []
+        for alike in told:
+            if self.health.state is LaneState.PAUSED:
+                alike = alike._replace(outcome=_spared(alike.outcome))
+            outcome = alike.outcome
+            if outcome.kind in ENDS_ALWAYS:
+                decision = decide(alike.deliveries[0], outcome, now_us, 0.0, self._attempts_max)
+                settlements.append(_settlement(alike, decision, started_us, now_us))
+                continue
+            for delivery in alike.deliveries:
+                decision = decide(delivery, outcome, now_us, self._random(), self._attempts_max)
+                settlements.append(_settlement(Alike(outcome, [delivery], []), decision, started_us, now_us))
+        self._hand_over(settlements)
 
     def _give_back(self, deliveries: Sequence[Claimed]) -> None:
         """Returns what was not sent: it keeps its place in the queue."""
         if deliveries:
-            self._judge([(delivery, NOT_SENT) for delivery in deliveries], self._clock.now_us())
-
-    def _jitter(self, outcome: Outcome) -> float:
-        return 0.0 if outcome.kind is OutcomeKind.ACCEPTED else self._random()
-
-    @staticmethod
-    def _settlement(d: Claimed, outcome: Outcome, decision: Decision, started_us: int, now_us: int) -> Settlement:
-        state, cause, due_us, spend = decision
-        return Settlement(d, outcome, state, cause, due_us, spend, started_us, now_us)
+            self._judge([Alike(NOT_SENT, list(deliveries), [])], self._clock.now_us())
 
     # --- settling
 
@@ -327,7 +327,7 @@ class LaneRunner:
             settlements, self._judged = self._judged, []
             await self._settle(settlements)
             self._watcher.settled(self.lane, settlements)
-            self.in_flight -= len(settlements)
+            self.in_flight -= sum(len(settlement.deliveries) for settlement in settlements)
             self._news.set()
             if self.in_flight == 0:
                 self._drained.set()
@@ -351,15 +351,15 @@ class LaneRunner:
 
     # --- the lane's health
 
-    def _observe_all(self, outcomes: Sequence[Outcome], now_us: int) -> None:
+    def _observe_all(self, told: Collection[Alike], now_us: int) -> None:
         health = self.health
-        accepted = sum(1 for o in outcomes if o.kind is OutcomeKind.ACCEPTED)
+        accepted = sum(len(alike.deliveries) for alike in told if alike.outcome.kind is OutcomeKind.ACCEPTED)
         if accepted:
             health = health.accepted(accepted, now_us)
-        if accepted < len(outcomes):
-            for outcome in outcomes:
-                if outcome.kind is not OutcomeKind.ACCEPTED:
-                    health = health.observe(outcome, now_us, self._random())
+        for alike in told:
+            if alike.outcome.kind is not OutcomeKind.ACCEPTED:
+                for _ in alike.deliveries:
+                    health = health.observe(alike.outcome, now_us, self._random())
         self._set_health(health)
 
     def _observe(self, outcome: Outcome) -> None:
@@ -390,9 +390,21 @@ class LaneRunner:
             self._news.set()
 
 
+def _unanswered(answer: NotSent | NoAnswer, covered: Sequence[Claimed]) -> Sequence[Classified]:
+    outcome = NOT_SENT if isinstance(answer, NotSent) else Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)
+    return [(outcome, "")] * len(covered)
+
+
+def _settlement(alike: Alike, decision: Decision, started_us: int, now_us: int) -> Settlement:
+    outcome, deliveries, message_ids = alike
+    state, cause, due_us, spend = decision
+    told_ids = message_ids if any(message_ids) else ()
+    return Settlement(deliveries, outcome, told_ids, state, cause, due_us, spend, started_us, now_us)
+
+
 def _spared(outcome: Outcome) -> Outcome:
     """While so many tokens are not for us that our settings must be wrong, no device dies of it."""
-    return replace(outcome, kind=OutcomeKind.CREDENTIAL_REFUSED) if outcome.misdirected else outcome
+    return outcome._replace(kind=OutcomeKind.CREDENTIAL_REFUSED) if outcome.misdirected else outcome
 
 
 class Dispatcher:

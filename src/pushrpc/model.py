@@ -380,11 +380,12 @@ class Claimed(NamedTuple):
 
         So every try of a delivery carries the same id, and nothing is stored for it.
         """
-        return own_id(self.notification.notification_id, self.ordinal)
+        return f"{own_id_prefix(self.notification.notification_id)}{self.ordinal:08x}"
 
 
-def own_id(notification_id: str, ordinal: int) -> str:
-    return f"{notification_id[:28].lower()}{ordinal:08x}"
+def own_id_prefix(notification_id: str) -> str:
+    """What the ids of a notification's deliveries share; the ordinal as 8 hexadecimal digits completes one."""
+    return notification_id[:28].lower()
 
 
 class Batch(NamedTuple):

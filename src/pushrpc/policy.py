@@ -19,6 +19,10 @@ RETRY_AFTER_MAX_S = 3_600.0  # a provider's absurd Retry-After shall not outlive
 PROBE_EVERY_S = 60.0
 
 
+# Outcomes that end a delivery whatever its history: what is decided for one holds for all that were told the same.
+ENDS_ALWAYS = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.TOKEN_INVALID, OutcomeKind.PAYLOAD_REFUSED})
+
+
 class Decision(NamedTuple):
     """What becomes of one delivery. `due_us` is set when the state is QUEUED."""
 

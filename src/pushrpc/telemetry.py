@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum, unique
 from typing import Any, TextIO
@@ -27,7 +27,7 @@ from prometheus_client.registry import Collector
 from pushrpc import __version__
 from pushrpc.model import Lane, Settlement
 from pushrpc.policy import LaneHealth, LaneState
-from pushrpc.record import Event
+from pushrpc.record import EventRun
 from pushrpc.words import DeliveryState, OutcomeKind, Provider
 
 
@@ -220,17 +220,17 @@ class Telemetry:
         """What one commit settled: attempts by outcome, and how long answers took."""
         figures = self._figures
         provider = lane.provider
-        # Deliveries of one page share all three, so what follows runs a few times for hundreds of deliveries.
-        alike = Counter((s.outcome.kind, s.started_us, s.time_us) for s in settlements)
-        for (kind, started_us, time_us), count in alike.items():
+        for settlement in settlements:
+            kind, count = settlement.outcome.kind, len(settlement.deliveries)
             if kind is not OutcomeKind.UNSPECIFIED:
                 figures.attempts[provider, kind] += count
-                figures.answered(provider, (time_us - started_us) / 1e6, count)
+                figures.answered(provider, (settlement.time_us - settlement.started_us) / 1e6, count)
 
-    def told(self, events: Sequence[Event]) -> None:
+    def told(self, runs: Sequence[EventRun]) -> None:
         """The events of one commit: every delivery that became final, with or without a provider, counts once."""
-        for key, count in Counter((e.app_id, e.provider, e.state) for e in events if e.final).items():
-            self._figures.final[key] += count
+        for run in runs:
+            if run.final:
+                self._figures.final[run.app_id, run.provider, run.state] += len(run.tokens)
 
     def measured(self, queued: int, oldest_s: float, connections: Mapping[Provider, int]) -> None:
         """What the server reads off its parts now and then: the queue, and open connections to providers."""

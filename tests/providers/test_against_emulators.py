@@ -70,7 +70,7 @@ def answered(account: ProviderAccount, service: ApnsConnection | EmulatedFcm, of
     row = requests.rows[0]
     call = Call(b"POST", row.path, headers_of(requests, row), body_of(requests, row))
     answer = service.answer(call, NOW_US).response
-    (outcome,) = account.classify(answer, [delivery], NOW_US)
+    ((outcome, _),) = account.classify(answer, [delivery], NOW_US)
     return outcome
 
 
@@ -119,7 +119,7 @@ def test_an_unknown_access_token_asks_for_renewal(fcm: Fcm, google: EmulatedFcm)
     requests = fcm.prepare(batch(fcm, [claimed(notification(), FCM_TOKEN)]), b"Bearer ya29.other", NOW_US)
     row = requests.rows[0]
     answer = google.answer(Call(b"POST", row.path, headers_of(requests, row), row.body or b""), NOW_US).response
-    (outcome,) = fcm.classify(answer, [claimed(notification())], NOW_US)
+    ((outcome, _),) = fcm.classify(answer, [claimed(notification())], NOW_US)
     assert (outcome.kind, outcome.renew) == (OutcomeKind.CREDENTIAL_REFUSED, True)
 
 
@@ -130,7 +130,7 @@ def test_yesterdays_apple_token_asks_for_a_new_session(apns: Apns, apple: Emulat
     row = requests.rows[0]
     call = Call(b"POST", row.path, headers_of(requests, row), body_of(requests, row))
     answer = apple.connect(None).answer(call, NOW_US).response
-    (outcome,) = apns.classify(answer, [delivery], NOW_US)
+    ((outcome, _),) = apns.classify(answer, [delivery], NOW_US)
     assert outcome == Outcome(
         OutcomeKind.CREDENTIAL_REFUSED, 403, "ExpiredProviderToken", renew=True, close_session=True
     )

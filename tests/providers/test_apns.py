@@ -578,7 +578,8 @@ DOCUMENTED: list[tuple[int, str, OutcomeKind, dict[str, Any]]] = [
 
 
 def classified(apns: Apns, status: int, body: bytes, headers: Headers = ()) -> Outcome:
-    (outcome,) = apns.classify(Response(status, headers, body), [claimed(notification())], NOW_US)
+    ((outcome, message_id),) = apns.classify(Response(status, headers, body), [claimed(notification())], NOW_US)
+    assert message_id == ""
     return outcome
 
 
@@ -593,9 +594,10 @@ def test_every_documented_answer(
 def test_accepted_carries_the_id_that_was_sent(apns: Apns) -> None:
     deliveries = [claimed(notification(), ordinal=77)]
     requests = apns.prepare(batch(apns, deliveries), None, NOW_US)
-    (outcome,) = apns.classify(Response(200, (), b""), deliveries, NOW_US)
-    assert outcome == Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id="0193f2a4-5b6c-7d8e-9fa0-b1c20000004d")
-    assert dict(requests.rows[0].headers)[b"apns-id"].decode() == outcome.provider_message_id
+    ((outcome, _),) = apns.classify(Response(200, (), b""), deliveries, NOW_US)
+    assert outcome == Outcome(OutcomeKind.ACCEPTED, 200, own_id=True)
+    assert deliveries[0].own_id == "0193f2a4-5b6c-7d8e-9fa0-b1c20000004d"
+    assert dict(requests.rows[0].headers)[b"apns-id"].decode() == deliveries[0].own_id
 
 
 @pytest.mark.parametrize(
@@ -657,7 +659,7 @@ def test_retry_after_is_told_though_apple_documents_none(apns: Apns) -> None:
 def test_a_topic_that_the_message_named_is_the_messages_mistake(apns: Apns, reason: str) -> None:
     own = claimed(notification(replace(SHOWN, apns=ApnsOptions(topic="com.example.typo"))))
     response = Response(400, (), json.dumps({"reason": reason}).encode())
-    assert apns.classify(response, [own], NOW_US) == [Outcome(REFUSED, 400, reason)]
+    assert apns.classify(response, [own], NOW_US) == [(Outcome(REFUSED, 400, reason), "")]
 
 
 @given(status=st.integers(), body=st.binary(max_size=200), retry=st.binary(max_size=30))

@@ -587,7 +587,8 @@ UNDOCUMENTED: list[tuple[str, int, bytes, Headers, Outcome]] = [
 
 
 def classified(fcm: Fcm, status: int, body: bytes, headers: Headers = ()) -> Outcome:
-    (outcome,) = fcm.classify(Response(status, headers, body), [claimed(notification(), TOKEN)], NOW_US)
+    ((outcome, message_id),) = fcm.classify(Response(status, headers, body), [claimed(notification(), TOKEN)], NOW_US)
+    assert status == 200 or not message_id
     return outcome
 
 
@@ -599,11 +600,34 @@ def test_every_answer(fcm: Fcm, status: int, body: bytes, headers: Headers, outc
     assert classified(fcm, status, body, headers) == outcome
 
 
-def test_accepted_carries_googles_name(fcm: Fcm) -> None:
-    body = b'{\n  "name": "projects/shop-1234/messages/0:1500415314455276%31bd1c96"\n}\n'
-    name = "projects/shop-1234/messages/0:1500415314455276%31bd1c96"
-    assert classified(fcm, 200, body) == Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id=name)
-    assert classified(fcm, 200, b"") == Outcome(OutcomeKind.ACCEPTED, 200)
+NAME = "projects/shop-1234/messages/0:1500415314455276%31bd1c96"
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        (f'{{\n  "name": "{NAME}"\n}}\n', NAME),
+        (f'{{"name":"{NAME}"}}', NAME),
+        (f'{{"name": "{NAME}", "more": 1}}', NAME),
+        ('{"name": "projects\\/shop/messages/\\u0031"}', "projects/shop/messages/1"),
+        ('{"name": "caf\u00e9"}', "caf\u00e9"),
+        (f'{{"name": "{"n" * 300}"}}', "n" * 256),
+        ('{"name": 7}', ""),
+        ("", ""),
+        ("[]", ""),
+    ],
+)
+def test_accepted_carries_googles_name(fcm: Fcm, body: str, name: str) -> None:
+    response = Response(200, (), body.encode())
+    assert fcm.classify(response, [claimed(notification(), TOKEN)], NOW_US) == [
+        (Outcome(OutcomeKind.ACCEPTED, 200), name)
+    ]
+
+
+def test_acceptances_share_one_outcome(fcm: Fcm) -> None:
+    bodies = (b'{"name": "a"}', b'{"name": "b"}')
+    first, second = (fcm.classify(Response(200, (), b), [claimed(notification(), TOKEN)], NOW_US) for b in bodies)
+    assert first[0][0] is second[0][0]
 
 
 def test_a_long_answer_is_cut(fcm: Fcm) -> None:

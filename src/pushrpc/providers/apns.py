@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
-from pushrpc.model import ApnsAccount, Batch, Claimed, Notification, Outcome, Scope
-from pushrpc.providers import AccountError, Credential, MessageRefused
+from pushrpc.model import ApnsAccount, Batch, Claimed, Notification, Outcome, Scope, own_id_prefix
+from pushrpc.providers import AccountError, Classified, Credential, MessageRefused
 from pushrpc.providers.answer import by_status, cause_of, json_object, retry_after_s, text, word
 from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
 from pushrpc.providers.credentials import check_ca_file, check_certificate, open_apns_token
@@ -96,7 +95,10 @@ class Apns:
             if notification is not last:
                 last = notification
                 if notification.notification_id not in known:
-                    known[notification.notification_id] = (len(templates), _id_prefix(notification).encode())
+                    known[notification.notification_id] = (
+                        len(templates),
+                        own_id_prefix(notification.notification_id).encode(),
+                    )
                     templates.append(self._template(notification, authority, authorization, now_us))
                 index, id_prefix = known[notification.notification_id]
             apns_id = id_prefix + b"%08x" % delivery.ordinal
@@ -124,27 +126,17 @@ class Apns:
             headers.append((b"apns-collapse-id", collapse_id(notification.collapse_key).encode()))
         return Template(b"POST", authority, tuple(headers), payload(notification))
 
-    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         if response.status == 200:
             # The id is the one that was sent: reading the echo would only cost time.
-            return [
-                Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id=f"{_id_prefix(d.notification)}{d.ordinal:08x}")
-                for d in covered
-            ]
+            return _ACCEPTED_ONE if len(covered) == 1 else _ACCEPTED_ONE * len(covered)
         outcome = _refusal(response, now_us)
-        return [_blame(outcome, delivery.notification) for delivery in covered]
-
-
-def _id_prefix(notification: Notification) -> str:
-    """All of the notification's UUID but its last 4 bytes, which become the delivery's ordinal.
-
-    So every try of a delivery carries the same apns-id, and nothing is stored for it.
-    """
-    return notification.notification_id[:28].lower()
+        return [(_blame(outcome, delivery.notification), "") for delivery in covered]
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
 
+_ACCEPTED_ONE: Sequence[Classified] = ((Outcome(OutcomeKind.ACCEPTED, 200, own_id=True), ""),)
 _PAYLOAD = Outcome(OutcomeKind.PAYLOAD_REFUSED)
 _DEAD = Outcome(OutcomeKind.TOKEN_INVALID)
 # Either means as often that we hold the wrong environment or bundle as that the token is bad: the breaker counts them.
@@ -213,8 +205,7 @@ def _refusal(response: Response, now_us: int) -> Outcome:
     if known is None and 400 <= response.status < 500:
         known = _CHANNEL_REASONS.get(reason)
     known = known or Outcome(by_status(response.status))
-    return replace(
-        known,
+    return known._replace(
         provider_status=response.status,
         reason=reason,
         detail="" if reason else text(response.body),

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
 from pushrpc.model import Batch, Claimed, Content, FcmAccount, Notification, Outcome, Scope
-from pushrpc.providers import AccountError, Credential, MessageRefused, apns_message
+from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, apns_message
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
 from pushrpc.providers.origin import Origin
@@ -234,11 +233,10 @@ class Fcm:
             rows.append(Row(0, path, (), before + token + after, (position,)))
         return Requests((template,), rows)
 
-    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         if response.status == 200:
-            name = word(json_object(response.body).get("name"), 256)
-            return [Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id=name)] * len(covered)
-        return [_refusal(response, now_us)] * len(covered)
+            return [(_ACCEPTED, _message_name(response.body))] * len(covered)
+        return [(_refusal(response, now_us), "")] * len(covered)
 
 
 def _around_token(notification: Notification, now_us: int) -> tuple[bytes, bytes]:
@@ -248,6 +246,16 @@ def _around_token(notification: Notification, now_us: int) -> tuple[bytes, bytes
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
+
+_ACCEPTED = Outcome(OutcomeKind.ACCEPTED, 200)
+# All that a success says. Found so it costs a quarter of reading it as JSON; any other form of it is JSON all the same.
+_NAME_ALONE = re.compile(rb'\s*\{\s*"name"\s*:\s*"([\w/.:%-]{1,256})"\s*\}\s*')
+
+
+def _message_name(body: bytes) -> str:
+    alone = _NAME_ALONE.fullmatch(body)
+    return alone[1].decode() if alone else word(json_object(body).get("name"), 256)
+
 
 _CODES: Mapping[str, Outcome] = {
     "UNREGISTERED": Outcome(OutcomeKind.TOKEN_INVALID),
@@ -286,12 +294,11 @@ def _refusal(response: Response, now_us: int) -> Outcome:
     retry_s = retry_after_s(response, now_us)
     if outcome.kind is OutcomeKind.THROTTLED:
         device = any("device" in quota.lower() for quota in told.quotas)
-        outcome = replace(outcome, scope=Scope.TOKEN if device else Scope.LANE)
+        outcome = outcome._replace(scope=Scope.TOKEN if device else Scope.LANE)
         retry_s = QUOTA_RETRY_AFTER_S if retry_s is None else retry_s
     reason = told.code or told.status
     said = "; ".join(part for part in (told.message, told.apns_reason, *told.notes, *told.quotas) if part)
-    return replace(
-        outcome,
+    return outcome._replace(
         provider_status=response.status,
         reason=reason,
         detail=clip(said) if said or reason else text(response.body),
