@@ -16,7 +16,7 @@ import pytest
 import pushrpc.telemetry
 from pushrpc.model import NOT_SENT, Claimed, Lane, Outcome, Settlement
 from pushrpc.policy import LaneHealth, LaneState
-from pushrpc.record import Event
+from pushrpc.record import EventRun
 from pushrpc.telemetry import LINES_WAITING_MAX, LogEvent, MetricName, Telemetry, only_known_keys
 from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, EventKind, OutcomeKind, Provider
 
@@ -27,9 +27,10 @@ FCM_TOKEN = "d" * 22 + ":APA91b" + "Ab-_9" * 26
 JWT = "eyJhbGciOiJFUzI1NiIsImtpZCI6IkEifQ.eyJpc3MiOiJUIiwiaWF0IjoxfQfffffffff.c2lnbmF0dXJlc2lnbmF0dXJl"
 
 
-def settlement(state: DeliveryState, outcome: Outcome, seconds: float = 0.03) -> Settlement:
-    claimed = cast(Claimed, None)  # telemetry must not look at the delivery: it holds the token
-    return Settlement(claimed, outcome, state, Cause.UNSPECIFIED, 0, True, 1_000_000, 1_000_000 + int(seconds * 1e6))
+def settlement(state: DeliveryState, outcome: Outcome, seconds: float = 0.03, count: int = 1) -> Settlement:
+    deliveries = [cast(Claimed, None)] * count  # telemetry must not look at a delivery: it holds the token
+    end_us = 1_000_000 + int(seconds * 1e6)
+    return Settlement(deliveries, outcome, (), state, Cause.UNSPECIFIED, 0, True, 1_000_000, end_us)
 
 
 def value(telemetry: Telemetry, name: str, **labels: str) -> float | None:
@@ -80,18 +81,18 @@ def test_a_batch_is_counted_by_state_outcome_and_time() -> None:
     assert total_s == pytest.approx(301 * 0.03 + 20.0)
 
 
-def event(state: DeliveryState, final: bool = True, provider: Provider = Provider.APNS) -> Event:
+def run(state: DeliveryState, count: int = 1, final: bool = True, provider: Provider = Provider.APNS) -> EventRun:
     kind = EventKind.STATE if final else EventKind.ATTEMPT
-    return Event(
-        1, "shop", "n", "", {}, "", "", "t", provider, kind, state, OutcomeKind.UNSPECIFIED, Cause.UNSPECIFIED, "", "",
-        0, "", 0, 0, 0, "", DeviceState.UNSPECIFIED, final,
+    return EventRun(
+        1, "shop", "n", "", {}, provider, kind, state, OutcomeKind.UNSPECIFIED, Cause.UNSPECIFIED, "", 0, "", 0, 0, 0,
+        "", DeviceState.UNSPECIFIED, final, ["t"] * count,
     )  # fmt: skip
 
 
 def test_final_states_are_counted_from_committed_events() -> None:
     telemetry = Telemetry()
-    telemetry.told([event(DeliveryState.SENT)] * 300 + [event(DeliveryState.QUEUED, final=False)])
-    telemetry.told([event(DeliveryState.SENT), event(DeliveryState.EXPIRED, provider=Provider.FCM)])
+    telemetry.told([run(DeliveryState.SENT, 300), run(DeliveryState.QUEUED, final=False)])
+    telemetry.told([run(DeliveryState.SENT), run(DeliveryState.EXPIRED, provider=Provider.FCM)])
     assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="sent") == 301
     assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="queued") is None
     assert value(telemetry, MetricName.FINAL, app="shop", provider="fcm", state="expired") == 1
