@@ -8,6 +8,7 @@ the wire gets its answer and is settled, then gRPC, ledger and metrics close.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import signal
 import sys
@@ -41,6 +42,10 @@ GAUGES_EVERY_S = 1.0
 DRAIN_S = 10.0  # a provider's request timeout: whatever can still be answered is
 GRACE_S = 5.0
 RPCS_MAX = 4_096
+
+# New containers between two collections of cyclic garbage. What moves through the server is freed by counting references,
+# so collections find next to nothing: at Python's own 700 they took 15 % of all CPU under load.
+GC_THRESHOLD = 50_000
 
 GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
@@ -285,6 +290,9 @@ def run(config: Config, accounts: Accounts) -> int:
     try:
         if config.metrics_listen:
             _serve_metrics(telemetry, config.metrics_listen)
+        gc.collect()
+        gc.freeze()  # modules and classes stay for good: no collection needs to walk them
+        gc.set_threshold(GC_THRESHOLD, 10, 10)
         runner = asyncio.Runner(loop_factory=_loop_factory())
         with runner:
             runner.run(_until_signalled(Server(config, accounts, telemetry)))
