@@ -26,7 +26,8 @@ ARROWS: dict[str, set[str]] = {
     "transport": {"exchange"},
     "ledger": {"words", "model", "record", "clock"},
     "emulator": {"exchange"},
-    "dispatcher": VALUES | {"policy", "providers", "transport", "ledger", "telemetry"},
+    "authorization": VALUES | {"providers", "transport"},
+    "dispatcher": VALUES | {"policy", "authorization", "providers", "transport", "ledger", "telemetry"},
     "rpc": VALUES | {"audience", "providers", "ledger", "v1", "telemetry"},
 }
 # Rooms without a line above may import everything, with these exceptions.

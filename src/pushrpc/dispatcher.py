@@ -11,21 +11,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
+from pushrpc.authorization import Authorization
 from pushrpc.clock import Clock
 from pushrpc.exchange import Endpoint, NoAnswer, NotSent, Page, Requests, Response
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
 from pushrpc.policy import ATTEMPTS_MAX, ENDS_ALWAYS, Decision, LaneHealth, LaneState, decide
-from pushrpc.providers import Classified, Credential, ProviderAccount
-from pushrpc.transport import ExchangeFailed, Fetch, Sessions
+from pushrpc.providers import Classified, ProviderAccount
+from pushrpc.transport import Fetch, Sessions
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
 
 IN_FLIGHT_MAX = 512  # sent, or answered but unsettled, per lane: the most that a crash can repeat
 # Fewer, larger claims: a lane in full flow waits until this part of its room is free again.
 ROOM_PART = 8
 REQUEST_TIMEOUT_S = 10.0  # FCM advises at least 10 s before a request is given up; Apple names none
-RENEWAL_TIMEOUT_S = 10.0
-RENEWAL_AGAIN_S = 30.0  # between failed renewals ahead of time: the old value still serves for minutes
 LEDGER_RETRY_S = 1.0  # a failed ledger reopens itself; asking more often would not help it
 # Refusals without a single answer in between, after which the provider is treated like one that cannot be reached.
 NOT_SENT_ROUNDS_MAX = 3
@@ -43,63 +42,6 @@ class Watcher(Protocol):
     def credential_renewed(self, lane: Lane) -> None: ...
     def ledger_failed(self, where: str, problem: str) -> None: ...
     def failed(self, where: str, error: Exception) -> None: ...
-
-
-class Authorization:
-    """One account's credential: renewed ahead of expiry and one exchange at a time, however many lanes ask."""
-
-    def __init__(self, credential: Credential | None, fetch: Fetch, clock: Clock) -> None:
-        self._credential = credential
-        self._fetch = fetch
-        self._clock = clock
-        self._renewing: asyncio.Task[Outcome | None] | None = None
-        self._not_before_us = 0  # of renewing ahead of time, after that failed
-
-    async def ready(self) -> Outcome | None:
-        """Makes sure that there is a current value. None when there is, otherwise why not."""
-        if self._credential is None:
-            return None
-        now_us = self._clock.now_us()
-        if self._credential.current(now_us) is None:
-            return await self.renew()
-        renew_at_us = self._credential.renew_at_us()
-        if renew_at_us and now_us >= max(renew_at_us, self._not_before_us):
-            self._start()  # the old value still serves
-        return None
-
-    def current(self) -> bytes | None:
-        """The value of the `authorization` header; None when the TLS certificate is the credential."""
-        return None if self._credential is None else self._credential.current(self._clock.now_us())
-
-    async def renew(self) -> Outcome | None:
-        """Exchanges the credential for a fresh one. None on success, otherwise what went wrong."""
-        return await asyncio.shield(self._start())
-
-    async def close(self) -> None:
-        if self._renewing is not None:
-            self._renewing.cancel()
-            await asyncio.gather(self._renewing, return_exceptions=True)
-
-    def _start(self) -> asyncio.Task[Outcome | None]:
-        if self._renewing is None or self._renewing.done():
-            self._renewing = asyncio.create_task(self._exchange())
-        return self._renewing
-
-    async def _exchange(self) -> Outcome | None:
-        assert self._credential is not None
-        request = self._credential.renewal(self._clock.now_us())
-        if request is None:
-            return None
-        try:
-            response = await self._fetch(request, RENEWAL_TIMEOUT_S)
-        except ExchangeFailed as error:
-            why_not: Outcome | None = Outcome(OutcomeKind.UNAVAILABLE, detail=f"renewing the credential: {error}")
-        else:
-            why_not = self._credential.renewed(response, self._clock.now_us())
-        if why_not is not None:
-            wait_s = max(why_not.retry_after_s or 0.0, RENEWAL_AGAIN_S)
-            self._not_before_us = self._clock.now_us() + int(wait_s * 1e6)
-        return why_not
 
 
 class Alike(NamedTuple):
