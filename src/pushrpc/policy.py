@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import Enum
 from typing import NamedTuple
 
@@ -92,8 +91,7 @@ WINDOW_US = 10 * SECOND_US
 WINDOW_ANSWERS_MIN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class LaneHealth:
+class LaneHealth(NamedTuple):
     """What recent answers say about a whole lane. Immutable: every observation returns the next one.
 
     The failure breaker opens when at least half of 20 or more answers within 10 s were Unavailable or missing. The
@@ -123,7 +121,7 @@ class LaneHealth:
     def accepted(self, count: int, now_us: int) -> LaneHealth:
         """Takes acceptances into account: the credential is good and the provider is there."""
         nxt = self._window(now_us)
-        return replace(nxt._opened(now_us), answers=nxt.answers + count)
+        return nxt._opened(now_us)._replace(answers=nxt.answers + count)
 
     def observe(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
         """Takes any other answer of the lane into account."""
@@ -132,17 +130,16 @@ class LaneHealth:
             return self
         if kind is OutcomeKind.CREDENTIAL_REFUSED and outcome.scope is Scope.LANE:
             if outcome.renew and not self.renewed:
-                return replace(self, state=LaneState.RENEWING, reason=_word(outcome))
+                return self._replace(state=LaneState.RENEWING, reason=_word(outcome))
             return self._paused(now_us, _word(outcome))
         if kind is OutcomeKind.THROTTLED and outcome.scope is Scope.LANE:
             asked_s = min(max(outcome.retry_after_s or 1.0, 0.0), RETRY_AFTER_MAX_S)
             until_us = max(self.hold_until_us, now_us + int(asked_s * SECOND_US))
-            return replace(self, state=LaneState.HOLDING, throttled=True, hold_until_us=until_us, reason=_word(outcome))
+            return self._replace(state=LaneState.HOLDING, throttled=True, hold_until_us=until_us, reason=_word(outcome))
 
         failed = kind in (OutcomeKind.UNAVAILABLE, OutcomeKind.UNKNOWN)
         nxt = self._window(now_us)
-        nxt = replace(
-            nxt,
+        nxt = nxt._replace(
             answers=nxt.answers + 1,
             failures=nxt.failures + failed,
             misdirected=nxt.misdirected + outcome.misdirected,
@@ -164,19 +161,18 @@ class LaneHealth:
 
     def credential_changed(self) -> LaneHealth:
         """A renewed or replaced credential: prove it at once with one delivery."""
-        return replace(self, state=LaneState.PROVING, hold_until_us=0, renewed=True)
+        return self._replace(state=LaneState.PROVING, hold_until_us=0, renewed=True)
 
     def _window(self, now_us: int) -> LaneHealth:
         if now_us - self.window_from_us <= WINDOW_US:
             return self
-        return replace(self, window_from_us=now_us, answers=0, failures=0, misdirected=0)
+        return self._replace(window_from_us=now_us, answers=0, failures=0, misdirected=0)
 
     def _opened(self, now_us: int) -> LaneHealth:
         # Answers to requests that left before the lane was stopped do not start it again.
-        if self.state is LaneState.RENEWING or now_us < self.hold_until_us:
+        if self.state in (LaneState.OPEN, LaneState.RENEWING) or now_us < self.hold_until_us:
             return self
-        return replace(
-            self,
+        return self._replace(
             state=LaneState.OPEN,
             hold_until_us=0,
             reason="",
@@ -187,8 +183,7 @@ class LaneHealth:
 
     def _paused(self, now_us: int, reason: str) -> LaneHealth:
         until_us = now_us + int(PROBE_EVERY_S * SECOND_US)
-        return replace(
-            self,
+        return self._replace(
             state=LaneState.PAUSED,
             throttled=False,
             hold_until_us=until_us,
@@ -207,8 +202,7 @@ class LaneHealth:
         cap_s = min(LANE_BACKOFF_MAX_S, 2.0 ** min(failures_in_row - 1, 10))
         # Half fixed, half jitter: a held lane must not come back at once, nor in step with others.
         until_us = now_us + int(cap_s * (0.5 + jitter / 2) * SECOND_US)
-        return replace(
-            self,
+        return self._replace(
             state=LaneState.PAUSED if self.state is LaneState.PAUSED else LaneState.HOLDING,
             throttled=False,
             hold_until_us=until_us,

@@ -43,8 +43,8 @@ DRAIN_S = 10.0  # a provider's request timeout: whatever can still be answered i
 GRACE_S = 5.0
 RPCS_MAX = 4_096
 
-# New containers between two collections of cyclic garbage. What moves through the server is freed by counting references,
-# so collections find next to nothing: at Python's own 700 they took 15 % of all CPU under load.
+# New containers between two collections of cyclic garbage. What moves through the server is freed by counting its
+# references, so collections find next to nothing: at Python's own 700 they took 15 % of all CPU under load.
 GC_THRESHOLD = 50_000
 
 GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
