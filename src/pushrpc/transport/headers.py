@@ -123,8 +123,7 @@ class Encoder:
         names = self._names
         out = b""
         for name, value in headers:
-            prefix = names.get(name)
-            out += (prefix or self._name(name)) + _length(len(value)) + value
+            out += (names.get(name) or self._name(name)) + _length(len(value)) + value
         return out
 
     def _constant(self, header: Header) -> tuple[bytes, bool]:

@@ -116,24 +116,29 @@ class Connection:
         """
         out, opened, uploads, pack = self._outbox, self._open, self._uploads, f.pack_header
         templates, rows = batch.requests
-        shared: dict[int, tuple[bytes, bytes, bytes | None]] = {}
+        literals, frame_max = self._encoder.literals, uploads.frame_max
+        whole_max = min(uploads.initial_window, frame_max)
+        shared: dict[int, tuple[bytes, bytes, bytes, bytes | None]] = {}
         position, stop, stream = batch.taken, min(len(rows), batch.taken + self.room), self._next_stream
         while position < stop and len(out) < OUTBOX_BYTES_MAX and stream <= f.STREAM_ID_MAX:
             number, row_path, row_headers, body, _ = rows[position]
-            before, after, common = shared.get(number) or self._shared(templates, number, shared)
+            before, after, length, common = shared.get(number) or self._shared(templates, number, shared)
             if body is None:
                 body = common
-            block = before + path(row_path) + after
-            if row_headers:
-                block += self._encoder.literals(row_headers)
+            else:
+                length = content_length(len(body)) if body else b""
+            block = before + path(row_path) + after + literals(row_headers) + length
             opened[stream] = batch, position
             position += 1
-            if not body:
-                out += self._headers(stream, f.END_STREAM, block)
+            flags = f.END_HEADERS if body else _OK_WHOLE
+            size = len(block)
+            if size <= frame_max:
+                out += pack(size >> 16, size & 0xFFFF, f.HEADERS, flags, stream) + block
             else:
+                out += f.header_frames(stream, flags & f.END_STREAM, block, frame_max)
+            if body:
                 size = len(body)
-                out += self._headers(stream, 0, block + content_length(size))
-                if size <= uploads.whole_max:
+                if size <= whole_max and size <= uploads.window:
                     uploads.window -= size
                     out += pack(size >> 16, size & 0xFFFF, f.DATA, f.END_STREAM, stream) + body
                 else:
@@ -147,23 +152,20 @@ class Connection:
         return taken
 
     def _shared(
-        self, templates: Sequence[Template], number: int, known: dict[int, tuple[bytes, bytes, bytes | None]]
-    ) -> tuple[bytes, bytes, bytes | None]:
-        """What the rows of a template share; must be sent next, because it may change the peer's header table."""
+        self, templates: Sequence[Template], number: int, known: dict[int, tuple[bytes, bytes, bytes, bytes | None]]
+    ) -> tuple[bytes, bytes, bytes, bytes | None]:
+        """What the rows of a template share: the block around the path, the length of its body, and the body.
+
+        Must be sent next, because it may change the peer's header table.
+        """
         template = templates[number]
         before, after, final = self._encoder.shared(template, self._scheme)
-        parts = before, after, template.body
+        parts = before, after, content_length(len(template.body)) if template.body else b"", template.body
         if final:
             known[number] = parts
         else:
             known.clear()  # the table moved, so every index written so far is off
         return parts
-
-    def _headers(self, stream: int, flags: int, block: bytes) -> bytes:
-        size = len(block)
-        if size > self._uploads.frame_max:
-            return f.header_frames(stream, flags, block, self._uploads.frame_max)
-        return f.pack_header(size >> 16, size & 0xFFFF, f.HEADERS, flags | f.END_HEADERS, stream) + block
 
     def cancel(self, batch: Batch, detail: str) -> None:
         """Resets the batch's open streams; their rows become NoAnswer."""

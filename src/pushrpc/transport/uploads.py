@@ -29,11 +29,6 @@ class Uploads:
         self._out = out
         self._grew = False
 
-    @property
-    def whole_max(self) -> int:
-        """The longest body that can go out in one frame now."""
-        return min(self.window, self.initial_window, self.frame_max)
-
     def add(self, stream: int, body: bytes) -> None:
         """Sends what fits of a body whose stream is new, and keeps the rest."""
         self.waiting[stream] = _Upload(body, self.initial_window)
