@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 help: ## Show what can be made
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/serve ## Watch thousands of notifications travel, each answered
 	@$(BIN)/pushrpc demo
@@ -25,6 +25,12 @@ check: $(VENV)/dev ## Check format, lint, types, contract, generated code
 
 unit: $(VENV)/dev ## Run the tests only; ARGS=tests/rpc narrows them
 	@$(BIN)/pytest -q $(ARGS)
+
+bench: $(VENV)/dev ## Measure pushrpc and its peers side by side (needs Go; 20 minutes)
+	@$(BIN)/python -m bench run
+
+bench-quick: $(VENV)/dev ## Print the main ratios (needs Go; a minute once built)
+	@$(BIN)/python -m bench quick
 
 format: $(VENV)/dev ## Format code and contract
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
@@ -54,4 +60,4 @@ $(VENV)/dev: $(VENV)/serve requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help demo up test check unit format generate lock clean
+.PHONY: help demo up test check unit bench bench-quick format generate lock clean

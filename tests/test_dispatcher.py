@@ -284,6 +284,38 @@ async def test_everything_is_sent_within_the_in_flight_bound() -> None:
     assert max(stage.ledger.claims) <= 64
 
 
+class NarrowSessions(FakeSessions):
+    """Room is what no send has taken."""
+
+    async def send(
+        self, requests: Requests, timeout_s: float, start_within_s: float | None = None
+    ) -> AsyncGenerator[Page, None]:
+        self.room -= len(requests.rows)
+        async for page in super().send(requests, timeout_s, start_within_s):
+            self.room += len(page)
+            yield page
+
+
+async def test_nothing_is_claimed_that_cannot_be_written_now() -> None:
+    """What is claimed and waits would be sent though it is cancelled meanwhile, and before what is more urgent."""
+    stage = Stage()
+    stage.sessions = NarrowSessions(lambda path, authorization: ok())
+    stage.sessions.room = 20
+    async with stage:
+        stage.ledger.add(1)
+        await stage.until_done()
+        stage.sessions.gate = asyncio.Event()
+        stage.ledger.add(60)
+        await stage.clock.run_until_idle()
+        assert (stage.runner.in_flight, stage.sessions.room) == (20, 0)
+        stage.ledger.broken = True  # the wire does not wait for the disk as long as all that is in flight may be
+        stage.sessions.gate.set()
+        await stage.clock.run_until_idle()
+        assert stage.sessions.sent == stage.runner.in_flight + 1 == 61
+        stage.ledger.broken = False
+        await stage.until_done()
+
+
 async def test_refused_and_failed_attempts_are_repeated_until_each_is_final() -> None:
     tries: dict[bytes, int] = {}
 

@@ -82,7 +82,8 @@ class LaneRunner:
         self._attempts_max = attempts_max
         self._must_renew = False  # the provider refused the credential that we have
         self._not_sent_rounds = 0
-        self._news = asyncio.Event()  # room came back, or the lane's health changed
+        self._unplaced = 0  # claimed, and not yet with the sessions, whose room does not know of them
+        self._news = asyncio.Event()  # room came back, here or at the sessions, or the lane's health changed
         self._judged: list[Settlement] = []
         self._judged_some = asyncio.Event()
         self._drained = asyncio.Event()
@@ -116,6 +117,7 @@ class LaneRunner:
             self._drained.clear()
             self._give_back(batch.deliveries[allowed:])
             if allowed:
+                self._unplaced += min(allowed, len(batch.deliveries))
                 tasks.create_task(self._move(batch.deliveries[:allowed]))
 
     async def _room(self) -> int:
@@ -127,7 +129,7 @@ class LaneRunner:
                 await self._renew()
                 continue
             limit = self.health.limit(now_us, self._in_flight_max)
-            room = min(limit - self.in_flight, max(self.sessions.room, 0 if self.in_flight else 1))
+            room = min(limit - self.in_flight, max(self.sessions.room - self._unplaced, 0 if self.in_flight else 1))
             if room > 0 and (self.in_flight == 0 or room >= limit // ROOM_PART):
                 return room
             await self._wait_for_news()
@@ -162,6 +164,8 @@ class LaneRunner:
     async def _move(self, deliveries: Sequence[Claimed]) -> None:
         """Sends deliveries and judges every one of them, whatever happens on the way."""
         why_not = await self._ready()
+        self._unplaced -= len(deliveries)  # from here to the sessions' taking them nothing is waited for
+        self._news.set()
         started_us = self._clock.now_us()
         live = self._still_wanted(deliveries, started_us)
         if why_not is not None:
@@ -260,6 +264,7 @@ class LaneRunner:
     def _hand_over(self, settlements: Sequence[Settlement]) -> None:
         self._judged.extend(settlements)
         self._judged_some.set()
+        self._news.set()
 
     async def _settle_judged(self) -> None:
         """Writes whatever has been judged since the last commit; room comes back only after it is durable."""

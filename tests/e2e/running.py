@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -51,10 +52,12 @@ class ServerProcess:
         self.directory = directory
         self.tls = tls
         self.target = f"127.0.0.1:{free_port()}"
+        self.metrics_target = f"127.0.0.1:{free_port()}"
         self.log_file = directory / "server.log"
         self.config_file = directory / "pushrpc.toml"
         self._process: asyncio.subprocess.Process | None = None
-        settings = {"listen": self.target, "ledger": "sqlite:///ledger.db", "log_level": "debug"} | server
+        listen = {"listen": self.target, "metrics_listen": self.metrics_target}
+        settings = listen | {"ledger": "sqlite:///ledger.db", "log_level": "debug"} | server
         lines = ["[server]", *(f"{key} = {toml(value)}" for key, value in settings.items())]
         if tls is not None:
             lines += ["[server.tls]", f"cert_file = {toml(tls.cert_file)}", f"key_file = {toml(tls.key_file)}"]
@@ -130,6 +133,9 @@ class ServerProcess:
         assert self._process is not None
         return Path(f"/proc/{self._process.pid}/{name}").read_text()
 
+    async def metrics(self) -> str:
+        return await asyncio.to_thread(_read, f"http://{self.metrics_target}/metrics")
+
     def log(self) -> str:
         return self.log_file.read_text(errors="replace")[-20_000:]
 
@@ -140,6 +146,11 @@ class ServerProcess:
     async def __aexit__(self, *_: object) -> None:
         if self._process is not None and self._process.returncode is None:
             await self.kill()
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def stub(channel: grpc.aio.Channel) -> service_pb2_grpc.PushServiceAsyncStub:

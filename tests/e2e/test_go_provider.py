@@ -38,7 +38,7 @@ async def test_every_answer_of_a_foreign_server_becomes_the_right_state(tmp_path
     }
     answers = {token: SCRIPT[token[:2]] for named in tokens.values() for token in named}
     sink = await asyncio.create_subprocess_exec(
-        await build("go_sink", tmp_path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        build("go_sink", tmp_path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )
     assert sink.stdin is not None
     assert sink.stdout is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from pushrpc.emulator import Emulator, apns_tokens, fcm_tokens
 from pushrpc.v1 import enums_pb2 as e
 from pushrpc.v1 import following_pb2 as following
 from pushrpc.v1 import sending_pb2 as sending
-from tests.e2e.running import ServerProcess, Tls, apps_at, free_port, stub
+from tests.e2e.running import ServerProcess, Tls, apps_at, stub
 from tests.tls import make_authority
 
 
@@ -140,12 +139,11 @@ async def until_in_flight(channel: grpc.aio.Channel, notification_id: str) -> No
 async def test_metrics_count_what_was_accepted_and_what_became_of_it(tmp_path: Path, emulator: Emulator) -> None:
     dead, *live = apns_tokens(10)
     emulator.set_tokens("apns", [dead], state="unregistered", since_ms=4_000_000_000_000)
-    port = free_port()
-    async with ServerProcess(tmp_path, apps_at(emulator), metrics_listen=f"127.0.0.1:{port}") as server:
+    async with ServerProcess(tmp_path, apps_at(emulator)) as server:
         async with server.channel() as channel:
             reply = await stub(channel).SendNotification(send("m", [dead, *live], fcm_tokens(5), wait_s=20), timeout=30)
         assert reply.complete
-        text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
+        text = await server.metrics()
     for line in (
         'pushrpc_notifications_accepted_total{app="shop"} 1.0',
         'pushrpc_deliveries_accepted_total{app="shop"} 15.0',
@@ -159,11 +157,6 @@ async def test_metrics_count_what_was_accepted_and_what_became_of_it(tmp_path: P
     assert "pushrpc_queue_deliveries" in text
     logged = server.log()
     assert not any(token in logged for token in [dead, *live]), "logs never hold a token"
-
-
-def read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        return str(answer.read().decode())
 
 
 async def test_certificate_and_sandbox_accounts_reach_their_own_servers(tmp_path: Path, emulator: Emulator) -> None:
