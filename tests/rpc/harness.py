@@ -16,7 +16,7 @@ from pushrpc.clock import Clock, SystemClock
 from pushrpc.exchange import Endpoint, Requests, Response
 from pushrpc.ledger import Ledger, open_ledger
 from pushrpc.model import Batch, Claimed, Lane, Notification, Outcome, Settlement
-from pushrpc.providers import Credential, MessageRefused
+from pushrpc.providers import Classified, Credential, MessageRefused
 from pushrpc.rpc import Accounts, PushService, Settings, add_to
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2, service_pb2_grpc
@@ -66,7 +66,7 @@ class FakeAccount:
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         raise NotImplementedError
 
-    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Outcome]:
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         raise NotImplementedError
 
 
@@ -104,17 +104,16 @@ class Running:
         batch: Batch,
         state: DeliveryState = DeliveryState.SENT,
         kind: OutcomeKind = OutcomeKind.ACCEPTED,
+        message_ids: Sequence[str] = (),
         **outcome: Any,
     ) -> None:
         now_us = self.clock.now_us()
         due_us = now_us if state is DeliveryState.QUEUED else 0
         answer = Outcome(kind, **outcome)
-        await self.ledger.settle(
-            [
-                Settlement(claimed, answer, state, Cause.UNSPECIFIED, due_us, True, now_us, now_us)
-                for claimed in batch.deliveries
-            ]
+        settlement = Settlement(
+            batch.deliveries, answer, message_ids, state, Cause.UNSPECIFIED, due_us, True, now_us, now_us
         )
+        await self.ledger.settle([settlement])
 
 
 def send_request(*tokens: str, **fields: Any) -> sending_pb2.SendNotificationRequest:

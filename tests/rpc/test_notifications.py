@@ -441,7 +441,7 @@ async def test_deliveries_with_their_attempts(running: Running) -> None:
     receipt = await running.send("aa")
     retry, unavailable = DeliveryState.QUEUED, OutcomeKind.UNAVAILABLE
     await running.answer(state=retry, kind=unavailable, provider_status=503, reason="Shutdown", detail="later")
-    await running.answer(provider_message_id="apns-1", provider_status=200)
+    await running.answer(message_ids=["apns-1"], provider_status=200)
     (row,) = await deliveries(running, receipt, with_attempts=True)
     assert (row.state, row.attempt, row.provider_message_id) == (e.DELIVERY_STATE_SENT, 2, "apns-1")
     assert [(a.number, a.outcome, a.provider_status, a.reason, a.provider_detail) for a in row.attempts] == [

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health
 
 from pushrpc import __version__
@@ -35,7 +37,8 @@ from pushrpc.v1 import service_pb2, service_pb2_grpc
 
 __all__ = ["SERVICE_NAME", "Accounts", "Phase", "PushService", "Settings", "add_to"]
 
-SERVICE_NAME: str = service_pb2.DESCRIPTOR.services_by_name["PushService"].full_name
+_SERVICE: ServiceDescriptor = service_pb2.DESCRIPTOR.services_by_name["PushService"]
+SERVICE_NAME: str = _SERVICE.full_name
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Response = TypeVar("Response")
@@ -218,7 +221,30 @@ def _server_info(accounts: AppAccounts, settings: Settings) -> service_pb2.GetSe
 
 
 def add_to(server: grpc.aio.Server, service: PushService, reflection: bool = True) -> None:
-    """Registers the service, and with `reflection` both reflection services. The health service is the server's own."""
-    service_pb2_grpc.add_PushServiceServicer_to_server(service, server)
+    """Registers the service, and with `reflection` both reflection services. The health service is the server's own.
+
+    Not by the generated function: status streams write messages that are serialised already, and of methods that are
+    known to gRPC's core its server waits for each by itself, anew with every call.
+    """
+    handlers = {method.name: _handler(service, method) for method in _SERVICE.methods}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE_NAME, handlers),))
     if reflection:
         enable_reflection(server, (SERVICE_NAME, health.SERVICE_NAME))
+
+
+def _handler(service: PushService, method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+    return _HANDLERS[method.client_streaming, method.server_streaming](
+        getattr(service, method.name),
+        request_deserializer=GetMessageClass(method.input_type).FromString,
+        response_serializer=(
+            None if method.name in _WRITES_BYTES else GetMessageClass(method.output_type).SerializeToString
+        ),
+    )
+
+
+_WRITES_BYTES = {"StreamDeliveryStatus"}
+_HANDLERS: Mapping[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}

@@ -19,7 +19,7 @@ from pushrpc.rpc.errors import Reason, Refusal, Violation, invalid
 _VERSION = 1
 _MAC_BYTES = 12
 _POSITION = struct.Struct(">BQ")
-_TEXT_CHARS = 28  # 21 bytes in base64, which needs no padding
+TEXT_CHARS = 28  # 21 bytes in base64, which needs no padding
 
 
 class Cursors:
@@ -75,7 +75,7 @@ class Cursors:
         return base64.urlsafe_b64encode(raw + self._mac(bound, raw)).decode("ascii")
 
     def _open(self, bound: bytes, text: str) -> int | None:
-        if len(text) != _TEXT_CHARS:
+        if len(text) != TEXT_CHARS:
             return None
         try:
             raw = base64.b64decode(text.encode("ascii"), altchars=b"-_", validate=True)

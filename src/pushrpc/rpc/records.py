@@ -1,7 +1,4 @@
-"""What the ledger tells, as protobuf. Rows are built in place and times set by number: events pass here for every push.
-
-Measured: 1.2 µs for an event so, 2.1 µs with a message built apart and copied in.
-"""
+"""Rows of the ledger as protobuf, built in place: a message built apart and copied in costs twice as much."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Sequence
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pushrpc.model import Rejection
-from pushrpc.record import Counts, DeliveryStatus, Event, NotificationStatus
+from pushrpc.record import Counts, DeliveryStatus, NotificationStatus
 from pushrpc.rpc.limits import VALUE_SHOWN_BYTES_MAX
 from pushrpc.v1 import following_pb2, sending_pb2
 
@@ -18,38 +15,6 @@ from pushrpc.v1 import following_pb2, sending_pb2
 def put_time(time: Timestamp, us: int) -> None:
     time.seconds = us // 1_000_000
     time.nanos = us % 1_000_000 * 1_000
-
-
-def add_events(response: following_pb2.StreamDeliveryStatusResponse, events: Sequence[Event], ledger: str) -> None:
-    """`ledger` goes into event_id, because numbers of two ledgers may meet at one caller."""
-    add = response.events.add
-    for event in events:
-        told = add(
-            notification_id=event.notification_id,
-            request_id=event.request_id,
-            device_id=event.device_id,
-            user_id=event.user_id,
-            token=event.token,
-            provider=event.provider,
-            state=event.state,
-            outcome=event.outcome,
-            cause=event.cause,
-            reason=event.reason,
-            provider_message_id=event.provider_message_id,
-            attempt=event.attempt,
-            token_replaced_by=event.token_replaced_by,
-            final=event.final,
-            event_id=f"{ledger}-{event.seq}",
-            kind=event.kind,
-            provider_status=event.provider_status,
-            provider_detail=event.provider_detail,
-            device_state=event.device_state,
-        )
-        put_time(told.time, event.time_us)
-        if event.retry_us:
-            put_time(told.retry_time, event.retry_us)
-        if event.labels:
-            told.labels.update(event.labels)
 
 
 Deliveries = sending_pb2.SendNotificationResponse | following_pb2.ListDeliveriesResponse

@@ -12,19 +12,20 @@ from pushrpc.model import DeviceSelector
 from pushrpc.record import (
     DeliverySelector,
     DeliveryStatus,
-    Event,
     EventPage,
     NotificationFilter,
     NotificationStatus,
     Wanted,
 )
-from pushrpc.rpc.cursors import Cursors
+from pushrpc.rpc import events
+from pushrpc.rpc.cursors import TEXT_CHARS, Cursors
 from pushrpc.rpc.errors import Reason, Refusal
 from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.gate import Gate
 from pushrpc.rpc.limits import (
     EVENTS_BYTES_MAX,
     EVENTS_PER_PAGE_MAX,
+    GATHER_S,
     ID_BYTES_MAX,
     LABELS_MAX,
     STREAM_IDS_MAX,
@@ -33,12 +34,13 @@ from pushrpc.rpc.limits import (
     Settings,
 )
 from pushrpc.rpc.pages import requested_page
-from pushrpc.rpc.records import add_deliveries, add_events, counts_of, put_notification, summed
+from pushrpc.rpc.records import add_deliveries, counts_of, put_notification, summed
 from pushrpc.v1 import following_pb2
 from pushrpc.words import DeliveryState, EventKind, NotificationState, StreamStart
 
-Write = Callable[[following_pb2.StreamDeliveryStatusResponse], Awaitable[None]]
 Response = following_pb2.StreamDeliveryStatusResponse
+Write = Callable[[bytes], Awaitable[None]]  # a serialised Response
+_CURSOR_BYTES = Response(cursor=TEXT_CHARS * "c").ByteSize()
 
 
 class Statuses:
@@ -225,8 +227,8 @@ class _Stream:
             page = await self._next(wait_s)
             if page is None:
                 break
-            if page.events:
-                await self._write_events(page.events, page.through_seq)
+            if page.runs:
+                await self._write_events(page)
                 spoke_at = now()
             self.seq = page.through_seq
             if (self._named and page.complete) or (until_caught_up and page.caught_up):
@@ -236,6 +238,8 @@ class _Stream:
                 caught_up = caught_up or page.caught_up
                 await self._heartbeat(page.caught_up)
                 spoke_at = now()
+            if page.runs and page.caught_up:
+                await asyncio.sleep(GATHER_S)
         return False
 
     async def leave(self, delay_s: float) -> None:
@@ -243,27 +247,21 @@ class _Stream:
         delay.FromMilliseconds(int(delay_s * 1000))
         response = Response(cursor=self._cursor(self.seq))
         response.reconnect.delay.CopyFrom(delay)
-        await self._write(response)
+        await self._write(response.SerializeToString())
 
     async def _next(self, wait_s: float) -> EventPage | None:
         following = self._ledger.follow(self._wanted, self.seq, EVENTS_PER_PAGE_MAX, wait_s)
         return await (self._gate.unless_draining(following) if wait_s else following)
 
-    async def _write_events(self, events: Sequence[Event], through_seq: int) -> None:
-        response = Response(cursor=self._cursor(through_seq))
-        add_events(response, events, self._event_prefix)
-        if response.ByteSize() <= EVENTS_BYTES_MAX or len(events) == 1:
-            await self._write(response)
-            return
-        middle = len(events) // 2
-        await self._write_events(events[:middle], events[middle - 1].seq)
-        await self._write_events(events[middle:], through_seq)
+    async def _write_events(self, page: EventPage) -> None:
+        for told, seq in events.messages(page, self._event_prefix, EVENTS_BYTES_MAX - _CURSOR_BYTES):
+            await self._write(told + Response(cursor=self._cursor(seq)).SerializeToString())
 
     async def _heartbeat(self, caught_up: bool) -> None:
         response = Response(cursor=self._cursor(self.seq))
         response.heartbeat.caught_up = caught_up
         response.heartbeat.SetInParent()
-        await self._write(response)
+        await self._write(response.SerializeToString())
 
     async def _end(self) -> None:
         response = Response(cursor=self._cursor(self.seq))
@@ -272,7 +270,7 @@ class _Stream:
             wanted = self._wanted
             found = await self._ledger.find(wanted.app_id, wanted.notification_ids, wanted.request_ids)
             response.end.counts.CopyFrom(counts_of(summed([each.counts for each in found])))
-        await self._write(response)
+        await self._write(response.SerializeToString())
 
     def _cursor(self, seq: int) -> str:
         return self._cursors.cursor(self._wanted.app_id, seq)
