@@ -10,13 +10,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
+from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
 from pushrpc.model import ApnsAccount, Batch, Claimed, Notification, Outcome, Scope, own_id_prefix
 from pushrpc.providers import AccountError, Classified, Credential, MessageRefused
 from pushrpc.providers.answer import by_status, cause_of, json_object, retry_after_s, text, word
 from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
 from pushrpc.providers.credentials import check_ca_file, check_certificate, open_apns_token
 from pushrpc.providers.origin import Origin
+from pushrpc.providers.payload import KeptPayloads
 from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Provider, RejectReason, TokenKind
 
 HOSTS = {Environment.PRODUCTION: "api.push.apple.com", Environment.SANDBOX: "api.sandbox.push.apple.com"}
@@ -57,6 +58,7 @@ class Apns:
             check_certificate(*self._certificate, now_us)
         check_ca_file(account.ca_file)
         self._ca_file = account.ca_file
+        self._payloads = KeptPayloads()
         self._origin = Origin.of_endpoint(account.endpoint)
 
     def endpoint(self, environment: Environment) -> Endpoint:
@@ -81,62 +83,76 @@ class Apns:
         if push_type(content) is ApnsPushType.LOCATION and self._certificate:
             detail = "location pushes need a token key; this account has a certificate"
             raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
-        payload(notification)
+        self._payloads.keep(notification, payload(notification))
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         authority = self._origin_in(batch.lane.environment).authority.encode()
         templates: list[Template] = []
         rows: list[Row] = []
         known: dict[str, tuple[int, bytes]] = {}
+        alike: dict[tuple[str, ...], Headers] = {}
         last: Notification | None = None
         index, id_prefix = 0, b""
         for position, delivery in enumerate(batch.deliveries):
             notification = delivery.notification
             if notification is not last:
-                last = notification
-                if notification.notification_id not in known:
-                    known[notification.notification_id] = (
-                        len(templates),
-                        own_id_prefix(notification.notification_id).encode(),
-                    )
-                    templates.append(self._template(notification, authority, authorization, now_us))
-                index, id_prefix = known[notification.notification_id]
+                last, name = notification, notification.notification_id
+                if name not in known:
+                    known[name] = len(templates), own_id_prefix(name).encode()
+                    values = self._header_values(notification, now_us)
+                    headers = alike.get(values)
+                    if headers is None:
+                        headers = alike[values] = _headers(values, authorization)
+                    body = self._payloads.get(notification) or payload(notification)
+                    templates.append(Template(b"POST", authority, headers, body))
+                index, id_prefix = known[name]
             apns_id = id_prefix + b"%08x" % delivery.ordinal
             path = _DEVICE + delivery.token.encode()
             rows.append(Row(index, path, ((b"apns-id", apns_id),), None, (position,)))
         return Requests(templates, rows)
 
-    def _template(
-        self, notification: Notification, authority: bytes, authorization: bytes | None, now_us: int
-    ) -> Template:
+    def _header_values(self, notification: Notification, now_us: int) -> tuple[str, ...]:
+        """Topic, push type, priority, expiration and collapse id: few notifications of a batch differ in them."""
         content = notification.content
         kind = push_type(content)
-        topic = content.apns.topic or self.provider_app_id + PUSH_KINDS[kind].topic_suffix
-        # What a session hardly ever changes comes first, so that its header table keeps it.
-        headers = [(b"apns-topic", topic.encode())]
-        if authorization is not None:
-            headers.append((b"authorization", authorization))
-        headers += (
-            (b"content-type", b"application/json"),
-            (b"apns-push-type", PUSH_KINDS[kind].word.encode()),
-            (b"apns-priority", priority(notification, kind).encode()),
-            (b"apns-expiration", expiration(notification, now_us).encode()),
+        of_kind = PUSH_KINDS[kind]
+        return (
+            content.apns.topic or self.provider_app_id + of_kind.topic_suffix,
+            of_kind.word,
+            priority(notification, kind),
+            expiration(notification, now_us),
+            collapse_id(notification.collapse_key) if notification.collapse_key else "",
         )
-        if notification.collapse_key:
-            headers.append((b"apns-collapse-id", collapse_id(notification.collapse_key).encode()))
-        return Template(b"POST", authority, tuple(headers), payload(notification))
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         if response.status == 200:
             # The id is the one that was sent: reading the echo would only cost time.
-            return _ACCEPTED_ONE if len(covered) == 1 else _ACCEPTED_ONE * len(covered)
+            return _ACCEPTED_ONE if len(covered) == 1 else [_ACCEPTED] * len(covered)
         outcome = _refusal(response, now_us)
         return [(_blame(outcome, delivery.notification), "") for delivery in covered]
 
 
+def _headers(values: tuple[str, ...], authorization: bytes | None) -> Headers:
+    topic, word, priority_word, expires, collapse = (value.encode() for value in values)
+    # What a session hardly ever changes comes first, so that its header table keeps it.
+    headers = [(b"apns-topic", topic)]
+    if authorization is not None:
+        headers.append((b"authorization", authorization))
+    headers += (
+        (b"content-type", b"application/json"),
+        (b"apns-push-type", word),
+        (b"apns-priority", priority_word),
+        (b"apns-expiration", expires),
+    )
+    if collapse:
+        headers.append((b"apns-collapse-id", collapse))
+    return tuple(headers)
+
+
 # --- answers -----------------------------------------------------------------------------------------------------
 
-_ACCEPTED_ONE: Sequence[Classified] = ((Outcome(OutcomeKind.ACCEPTED, 200, own_id=True), ""),)
+_ACCEPTED: Classified = (Outcome(OutcomeKind.ACCEPTED, 200, own_id=True), "")
+_ACCEPTED_ONE: Sequence[Classified] = (_ACCEPTED,)
 _PAYLOAD = Outcome(OutcomeKind.PAYLOAD_REFUSED)
 _DEAD = Outcome(OutcomeKind.TOKEN_INVALID)
 # Either means as often that we hold the wrong environment or bundle as that the token is bad: the breaker counts them.

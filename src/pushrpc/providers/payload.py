@@ -6,11 +6,14 @@ import json
 from collections.abc import Collection
 from typing import Any, NoReturn
 
+from pushrpc.model import Content, Notification
 from pushrpc.providers import MessageRefused
 from pushrpc.words import RejectReason
 
 # Providers' payloads need 5; the bound keeps the recursion of merging and encoding far from the interpreter's limit.
 PATCH_DEPTH_MAX = 32
+
+PAYLOADS_KEPT = 4_096  # of one account: some 2 MiB, and as many notifications as the ledger keeps ready
 
 # Text stays UTF-8: escapes would take up to six bytes for a character out of the provider's 4,096.
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -22,6 +25,23 @@ def encoded(value: object) -> bytes:
         return _ENCODER.encode(value).encode()
     except ValueError as error:
         raise MessageRefused(RejectReason.FIELD_MISSING, f"cannot be written as JSON: {error}") from None
+
+
+class KeptPayloads:
+    """Payloads by notification: what was built to check a message is nearly always sent within milliseconds."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[Content, bytes]] = {}
+
+    def keep(self, notification: Notification, payload: bytes) -> None:
+        self._kept[notification.notification_id] = notification.content, payload
+        if len(self._kept) > PAYLOADS_KEPT:
+            del self._kept[next(iter(self._kept))]
+
+    def get(self, notification: Notification) -> bytes | None:
+        """Only for the very content that it was built of."""
+        content, payload = self._kept.get(notification.notification_id) or (None, None)
+        return payload if content is notification.content else None
 
 
 def merged(target: object, patch: object) -> Any:

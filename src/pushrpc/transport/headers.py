@@ -93,6 +93,8 @@ class Encoder:
         self._lookups = 0
         self._may_evict_at = 0
         self._names: dict[bytes, bytes] = {}
+        self._wanted: tuple[bytes, bytes, bytes, Headers] | None = None  # what `_shared` is good for, while it is
+        self._shared = Shared(b"", b"", False)
 
     def set_table_size(self, value: int) -> None:
         """Takes the peer's HEADER_TABLE_SIZE; the next block begins with the size update it asks for."""
@@ -100,23 +102,31 @@ class Encoder:
         if limit == self._limit:
             return
         self._limit = limit
+        self._wanted = None
         self._least_limit = limit if self._least_limit is None else min(limit, self._least_limit)
         self._evict(limit)
 
     def shared(self, template: Template, scheme: bytes) -> Shared:
         """What a template's rows share, ready to be sent next."""
+        method, authority, headers, _ = template
+        wanted = method, scheme, authority, headers
+        if wanted == self._wanted:  # many templates differ in their body alone
+            return self._shared
         self._lookups += 1
         inserted, updates = self._inserted, self._size_updates()
         learned = False
-        pseudo = ((b":method", template.method), (b":scheme", scheme), (b":authority", template.authority))
+        pseudo = ((b":method", method), (b":scheme", scheme), (b":authority", authority))
         parts: list[list[bytes]] = [[], []]
-        for part, headers in zip(parts, (pseudo, template.headers), strict=True):
-            for header in headers:
+        for part, some in zip(parts, (pseudo, headers), strict=True):
+            for header in some:
                 code, new = self._constant(header)
                 part.append(code)
                 learned = learned or new
         final = not updates and not learned and inserted == self._inserted
-        return Shared(updates + b"".join(parts[0]) + _PATH_LITERAL, b"".join(parts[1]), final)
+        indexed = final and all(code[0] & 0x80 for part in parts for code in part)  # else the table is tried again
+        self._wanted = wanted if indexed else None
+        self._shared = Shared(updates + b"".join(parts[0]) + _PATH_LITERAL, b"".join(parts[1]), final)
+        return self._shared
 
     def literals(self, headers: Headers) -> bytes:
         """A row's own headers: literals that no table keeps."""
