@@ -24,8 +24,8 @@ class FakeRoute:
     refusal: Refused | None = None
     asked: list[str] = field(default_factory=list)
 
-    def token_problem(self, token: str) -> str:
-        return "is no token" if token.startswith("bad") else ""
+    def token_problem(self, *tokens: str) -> str:
+        return "is no token" if any(token.startswith("bad") for token in tokens) else ""
 
     def refused(self) -> Refused | None:
         self.asked.append("refused")

@@ -56,8 +56,8 @@ class Route(Account, Protocol):
         """The kind of token that the message needs there."""
         ...
 
-    def token_problem(self, token: str) -> str:
-        """Empty when the provider could have issued the token."""
+    def token_problem(self, *tokens: str) -> str:
+        """Empty when the provider could have issued every one of the tokens."""
         ...
 
     def refused(self) -> Refused | None:
@@ -133,9 +133,9 @@ def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejecte
     if refused is not None:
         rejected += [_rejected_token(position, i, token, provider, refused) for i, token in enumerate(tokens)]
         return None
-    problems = list(map(route.token_problem, tokens))
     places: Sequence[int] = range(len(tokens))
-    if any(problems):
+    if route.token_problem(*tokens):
+        problems = list(map(route.token_problem, tokens))
         for i, problem in enumerate(problems):
             if problem:
                 malformed = Refused(RejectReason.TOKEN_MALFORMED, problem)

@@ -497,6 +497,7 @@ def test_tokens_that_apple_could_have_issued(apns: Apns, token: str) -> None:
 @pytest.mark.parametrize("token", ["", "a", "abc", "zz", "ab cd", "ab\n", "ab" * 101, "../x", "٣٣"])
 def test_tokens_that_apple_never_issues(apns: Apns, token: str) -> None:
     assert "hexadecimal" in apns.token_problem(token)
+    assert "hexadecimal" in apns.token_problem("ab", token, "cd")
 
 
 @pytest.mark.parametrize(

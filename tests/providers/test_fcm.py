@@ -366,6 +366,7 @@ def test_what_passes_the_check_can_be_sent(fcm: Fcm, of: Any) -> None:
 @pytest.mark.parametrize("token", ["", "a b", "a\n", "tök", "\x7f", "x" * 4097])
 def test_tokens_that_google_never_issues(fcm: Fcm, token: str) -> None:
     assert "visible ASCII" in fcm.token_problem(token)
+    assert "visible ASCII" in fcm.token_problem(TOKEN, token, TOKEN)
 
 
 @pytest.mark.parametrize("token", [TOKEN, "x", "x" * 4096])

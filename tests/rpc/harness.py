@@ -48,8 +48,8 @@ class FakeAccount:
     def endpoint(self, environment: Environment) -> Endpoint:
         raise NotImplementedError
 
-    def token_problem(self, token: str) -> str:
-        return "" if re.fullmatch("[0-9a-f]+", token) else "tokens are hexadecimal"
+    def token_problem(self, *tokens: str) -> str:
+        return "" if all(re.fullmatch("[0-9a-f]+", token) for token in tokens) else "tokens are hexadecimal"
 
     def token_kind(self, notification: Notification) -> TokenKind:
         is_voip = notification.content.apns.push_type is ApnsPushType.VOIP

@@ -191,7 +191,7 @@ async def test_a_caller_that_leaves_midway_leaves_nothing_behind(
     call = running.stub.SendNotifications(timeout=20)
     await call.write(request(one("r-1")))
     await slow.holds(1)
-    left = {task for task in asyncio.all_tasks() - before if "_request_registered_call" not in repr(task)}
+    left = {task for task in asyncio.all_tasks() - before if "AioServer._request" not in repr(task)}
     call.cancel()
     _, pending = await asyncio.wait(left, timeout=5)
     assert not pending

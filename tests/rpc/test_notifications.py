@@ -380,7 +380,7 @@ async def test_a_caller_that_leaves_while_waiting_leaves_nothing_behind(running:
     while not await running.ledger.find("shop", [], ["r"]):
         pass
     # Without those that only listen for the next call.
-    waiting = {task for task in asyncio.all_tasks() - before if "_request_registered_call" not in repr(task)}
+    waiting = {task for task in asyncio.all_tasks() - before if "AioServer._request" not in repr(task)}
     assert waiting
     call.cancel()
     _, pending = await asyncio.wait(waiting, timeout=5)

@@ -335,7 +335,7 @@ async def test_a_reader_that_leaves_leaves_nothing_behind(running: Running) -> N
     calls = [follow(running) for _ in range(20)]
     for call in calls:
         await caught_up(call)
-    left = {task for task in asyncio.all_tasks() - before if "_request_registered_call" not in repr(task)}
+    left = {task for task in asyncio.all_tasks() - before if "AioServer._request" not in repr(task)}
     for call in calls:
         call.cancel()
     _, pending = await asyncio.wait(left, timeout=5)

@@ -69,8 +69,8 @@ class ProviderAccount(Protocol):
         """Where the sessions of this account's lane connect."""
         ...
 
-    def token_problem(self, token: str) -> str:
-        """Empty when the provider could have issued the token, otherwise what is wrong with it."""
+    def token_problem(self, *tokens: str) -> str:
+        """Empty when the provider could have issued every one of the tokens, otherwise what is wrong."""
         ...
 
     def token_kind(self, notification: Notification) -> TokenKind:

@@ -23,7 +23,8 @@ from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Provider, Reje
 HOSTS = {Environment.PRODUCTION: "api.push.apple.com", Environment.SANDBOX: "api.sandbox.push.apple.com"}
 DEATH_MS_MAX = 253_402_300_799_999  # the end of the year 9999; what is later is no time
 # Apple: never assume a length. Today's tokens have 64 digits, those of Live Activities up to 200.
-_TOKEN = re.compile(r"(?:[0-9A-Fa-f]{2}){1,100}")
+_TOKEN_CHARS = frozenset(range(2, 201, 2))
+_DIGITS = re.compile("[0-9A-Fa-f]*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _DEVICE = b"/3/device/"
 
@@ -68,8 +69,8 @@ class Apns:
     def _origin_in(self, environment: Environment) -> Origin:
         return self._origin or Origin(HOSTS[environment or self.environment])
 
-    def token_problem(self, token: str) -> str:
-        if _TOKEN.fullmatch(token):
+    def token_problem(self, *tokens: str) -> str:
+        if _TOKEN_CHARS.issuperset(map(len, tokens)) and _DIGITS.fullmatch("".join(tokens)):
             return ""
         return "an APNs token is an even number of hexadecimal digits, 2 to 200 of them"
 

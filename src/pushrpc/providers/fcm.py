@@ -31,7 +31,7 @@ QUOTA_RETRY_AFTER_S = 60.0  # what a 429 without Retry-After asks for ("Throttli
 # The target decides who gets it; a patch may not.
 TARGET_KEYS = frozenset({"token", "topic", "condition"})
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,128}")
-_TOKEN = re.compile(rf"[\x21-\x7e]{{1,{TOKEN_CHARS_MAX}}}")
+_VISIBLE = re.compile(r"[\x21-\x7e]*")
 _RESERVED = frozenset({"from", "gcm", "message_type", "collapse_key"})
 _URGENCIES = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
 
@@ -201,8 +201,8 @@ class Fcm:
     def endpoint(self, environment: Environment) -> Endpoint:
         return Endpoint(self._origin.host, self._origin.port, self._ca_file)
 
-    def token_problem(self, token: str) -> str:
-        if _TOKEN.fullmatch(token):
+    def token_problem(self, *tokens: str) -> str:
+        if all(tokens) and max(map(len, tokens), default=0) <= TOKEN_CHARS_MAX and _VISIBLE.fullmatch("".join(tokens)):
             return ""
         return f"an FCM token is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
 
