@@ -159,11 +159,13 @@ class Session(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        now = self._loop.time()
         batches = self.connection.receive(data)
+        if self.connection.progress:  # a peer that only drips is as good as silent
+            self._heard_at = now
         self._flush()
         if batches:
-            self.used_at = self._heard_at
+            self.used_at = now
             self._owner.answered(batches)
         if self.connection.ready and not self.ready.done():
             self.ready.set_result(None)
