@@ -271,7 +271,8 @@ def problem(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             text = f"TLS: the server's certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError(reason="TLSV1_ALERT_NO_APPLICATION_PROTOCOL"):
+        case ssl.SSLError() if "no application protocol" in str(error).lower().replace("_", " "):
+            # Python knows this alert's name, OpenSSL's own text is in other letters, and `reason` may be missing.
             text = "TLS: the server does not offer HTTP/2 (no ALPN h2)"
         case ssl.SSLError():
             text = f"TLS: {error.reason or error}"
