@@ -311,7 +311,8 @@ class Connection:
             else:
                 self._patience.idle()  # of a stream that we have reset
         except hpack.HPACKError as error:
-            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"a header block: {error}") from error
+            # Its own words may hold an address in memory, another each time.
+            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"a header block: {type(error).__name__}") from error
         except Malformed as error:
             self._reset(stream, ErrorCode.PROTOCOL_ERROR, f"malformed response: {error}")
 
