@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # One file of tests only: make unit ARGS=tests/test_policy.py
 ARGS ?=
+# How long `make fuzz` looks at each parser.
+SECONDS ?= 60
 
 help: ## Show what can be made
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +34,9 @@ bench: $(VENV)/dev ## Measure pushrpc and its peers side by side (needs Go; 20 m
 bench-quick: $(VENV)/dev ## Print the main ratios (needs Go; a minute once built)
 	@$(BIN)/python -m bench quick
 
+fuzz: $(VENV)/dev ## Fuzz what providers send, SECONDS=60 for each parser
+	@for target in http2 answers; do $(BIN)/python -m tests.fuzz $$target .fuzz/$$target -max_total_time=$(SECONDS) || exit 1; done
+
 format: $(VENV)/dev ## Format code and contract
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" buf format -w proto
@@ -43,7 +48,7 @@ lock: ## Write the lock files (needs uv)
 	@scripts/lock.sh
 
 clean: ## Remove what was installed and built here
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "pushrpc needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 ..." >&2; exit 1; }
@@ -60,4 +65,4 @@ $(VENV)/dev: $(VENV)/serve requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help demo up test check unit bench bench-quick format generate lock clean
+.PHONY: help demo up test check unit fuzz bench bench-quick format generate lock clean

@@ -6,16 +6,21 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
+from bench import cases
 from bench.children import BUILD, PROGRAMS, BenchError, build
-from bench.measure import Case, Contender, run_case
-from bench.report import quick_rows, table
+from bench.report import quick_table
+from bench.results import Results
 from bench.sides import Stage
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
 
 
 def say(line: str) -> None:
@@ -26,12 +31,15 @@ _STARTED = time.monotonic()
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[Stage]:
-    """Below build/, so that the ledger lies on a disk and not in memory; removed at the end."""
-    BUILD.mkdir(parents=True, exist_ok=True)
+async def prepared(*programs: str) -> AsyncIterator[Stage]:
+    """Builds what is needed. The stage lies below build/, so that a ledger is on a disk; it is removed at the end."""
+    for program in programs:
+        say(f"building {program}")
+        await build(program)
     with tempfile.TemporaryDirectory(prefix="run-", dir=BUILD) as directory:
-        async with Stage(Path(directory)) as running:
-            yield running
+        say("starting the sides")
+        async with Stage(Path(directory)) as stage:
+            yield stage
 
 
 @click.group()
@@ -39,39 +47,43 @@ def main() -> None:
     """The same work through pushrpc and its peers, side by side."""
 
 
+rounds_option = click.option("--rounds", default=5, show_default=True, help="Of how many rounds medians are taken.")
+seconds_option = click.option("--seconds", default=1.0, show_default=True, help="How long a section of one side lasts.")
+
+
+@main.command()
+@rounds_option
+@seconds_option
+def run(rounds: int, seconds: float) -> None:
+    """Everything, in about twenty minutes; writes results.json, REPORT.md and report.png."""
+
+    async def work() -> Results:
+        async with prepared(*PROGRAMS) as stage:
+            return await cases.whole(stage, rounds, seconds, say)
+
+    _run(work()).save(RESULTS)
+
+
 @main.command()
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--seconds", default=1.0, show_default=True, help="How long each section is meant to last.")
-def quick(rounds: int, seconds: float) -> None:
+@seconds_option
+@click.option("--case", "wanted", type=click.Choice(cases.QUICK), multiple=True, help="Only these; may be repeated.")
+def quick(rounds: int, seconds: float, wanted: tuple[str, ...]) -> None:
     """The main ratios, in under a minute once everything is built."""
-    _run(_quick(rounds, seconds))
+
+    async def work() -> str:
+        async with prepared(*PROGRAMS) as stage:
+            return quick_table(await cases.quick(stage, rounds, seconds, wanted or cases.QUICK, say))
+
+    click.echo(_run(work()))
 
 
-async def _quick(rounds: int, seconds: float) -> None:
-    for program in PROGRAMS:
-        say(f"building {program}")
-        await build(program)
-    say("starting the sides")
-    async with stage() as running:
-        pushrpc, aioapns, echo = await running.pushrpc(), await running.aioapns(), await running.echo()
-        apns_rest, apns_grpc = await running.gorush("apns")
-        fcm_rest, _ = await running.gorush("fcm")
-        ours = Contender(pushrpc)
-        cases = [
-            Case("apns", "fan-out APNs", "apns", 1000, (ours, Contender(aioapns), Contender(apns_rest))),
-            Case("fcm", "fan-out FCM", "fcm", 1000, (ours, Contender(fcm_rest))),
-            Case("unary", "unary sends", "apns", 1, (ours, Contender(echo))),
-            Case("bulk", "bulk stream", "apns", 1, (Contender(pushrpc, "bulk"), Contender(apns_grpc))),
-        ]
-        rows = []
-        for case in cases:
-            rows += quick_rows(case.title, await run_case(case, rounds, seconds, say))
-    click.echo(table(["case", "side", "CPU us/push", "pushes/s", "our CPU", "our rate"], rows))
+T = TypeVar("T")
 
 
-def _run(work: object) -> None:
+def _run(work: Coroutine[None, None, T]) -> T:
     try:
-        asyncio.run(work)  # type: ignore[arg-type]
+        return asyncio.run(work)
     except BenchError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(1)

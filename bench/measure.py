@@ -1,11 +1,12 @@
-"""Who does what in which round: loads sized to last, and sides that take turns."""
+"""Loads sized to last, and sides that take turns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from bench.results import CaseResult
 from bench.sides import Load, Side
 from bench.stats import Sample
 
@@ -23,12 +24,11 @@ class Contender:
 
     side: Side
     op: str = "send"
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One comparison: the same load through several sides. The first contender is ours."""
+    """One comparison: the same load through several sides."""
 
     key: str
     title: str
@@ -37,20 +37,15 @@ class Case:
     contenders: tuple[Contender, ...]
 
 
-async def run_case(case: Case, rounds: int, seconds: float, say: Progress) -> dict[str, list[Sample]]:
-    """Samples by contender, a round's at the same place of each list. Each section lasts about `seconds`."""
+async def take_turns(case: Case, rounds: int, seconds: float, say: Progress) -> CaseResult:
+    """Each section lasts about `seconds`; a round has one of every side."""
     loads = [await _sized(contender, case, seconds) for contender in case.contenders]
-    samples: dict[str, list[Sample]] = {_name(c): [] for c in case.contenders}
+    samples: dict[str, list[Sample]] = {contender.side.name: [] for contender in case.contenders}
     for number in range(1, rounds + 1):
         say(f"{case.title}: round {number} of {rounds}")
         for contender, load in zip(case.contenders, loads, strict=True):
-            name = _name(contender)
-            samples[name].append(replace(await contender.side.run(load, contender.op), side=name))
-    return samples
-
-
-def _name(contender: Contender) -> str:
-    return contender.name or contender.side.name
+            samples[contender.side.name].append(await contender.side.run(load, contender.op))
+    return CaseResult(case.key, case.title, samples)
 
 
 async def _sized(contender: Contender, case: Case, seconds: float) -> Load:
@@ -58,16 +53,7 @@ async def _sized(contender: Contender, case: Case, seconds: float) -> Load:
     callers = CALLERS[case.tokens]
     calls = max(callers, math.ceil(WARM_UP_PUSHES_MIN / case.tokens))
     load = Load(case.provider, case.tokens, calls, callers)
-    for _ in range(2):  # the first may have to connect; its rate says how long the second has to be
+    for lasting_s in (WARM_UP_S, seconds):  # the first may have to connect; its rate only says how long the second is
         sample = await contender.side.run(load, contender.op)
-        load = replace(load, calls=_calls(sample.per_s, WARM_UP_S, load))
-    return replace(load, calls=_calls(sample.per_s, seconds, load))
-
-
-def _calls(per_s: float, seconds: float, load: Load) -> int:
-    return max(load.callers, round(per_s * seconds / load.tokens))
-
-
-def columns(samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
-    """CPU µs per push and pushes per second of each round."""
-    return [s.cpu_us for s in samples], [s.per_s for s in samples]
+        load = replace(load, calls=max(callers, round(sample.per_s * lasting_s / case.tokens)))
+    return load

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
-from bench.measure import columns
-from bench.stats import Sample, paired_ratios
+from bench.results import OURS, CaseResult
 
 
-def quick_rows(title: str, samples: Mapping[str, Sequence[Sample]]) -> list[list[str]]:
-    """One row a side: its CPU and rate, then ours against it. The first side is ours."""
-    ours_cpu, ours_rate = columns(next(iter(samples.values())))
-    rows = []
-    for number, (side, its) in enumerate(samples.items()):
-        cpu, rate = columns(its)
-        row = [title if number == 0 else "", side, f"{median(cpu):.1f}", f"{median(rate):,.0f}"]
-        if number:
-            row += [f"{median(paired_ratios(ours_cpu, cpu)):.2f} x", f"{median(paired_ratios(ours_rate, rate)):.1f} x"]
+def quick_table(cases: Iterable[CaseResult]) -> str:
+    rows = [row for case in cases for row in _quick_rows(case)]
+    return text_table(["case", "side", "CPU us/push", "pushes/s", "our CPU", "our rate"], rows)
+
+
+def _quick_rows(case: CaseResult) -> list[list[str]]:
+    """One row a side: its CPU and rate, then ours against it."""
+    rows: list[list[str]] = []
+    for side in case.samples:
+        row = ["" if rows else case.title, side, f"{median(case.cpu_us(side)):.1f}", f"{median(case.per_s(side)):,.0f}"]
+        if side != OURS:
+            row += [f"{case.cpu_ratio(side):.2f} x", f"{case.rate_ratio(side):.1f} x"]
         rows.append(row)
     return rows
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 2) -> str:
+def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int = 2) -> str:
     """Columns padded with spaces: the first `left` to the left, numbers to the right."""
     lines = [list(header), *(list(row) + [""] * (len(header) - len(row)) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import sys
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,18 +56,20 @@ class Side:
 
     async def run(self, load: Load, op: str = "send", **more: object) -> Sample:
         """Does a load. The CPU is that of the process from the first call until the last push is settled."""
-        before = (await self._rig.ask({"op": "sink"}))["pushes"]
+        before = await self._pushes()
         started = cpu_s(self.pid)
         answer = await self._told.ask({"op": op, "side": self._key, **asdict(load), **more})
         spent = cpu_s(self.pid) - started
-        after = (await self._rig.ask({"op": "sink"}))["pushes"]
-        self._check(load, after - before, answer, op)
+        self._check(load, await self._pushes() - before, answer, op)
         per_s = load.pushes / answer["seconds"]
         return Sample(self.name, spent / load.pushes * 1e6, per_s, load.pushes, _extra(answer))
 
     @property
     def rss_peak_mib(self) -> float:
         return rss_peak_mib(self.pid)
+
+    async def _pushes(self) -> int:
+        return int((await self._rig.ask({"op": "count"}))["pushes"])
 
     def _check(self, load: Load, reached: int, answer: dict[str, Any], op: str) -> None:
         """A side that loses or repeats pushes would look faster than it is."""
@@ -117,24 +120,29 @@ class Stage:
         account |= {"token_uri": "https://oauth2.googleapis.com/token"}
         write_private(self._file("service.json"), _json(account))
 
-    async def pushrpc(self, name: str = "pushrpc", apps: Sequence[str] = ("shop",)) -> Side:
+    async def pushrpc(self) -> Side:
+        return await self._stack.enter_async_context(self.fresh_pushrpc("pushrpc", ("shop",)))
+
+    @asynccontextmanager
+    async def fresh_pushrpc(
+        self, name: str, apps: Sequence[str], providers: Sequence[str] = ("apns", "fcm")
+    ) -> AsyncIterator[Side]:
         """`pushrpc serve` on a new, durable SQLite ledger, with a follower of every app."""
-        where = f'endpoint = "{self.endpoint}"\nca_file = "ca.pem"\n'
-        apns = f'key_file = "key.p8"\nkey_id = "{KEY_ID}"\nteam_id = "{TEAM_ID}"\ntopic = "{TOPIC}"\n'
-        lines = f'[server]\nlisten = "127.0.0.1:0"\nledger = "sqlite:///{name}.db"\n'
-        for app in apps:
-            lines += f"[apps.{app}.apns]\n{apns}{where}"
-            lines += f'[apps.{app}.fcm]\nservice_account_file = "service.json"\n{where}'
-        config = self._file(f"{name}.toml")
-        config.write_text(lines)
-        starting = pushrpc_child(name, "serve", "--config", str(config), ready_event="server_started")
-        server = await self._stack.enter_async_context(starting)
-        await self._connect(name, "pushrpc", f"127.0.0.1:{server.ready['port']}", apps)
-        side = Side(name, server.pid, self.rig, self.rig)
-        # A lane's credential is accepted with its first push; from then on batches move.
-        for provider in ("apns", "fcm"):
-            await side.run(Load(provider, 1, len(apps), len(apps)))
-        return side
+        directory = self._file(name)
+        directory.mkdir()
+        config = directory / "pushrpc.toml"
+        config.write_text(pushrpc_config(apps, providers, self.endpoint))
+        try:
+            async with pushrpc_child(name, "serve", "--config", str(config), ready_event="server_started") as server:
+                await self._connect(name, "pushrpc", f"127.0.0.1:{server.ready['port']}", apps)
+                side = Side("pushrpc", server.pid, self.rig, self.rig, name)
+                # A lane's credential is accepted with its first push; from then on batches move.
+                for provider in providers:
+                    await side.run(Load(provider, 1, len(apps), len(apps)))
+                yield side
+                await self.rig.ask({"op": "close", "side": name})
+        finally:
+            shutil.rmtree(directory)
 
     async def echo(self) -> Side:
         argv = (sys.executable, "-m", "bench.echo")
@@ -176,9 +184,24 @@ class Stage:
             sides.append(Side(kind, server.pid, self.rig, self.rig, key))
         return sides[0], sides[1]
 
+    async def slow_sink(self, latency_ms: float) -> None:
+        """Every answer of the sink takes this long from now on."""
+        await self.rig.ask({"op": "sink", "latency_ms": latency_ms})
+
     async def _connect(self, side: str, kind: str, target: str, apps: Sequence[str]) -> None:
         about = {"title": TITLE, "body": BODY, "apps": apps}
         await self.rig.ask({"op": "connect", "side": side, "kind": kind, "target": target, **about})
+
+
+def pushrpc_config(apps: Sequence[str], providers: Sequence[str], endpoint: str) -> str:
+    """The server's own defaults; every app has accounts of its own at the sink, with the same keys."""
+    where = f'endpoint = "{endpoint}"\nca_file = "../ca.pem"\n'
+    keys = {
+        "apns": f'key_file = "../key.p8"\nkey_id = "{KEY_ID}"\nteam_id = "{TEAM_ID}"\ntopic = "{TOPIC}"\n',
+        "fcm": 'service_account_file = "../service.json"\n',
+    }
+    accounts = (f"[apps.{app}.{provider}]\n{keys[provider]}{where}" for app in apps for provider in providers)
+    return '[server]\nlisten = "127.0.0.1:0"\nledger = "sqlite:///ledger.db"\n' + "".join(accounts)
 
 
 def gorush_config(rest: int, grpc: int, proxy: str, directory: Path) -> str:

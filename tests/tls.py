@@ -25,12 +25,12 @@ class Authority:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
 
-    def issue(self, hosts: Sequence[str]) -> tuple[str, str]:
+    def issue(self, hosts: Sequence[str], lasts: datetime.timedelta = _DAY) -> tuple[str, str]:
         """(chain file, key file) for a server, or a client, that is called by these names or addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         certificate = (
-            _builder(hosts[0], self.certificate.subject, key)
+            _builder(hosts[0], self.certificate.subject, key, lasts)
             .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
@@ -64,7 +64,9 @@ def make_authority(directory: Path) -> Authority:
     return Authority(directory, _write(directory / "ca.pem", certificate), certificate, key)
 
 
-def _builder(common_name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(
+    common_name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: datetime.timedelta = _DAY
+) -> x509.CertificateBuilder:
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -73,7 +75,7 @@ def _builder(common_name: str, issuer: x509.Name, key: ec.EllipticCurvePrivateKe
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _DAY)
-        .not_valid_after(now + _DAY)
+        .not_valid_after(now + lasts)
     )
 
 

@@ -43,16 +43,19 @@ def request(
     )
 
 
-async def accept(calls: PushServiceAsyncStub, requests: Sequence[sending.SendNotificationRequest]) -> None:
-    """Sends all of them, four at a time."""
+async def accept(
+    calls: PushServiceAsyncStub, requests: Sequence[sending.SendNotificationRequest]
+) -> list[sending.SendNotificationResponse]:
+    """Sends all of them, four at a time. The receipts in order."""
     turns = asyncio.Semaphore(4)
 
-    async def call(each: sending.SendNotificationRequest) -> None:
+    async def call(each: sending.SendNotificationRequest) -> sending.SendNotificationResponse:
         async with turns:
             receipt = await calls.SendNotification(each, timeout=PATIENCE_S)
         assert not receipt.rejected
+        return receipt
 
-    await asyncio.gather(*(call(each) for each in requests))
+    return await asyncio.gather(*(call(each) for each in requests))
 
 
 async def counts(calls: PushServiceAsyncStub, app_id: str = "shop", label: str = "") -> Counter[str]:

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
+from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pushrpc.v1 import enums_pb2 as e
+from pushrpc.v1 import following_pb2 as following
 from pushrpc.v1 import sending_pb2 as sending
 from tests.e2e.foreign import SlowProvider, accounts, build, slow_provider
 from tests.e2e.load import (
@@ -28,6 +33,7 @@ from tests.e2e.load import (
     until,
 )
 from tests.e2e.running import ServerProcess, stub
+from tests.e2e.sick_providers import Sick, deaf, refusing, resetting, silent, windowless
 from tests.tls import Authority, make_authority
 
 if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
@@ -127,10 +133,62 @@ async def test_no_call_begins_once_a_large_backlog_is_cancelled(
         assert (await counts(calls, label="x"))["cancelled"] == answer.cancelled_count
         await asyncio.sleep(1.0)  # is what is promised
         then = await provider.delay(0)
-        await until(lambda: are_final(calls, "x"))
+        await until(lambda: are_final(calls, label="x"))
         now, seen = await counts(calls, label="x"), await provider.report()
         assert seen.received == then.received, "what was not with the provider by then never got there"
         assert (now["sent"], now["cancelled"]) == (seen.answered - 1, many - now["sent"])
+
+
+async def test_sick_providers_hurt_only_their_own(sink: str, tmp_path: Path, authority: Authority) -> None:
+    """Every one of theirs gets its typed end in time, nobody is dialled without end, and the others never wait."""
+    many = 5_000
+    async with AsyncExitStack() as stack:
+        healthy = await stack.enter_async_context(slow_provider(sink, authority))
+        sick = {
+            "refusing": await stack.enter_async_context(refusing()),
+            "resetting": await stack.enter_async_context(resetting()),
+            "silent": await stack.enter_async_context(silent()),
+            "windowless": await stack.enter_async_context(windowless(authority)),
+            "deaf": await stack.enter_async_context(deaf(authority)),
+        }
+        reachable = {"windowless", "deaf"}  # take a request, which then waits for an answer for 10 s
+        well = accounts(tmp_path, healthy.endpoint, authority.ca_file)["apns"]
+        apps = {"shop": {"apns": well}} | {name: {"apns": well | {"endpoint": sick[name].endpoint}} for name in sick}
+        server = await stack.enter_async_context(ServerProcess(tmp_path, apps))
+        calls = stub(await stack.enter_async_context(server.channel()))
+
+        expiry = {}
+        for name in sick:
+            wanted = request(apns(0, PER_CALL), app_id=name, ttl_s=3 if name in reachable else 8)
+            (receipt,) = await accept(calls, [wanted])
+            expiry[name] = receipt.expire_time.ToMilliseconds()
+        for name in sick.keys() - {"refusing"}:
+            await until(partial(is_dialled, sick[name]))
+        await accept(calls, [request(apns(i, PER_CALL)) for i in range(0, many, PER_CALL)])
+        await until(lambda: are_sent(server, many, app="shop", provider="apns"))
+
+        for name in sick:
+            await until(partial(are_final, calls, app_id=name))
+            events = await finals(calls, name)
+            assert len({event.token for event in events}) == len(events) == PER_CALL
+            assert {event.state for event in events} == {e.DELIVERY_STATE_EXPIRED}
+            outcomes = Counter(event.outcome for event in events)
+            assert outcomes[e.OUTCOME_UNKNOWN] == (name in reachable), "the one that proves the lane was on the wire"
+            assert outcomes[e.OUTCOME_UNSPECIFIED] == PER_CALL - (name in reachable)
+            assert max(event.time.ToMilliseconds() for event in events) <= expiry[name] + 15_000
+            assert len(sick[name].connections) <= 6, "dials come 1, 2, 4, ... s after one another"
+        assert lanes_in_trouble(server) == {(name, "apns") for name in sick}
+
+
+async def is_dialled(provider: Sick) -> bool:
+    return bool(provider.connections)
+
+
+async def finals(calls: PushServiceAsyncStub, app_id: str) -> list[following.DeliveryEvent]:
+    asked = following.StreamDeliveryStatusRequest(
+        app_id=app_id, start=e.STREAM_START_OLDEST, until_caught_up=True, final_only=True
+    )
+    return [event async for page in calls.StreamDeliveryStatus(asked, timeout=PATIENCE_S) for event in page.events]
 
 
 async def are_sent(server: ServerProcess, many: int, *, app: str, provider: str) -> bool:
@@ -142,5 +200,5 @@ async def are_open(provider: SlowProvider, many: int) -> bool:
     return (await provider.report()).open >= many
 
 
-async def are_final(calls: PushServiceAsyncStub, label: str) -> bool:
-    return not still_open(await counts(calls, label=label))
+async def are_final(calls: PushServiceAsyncStub, *, app_id: str = "shop", label: str = "") -> bool:
+    return not still_open(await counts(calls, app_id, label))

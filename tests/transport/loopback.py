@@ -84,9 +84,11 @@ def silent(served: Served, stream: int) -> None:
 
 
 @asynccontextmanager
-async def listening(server: Loopback, context: ssl.SSLContext | None) -> AsyncIterator[Loopback]:
+async def listening(
+    server: Loopback, context: ssl.SSLContext | None, accept: Callable[[], Served] | None = None
+) -> AsyncIterator[Loopback]:
     listener = await asyncio.get_running_loop().create_server(
-        lambda: Served(server), "127.0.0.1", server.port, ssl=context
+        accept or (lambda: Served(server)), "127.0.0.1", server.port, ssl=context
     )
     server.port = listener.sockets[0].getsockname()[1]
     try:

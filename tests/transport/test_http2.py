@@ -397,6 +397,7 @@ def test_a_lost_connection_tells_written_from_unwritten() -> None:
     assert set(answers(written).values()) == {NoAnswer("connection reset", 7)}
     assert set(answers(unwritten).values()) == {NotSent("connection reset")}
     assert peer.connection.ended == "connection reset" and peer.connection.lost("again") == []
+    assert peer.connection.data_to_send() == b""
 
 
 def test_close_says_goodbye() -> None:
@@ -530,67 +531,3 @@ def test_data_beyond_the_connections_window_is_illegal() -> None:
     peer.connection._receive_window = 10
     peer.send(f.frame(f.HEADERS, f.END_HEADERS, 1, b"\x88"), f.frame(f.DATA, 0, 1, b"x" * 11))
     assert peer.error() is ErrorCode.FLOW_CONTROL_ERROR
-
-
-# --- floods
-
-
-@pytest.mark.parametrize(
-    "flood",
-    [
-        f.frame(f.PING, 0, 0, bytes(8)),
-        f.frame(f.PING, f.ACK, 0, bytes(8)),
-        f.settings({}),
-        f.frame(f.SETTINGS, f.ACK, 0),
-        f.frame(f.DATA, 0, 1),
-        f.frame(f.PRIORITY, 0, 1, bytes(5)),
-        f.frame(0x77, 0, 0, b"?"),
-        reset(3, ErrorCode.CANCEL),
-        f.frame(f.DATA, 0, 3, b""),
-        goaway(1),
-        f.frame(f.HEADERS, f.END_HEADERS, 5, block((":status", "103"))),
-    ],
-)
-def test_floods_end_the_connection(flood: bytes) -> None:
-    peer, batch = Peer(), Batch(requests(3))
-    peer.start(batch)
-    peer.send(f.frame(f.HEADERS, f.END_HEADERS, 1, b"\x88"), response(3))
-    peer.connection.tick()
-    for _ in range(2):
-        peer.send(flood * (http2.IDLE_FRAMES_MAX - 1))
-        assert not peer.connection.ended, "so many in a second are borne"
-        peer.connection.tick()
-    peer.send(flood * (http2.IDLE_FRAMES_MAX + 1))
-    assert peer.error() is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_a_header_block_without_end_is_a_flood() -> None:
-    empty = f.frame(f.CONTINUATION, 0, 1)
-    big = f.frame(f.CONTINUATION, 0, 1, b"x" * 16_384)
-    for pieces in (empty * (http2.CONTINUATIONS_MAX + 1), big * 5):
-        peer = Peer()
-        peer.start(Batch(requests(1)))
-        peer.send(f.frame(f.HEADERS, 0, 1), pieces)
-        assert peer.error() is ErrorCode.ENHANCE_YOUR_CALM
-
-
-def test_resets_without_any_response_are_a_flood() -> None:
-    peer, count = Peer(), http2.RESETS_MAX + 1
-    batch = Batch(requests(count, template=TEMPLATE._replace(body=None)))
-    while not peer.connection.ended:
-        streams = peer.start(batch)
-        assert streams
-        peer.send(*(reset(stream, ErrorCode.REFUSED_STREAM) for stream in streams))
-    assert peer.error() is ErrorCode.ENHANCE_YOUR_CALM
-    assert len(answers(batch)) == count
-
-
-def test_late_answers_to_cancelled_streams_are_no_flood() -> None:
-    peer, batch = Peer(), Batch(requests(1_000, template=TEMPLATE._replace(body=None)))
-    streams: list[int] = []
-    while started := peer.start(batch):
-        streams += started
-    peer.connection.cancel(batch, "deadline")
-    for stream in streams:
-        peer.respond(stream, 200, b"{}")
-    assert not peer.connection.ended and len(answers(batch)) == 1_000

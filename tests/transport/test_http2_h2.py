@@ -83,7 +83,7 @@ def test_apples_single_stream_that_becomes_a_thousand() -> None:
 
 
 def test_tiny_windows_move_whole_bodies() -> None:
-    server = H2Server(lambda stream: server.respond(stream, 200), {SettingCodes.INITIAL_WINDOW_SIZE: 7})
+    server = H2Server(lambda stream: server.respond(stream, 200), {SettingCodes.INITIAL_WINDOW_SIZE: 70})
     wire, batch = Wire(server), Batch(requests(50, b"x" * 4_096))
     wire.run(batch)
     assert len(answers(batch)) == 50

@@ -24,7 +24,7 @@ const lineBytesMax = 1 << 20
 
 type command struct {
 	Op string `json:"op"`
-	// Which side, for all but op "sink".
+	// Which side, for all ops but "count" and "sink".
 	Side string `json:"side"`
 
 	// Op "connect".
@@ -91,9 +91,11 @@ func (r *rig) do(c command) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTimeout)
 	defer cancel()
 	switch c.Op {
+	case "count":
+		return map[string]any{"pushes": r.sink.pushes.Load()}, nil
 	case "sink":
 		r.sink.latency.Store(int64(c.LatencyMs * float64(time.Millisecond)))
-		return map[string]any{"pushes": r.sink.pushes.Load()}, nil
+		return map[string]any{}, nil
 	case "connect":
 		return r.connect(ctx, c)
 	}

@@ -17,15 +17,16 @@ class Batch:
 
 
 class Partial:
-    """A response whose headers have come and whose body has not ended."""
+    """A response whose headers have come and whose body has not ended. `held` are the bytes kept of it."""
 
-    __slots__ = ("batch", "body", "headers", "row", "status")
+    __slots__ = ("batch", "body", "headers", "held", "row", "status")
 
-    def __init__(self, batch: Batch, row: int, status: int, headers: Headers) -> None:
+    def __init__(self, batch: Batch, row: int, status: int, headers: Headers, held: int) -> None:
         self.batch = batch
         self.row = row
         self.status = status
         self.headers = headers
+        self.held = held
         self.body: bytes | bytearray = b""
 
     def add(self, data: bytes) -> None:

@@ -14,6 +14,11 @@ WINDOW_DEFAULT: Final = 65_535
 WINDOW_MAX: Final = 2**31 - 1
 STREAM_ID_MAX: Final = 2**31 - 1
 DEBUG_DATA_BYTES_MAX: Final = 1_024  # of GOAWAY; APNs puts its JSON reason there
+SETTINGS_MAX: Final = 32  # in one frame; RFC 9113 knows six, and nghttp2 takes as many
+
+# A header block in pieces (RFC 9113 §10.5.1): more bytes or more frames than any real response needs are an attack.
+BLOCK_BYTES_MAX: Final = 65_536
+CONTINUATIONS_MAX: Final = 64
 
 # Plain integers: frame types and flags are compared for every frame, and an enum's comparison costs several times more.
 DATA: Final = 0x0
@@ -105,6 +110,8 @@ def read_settings(payload: bytes) -> list[tuple[int, int]]:
     """The settings in their order. Raises ProtocolViolation for values outside RFC 9113 §6.5.2."""
     if len(payload) % _SETTING.size:
         raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS of an odd length")
+    if len(payload) > SETTINGS_MAX * _SETTING.size:
+        raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "too many settings in one frame")
     values = list(_SETTING.iter_unpack(payload))
     for key, value in values:
         if key == ENABLE_PUSH and value != 0:
@@ -128,6 +135,34 @@ def read_goaway(payload: bytes) -> tuple[int, str]:
     debug = payload[8 : 8 + DEBUG_DATA_BYTES_MAX].decode(errors="replace")
     text = f"GOAWAY {error_name(int.from_bytes(payload[4:8]))} {debug}".rstrip()
     return int.from_bytes(payload[:4]) & STREAM_ID_MAX, text
+
+
+class BlockPieces:
+    """The header block of a HEADERS frame that CONTINUATION frames go on with. `stream` is 0 while there is none."""
+
+    __slots__ = ("_block", "_count", "_flags", "stream")
+
+    def __init__(self) -> None:
+        self.stream = 0
+        self._flags = 0
+        self._block = bytearray()
+        self._count = 0
+
+    def begin(self, flags: int, stream: int, piece: bytes) -> None:
+        self.stream, self._flags, self._block, self._count = stream, flags, bytearray(piece), 0
+
+    def add(self, flags: int, piece: bytes) -> tuple[int, bytes] | None:
+        """The flags of HEADERS and the whole block once it has ended. Raises ProtocolViolation past its bounds."""
+        if not self.stream:
+            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
+        self._count += 1
+        if self._count > CONTINUATIONS_MAX or len(self._block) + len(piece) > BLOCK_BYTES_MAX:
+            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
+        self._block += piece
+        if not flags & END_HEADERS:
+            return None
+        self.stream, block, self._block = 0, bytes(self._block), bytearray()
+        return self._flags, block
 
 
 def check_size(payload: bytes, size: int, what: str) -> None:

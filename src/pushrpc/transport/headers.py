@@ -35,6 +35,10 @@ NAMES_MAX: Final = 256
 
 RESPONSE_HEADERS_BYTES_MAX: Final = 65_536
 
+# A byte on the wire can be a whole header, and reading that costs microseconds: many small ones are an attack. Node
+# takes as many.
+RESPONSE_HEADERS_MAX: Final = 128
+
 _STATIC: Final = {header: index for index, header in enumerate(HeaderTable.STATIC_TABLE, 1)}
 _STATIC_NAMES: Final = {name: index for index, (name, _) in reversed(list(enumerate(HeaderTable.STATIC_TABLE, 1)))}
 _NEVER_INDEXED: Final = frozenset({b"authorization", b"cookie", b"proxy-authorization"})  # RFC 7541 §7.1.3
@@ -208,7 +212,7 @@ def content_length(size: int) -> bytes:
 
 
 class Decoder:
-    """Reads response blocks. Raises hpack.HPACKError for one that is illegal, or inflates past 64 KiB."""
+    """Reads response blocks. Raises hpack.HPACKError for one that is illegal or past 64 KiB or 128 headers."""
 
     def __init__(self) -> None:
         self._hpack = hpack.Decoder(RESPONSE_HEADERS_BYTES_MAX)
@@ -216,7 +220,10 @@ class Decoder:
         self._hpack.header_table_size = 0
 
     def decode(self, block: bytes) -> list[Header]:
-        return [(bytes(name), bytes(value)) for name, value in self._hpack.decode(block, raw=True)]
+        headers = [(bytes(name), bytes(value)) for name, value in self._hpack.decode(block, raw=True)]
+        if len(headers) > RESPONSE_HEADERS_MAX:
+            raise hpack.OversizedHeaderListError(f"{len(headers)} headers")
+        return headers
 
 
 class LateHeaders(Sequence[Header]):

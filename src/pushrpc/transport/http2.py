@@ -17,7 +17,18 @@ from pushrpc.exchange import Answer, Headers, NoAnswer, NotSent, Response, Templ
 from pushrpc.transport import frames as f
 from pushrpc.transport.batch import Batch, Partial
 from pushrpc.transport.frames import ErrorCode, ProtocolViolation, error_name
-from pushrpc.transport.headers import Decoder, Encoder, LateHeaders, Malformed, content_length, path, regular, status_of
+from pushrpc.transport.headers import (
+    RESPONSE_HEADERS_BYTES_MAX,
+    Decoder,
+    Encoder,
+    LateHeaders,
+    Malformed,
+    content_length,
+    path,
+    regular,
+    status_of,
+)
+from pushrpc.transport.patience import INFORMATIONAL_BYTES_PER_FRAME, UPLOADS_PER_FRAME, Patience
 from pushrpc.transport.uploads import Uploads
 
 # Open streams per connection when the peer names no lower number: what Apple and Google announce in practice.
@@ -32,16 +43,6 @@ BODY_BYTES_MAX: Final = 65_536
 
 # What the peer may send before we acknowledge any of it, over all streams: a full set of error bodies.
 RECEIVE_WINDOW: Final = 1_048_576
-
-# A header block in pieces (RFC 9113 §10.5.1): more bytes or more frames than any real response needs are an attack.
-BLOCK_BYTES_MAX: Final = 65_536
-CONTINUATIONS_MAX: Final = 64
-
-# Frames that bring no answer (PING, SETTINGS, empty DATA, 1xx, unknown types, anything late for a stream that we have
-# reset) between two ticks, and resets in a row without a single response (RFC 9113 §10.5). Late answers to a whole
-# session's cancelled streams stay below the first, a server that lowers its stream limit below the second.
-IDLE_FRAMES_MAX: Final = 10_000
-RESETS_MAX: Final = 2_000
 
 _OK_WHOLE: Final = f.END_STREAM | f.END_HEADERS
 _STATUS_200: Final = 0x88  # `:status 200` in the static table
@@ -61,6 +62,7 @@ class Connection:
         self.ended = ""
         self.ping_open = False
         self.worked = False  # at least one response has come
+        self.progress = False  # the last read ended a frame, and left no header block unfinished
         self._scheme = b"https" if tls else b"http"
         self._encoder = Encoder()
         self._decoder = Decoder()
@@ -79,19 +81,15 @@ class Connection:
         self._streams_max = STREAMS_MAX
         self._receive_window = RECEIVE_WINDOW
 
-        self._block = bytearray()  # of a HEADERS frame that CONTINUATION frames go on with
-        self._block_stream = 0
-        self._block_flags = 0
-        self._continuations = 0
-        self._idle_frames = 0
-        self._resets = 0
+        self._pieces = f.BlockPieces()
+        self._patience = Patience()
 
         self._outbox += f.settings(
             {
                 f.HEADER_TABLE_SIZE: 0,
                 f.ENABLE_PUSH: 0,
                 f.INITIAL_WINDOW_SIZE: BODY_BYTES_MAX,
-                f.MAX_HEADER_LIST_SIZE: BLOCK_BYTES_MAX,
+                f.MAX_HEADER_LIST_SIZE: RESPONSE_HEADERS_BYTES_MAX,
             }
         )
         self._outbox += self._window_update(0, RECEIVE_WINDOW - f.WINDOW_DEFAULT)
@@ -148,6 +146,7 @@ class Connection:
             stream += 2
         taken = position - batch.taken
         batch.taken, self._next_stream = position, stream
+        self._patience.requested(taken)
         self.draining = self.draining or stream > f.STREAM_ID_MAX
         return taken
 
@@ -183,7 +182,7 @@ class Connection:
 
     def tick(self) -> None:
         """To be called once a second: bounds on frames without answers count from tick to tick."""
-        self._idle_frames = 0
+        self._patience.tick()
 
     def data_to_send(self) -> bytes:
         """What must go to the peer now. Once taken, it counts as written."""
@@ -203,6 +202,7 @@ class Connection:
         """The bytes stopped flowing. What was never taken by `data_to_send` is NotSent, the rest NoAnswer."""
         if self._goaway:
             detail = f"{detail} after {self._goaway}"
+        self._outbox.clear()  # what is called NotSent must not leave any more
         self._give_up(detail)
         return self._take_answered()
 
@@ -220,6 +220,7 @@ class Connection:
             self._end(violation.code, violation.detail)
         else:
             self._inbox = data[used:]
+            self.progress = used > 0 and not self._pieces.stream
             self._uploads.resume()
         return self._take_answered()
 
@@ -229,6 +230,7 @@ class Connection:
 
     def _read_frames(self, data: bytes) -> int:
         opened, answered, session, decoder = self._open, self._answered, self.session, self._decoder
+        pieces, uploads, patience = self._pieces, self._uploads, self._patience
         unpack, end, at = f.unpack_header, len(data), 0
         while at + f.HEADER_BYTES <= end:
             high, low, kind, flags, stream = unpack(data, at)
@@ -245,21 +247,21 @@ class Connection:
                 and stream in opened
                 and size
                 and data[start] == _STATUS_200
-                and not self._block_stream
-                and not self._uploads.waiting
+                and not pieces.stream
+                and not uploads.waiting
             ):
                 batch, row = opened.pop(stream)
                 if not batch.page:
                     answered.append(batch)
                 batch.page.append((row, Response(200, LateHeaders(decoder, data[start:at_next]), b"", session)))
-                self._resets, self.worked = 0, True
+                patience.resets, self.worked = 0, True
             else:
                 self._frame(kind, flags, stream & 0x7FFFFFFF, data[start:at_next])
             at = at_next
         return at
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._block_stream and (kind != f.CONTINUATION or stream != self._block_stream):
+        if self._pieces.stream and (kind != f.CONTINUATION or stream != self._pieces.stream):
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "a frame inside a header block")
         if not self.ready and (kind != f.SETTINGS or flags & f.ACK):
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "the first frame is not SETTINGS")
@@ -279,13 +281,14 @@ class Connection:
             case f.GOAWAY:
                 self._on_goaway(stream, payload)
             case f.CONTINUATION:
-                self._on_continuation(flags, stream, payload)
+                if ended := self._pieces.add(flags, payload):
+                    self._on_block(ended[0], stream, ended[1])
             case f.PUSH_PROMISE:
                 raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PUSH_PROMISE though push is off")
             case f.PRIORITY if stream == 0:
                 raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "PRIORITY on stream 0")
             case _:  # PRIORITY is deprecated, unknown types are ignored (RFC 9113 §5.3.2, §5.5)
-                self._idle_frame()
+                self._patience.idle()
 
     # --- responses
 
@@ -299,19 +302,7 @@ class Connection:
         if flags & f.END_HEADERS:
             self._on_block(flags, stream, block)
         else:
-            self._block[:] = block
-            self._block_stream, self._block_flags, self._continuations = stream, flags, 0
-
-    def _on_continuation(self, flags: int, stream: int, payload: bytes) -> None:
-        if not self._block_stream:
-            raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, "CONTINUATION without HEADERS")
-        self._continuations += 1
-        self._block += payload
-        if self._continuations > CONTINUATIONS_MAX or len(self._block) > BLOCK_BYTES_MAX:
-            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "a header block without end")
-        if flags & f.END_HEADERS:
-            self._block_stream = 0
-            self._on_block(self._block_flags, stream, bytes(self._block))
+            self._pieces.begin(flags, stream, block)
 
     def _on_block(self, flags: int, stream: int, block: bytes) -> None:
         try:
@@ -320,9 +311,10 @@ class Connection:
             elif stream in self._partial:
                 self._trailers(flags, stream, block)
             else:
-                self._idle_frame()  # of a stream that we have reset
+                self._patience.idle()  # of a stream that we have reset
         except hpack.HPACKError as error:
-            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"a header block: {error}") from error
+            # Its own words may hold an address in memory, another each time.
+            raise ProtocolViolation(ErrorCode.COMPRESSION_ERROR, f"a header block: {type(error).__name__}") from error
         except Malformed as error:
             self._reset(stream, ErrorCode.PROTOCOL_ERROR, f"malformed response: {error}")
 
@@ -336,11 +328,12 @@ class Connection:
         if status < 200:
             if flags & f.END_STREAM or status == 101:
                 raise Malformed(f"status {status}")
-            self._idle_frame()
+            self._patience.idle(1 + len(block) // INFORMATIONAL_BYTES_PER_FRAME)
         elif flags & f.END_STREAM:
             self._answer(stream, Response(status, headers, b"", self.session))
         else:
-            self._partial[stream] = Partial(*self._open.pop(stream), status, headers)
+            self._partial[stream] = Partial(*self._open.pop(stream), status, headers, len(block))
+            self._patience.hold(len(block))
 
     def _trailers(self, flags: int, stream: int, block: bytes) -> None:
         if not flags & f.END_STREAM:
@@ -363,7 +356,7 @@ class Connection:
             if stream in self._open:
                 self._reset(stream, ErrorCode.PROTOCOL_ERROR, "malformed response: DATA before HEADERS")
             else:
-                self._idle_frame()  # of a stream that we have reset
+                self._patience.idle()  # of a stream that we have reset
             return
         partial.add(data)
         if flags & f.END_STREAM:
@@ -371,8 +364,11 @@ class Connection:
         elif len(partial.body) >= BODY_BYTES_MAX:
             self._outbox += self._rst(stream, ErrorCode.CANCEL)
             self._complete(stream)
-        elif not data:
-            self._idle_frame()
+        elif data:
+            partial.held += len(data)
+            self._patience.hold(len(data))
+        else:
+            self._patience.idle()
         if len(payload) > len(data) and stream in self._partial:
             # The stream's window is the bound on bodies, so only padding is ever given back.
             self._outbox += self._window_update(stream, len(payload) - len(data))
@@ -386,9 +382,11 @@ class Connection:
         """Ends a stream with what its row came to."""
         partial = self._partial.pop(stream, None)
         batch, row = (partial.batch, partial.row) if partial else self._open.pop(stream)
+        if partial:
+            self._patience.held_bytes -= partial.held
         unfinished = self._uploads.drop(stream)
         if isinstance(answer, Response):
-            self._resets, self.worked = 0, True
+            self._patience.resets, self.worked = 0, True
             if unfinished:  # answered before we were done: the rest of the body is not wanted
                 self._outbox += self._rst(stream, ErrorCode.CANCEL)
         if not batch.page:
@@ -404,11 +402,9 @@ class Connection:
         elif stream in self._open or stream in self._partial:
             self._answer(stream, NoAnswer(f"RST_STREAM {error_name(code)}", self.session))
         else:
-            self._idle_frame()
+            self._patience.idle()
             return
-        self._resets += 1
-        if self._resets > RESETS_MAX:
-            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "every request is reset")
+        self._patience.reset()
 
     def _reset(self, stream: int, code: ErrorCode, detail: str) -> None:
         self._outbox += self._rst(stream, code)
@@ -418,7 +414,7 @@ class Connection:
 
     def _on_settings(self, flags: int, stream: int, payload: bytes) -> None:
         f.check_connection_frame(stream, "SETTINGS")
-        self._idle_frame()
+        self._patience.idle()
         if flags & f.ACK:
             if payload:
                 raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ACK with a payload")
@@ -431,6 +427,7 @@ class Connection:
             elif key == f.MAX_FRAME_SIZE:
                 self._uploads.frame_max = value
             elif key == f.INITIAL_WINDOW_SIZE:
+                self._patience.idle(len(self._uploads.waiting) // UPLOADS_PER_FRAME)
                 self._uploads.set_initial_window(value)
         self.ready = True
         self._outbox += f.frame(f.SETTINGS, f.ACK, 0)
@@ -438,7 +435,7 @@ class Connection:
     def _on_ping(self, flags: int, stream: int, payload: bytes) -> None:
         f.check_connection_frame(stream, "PING")
         f.check_size(payload, 8, "PING")
-        self._idle_frame()
+        self._patience.idle()
         if flags & f.ACK:
             self.ping_open = False
         else:
@@ -447,7 +444,7 @@ class Connection:
     def _on_goaway(self, stream: int, payload: bytes) -> None:
         """RFC 9113 §6.8: streams above the last id were not processed, those up to it may still be answered."""
         f.check_connection_frame(stream, "GOAWAY")
-        self._idle_frame()
+        self._patience.idle()
         last, self._goaway = f.read_goaway(payload)
         self.draining = True
         for above in [s for s in self._open if s > last]:
@@ -456,6 +453,7 @@ class Connection:
     def _on_window_update(self, stream: int, payload: bytes) -> None:
         f.check_size(payload, 4, "WINDOW_UPDATE")
         increment = int.from_bytes(payload) & 0x7FFFFFFF
+        self._patience.idle()
         if stream:
             self._check_opened(stream, "WINDOW_UPDATE")
         if increment == 0:
@@ -472,14 +470,9 @@ class Connection:
         if stream % 2 == 0 or stream >= self._next_stream:
             raise ProtocolViolation(ErrorCode.PROTOCOL_ERROR, f"{what} on stream {stream}, which was never opened")
 
-    def _idle_frame(self) -> None:
-        self._idle_frames += 1
-        if self._idle_frames > IDLE_FRAMES_MAX:
-            raise ProtocolViolation(ErrorCode.ENHANCE_YOUR_CALM, "too many frames that bring no answer")
-
     def _end(self, code: ErrorCode, detail: str) -> None:
         if not self.ended:
-            self._outbox.clear()  # what was not written yet must not leave any more
+            self._outbox.clear()  # what is called NotSent must not leave any more
             self._outbox += f.goaway(code, detail)
             self._give_up(detail if code is ErrorCode.NO_ERROR else f"{code.name}: {detail}")
 

@@ -172,7 +172,10 @@ class Pool:
         if not session.up:
             return  # its dial is waiting for it and will say what is wrong
         if not session.live:
-            self._vacate(session, "" if session.connection.worked else session.connection.ended or "GOAWAY at once")
+            connection = session.connection
+            # What GOAWAY leaves open may still be answered: such a session is no reason to refuse rows for a while.
+            of_use = connection.worked or connection.open_count
+            self._vacate(session, "" if of_use else connection.ended or "GOAWAY at once")
         self._place()
 
     # --- placing rows
@@ -278,7 +281,7 @@ class Pool:
         if problem:
             slot.not_before = asyncio.get_running_loop().time() + slot.redial_s
             slot.redial_s = min(2 * slot.redial_s, self._limits.redial_max_s)
-        else:
+        elif session.connection.worked:
             slot.redial_s = self._limits.redial_s
         if not session.gone.done():
             self._leaving.add(session)

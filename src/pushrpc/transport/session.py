@@ -159,11 +159,13 @@ class Session(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        self._heard_at = self._loop.time()
+        now = self._loop.time()
         batches = self.connection.receive(data)
+        if self.connection.progress:  # a peer that only drips is as good as silent
+            self._heard_at = now
         self._flush()
         if batches:
-            self.used_at = self._heard_at
+            self.used_at = now
             self._owner.answered(batches)
         if self.connection.ready and not self.ready.done():
             self.ready.set_result(None)
@@ -269,7 +271,8 @@ def problem(error: BaseException) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             text = f"TLS: the server's certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError(reason="TLSV1_ALERT_NO_APPLICATION_PROTOCOL"):
+        case ssl.SSLError() if "no application protocol" in str(error).lower().replace("_", " "):
+            # Python knows this alert's name, OpenSSL's own text is in other letters, and `reason` may be missing.
             text = "TLS: the server does not offer HTTP/2 (no ALPN h2)"
         case ssl.SSLError():
             text = f"TLS: {error.reason or error}"

@@ -39,10 +39,10 @@ class Uploads:
         return self.waiting.pop(stream, None) is not None
 
     def connection_window_grew(self, increment: int) -> None:
+        self._grew = self._grew or self.window <= 0  # else nothing waits for it
         self.window += increment
         if self.window > f.WINDOW_MAX:
             raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, "a connection window above 2^31-1")
-        self._grew = True
 
     def stream_window_grew(self, stream: int, increment: int) -> bool:
         """False when the stream's window overflows, which ends the stream."""

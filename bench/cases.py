@@ -1,0 +1,105 @@
+"""The cases: what is compared with what, and how long."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import median
+
+from bench.machine import description
+from bench.measure import CALLERS, Case, Contender, Progress, take_turns
+from bench.results import OURS, CaseResult, Results
+from bench.sides import Load, Side, Stage
+from bench.stats import Sample
+
+FAN_OUT = (1, 10, 100, 1000)
+GROWTH_TOKENS = (10_000, 100_000, 1_000_000)
+GROWTH_APPS = (1, 10, 100)
+TOKENS_OF_APPS = 100_000
+PACED_S = 3.0
+CANCELLED_TOKENS = 1_000_000
+# A provider slow enough that a million pushes are still to be made when the cancel comes.
+CANCEL_LATENCY_MS = 100.0
+QUICK = ("apns", "fcm", "unary", "bulk")
+
+
+async def quick(stage: Stage, rounds: int, seconds: float, wanted: Sequence[str], say: Progress) -> list[CaseResult]:
+    """The main ratios: the largest fan-outs, unary sends against the empty echo, the bulk stream."""
+    ours, echo, aioapns = Contender(await stage.pushrpc()), await stage.echo(), await stage.aioapns()
+    apns_rest, apns_grpc = await stage.gorush("apns")
+    fcm_rest, _ = await stage.gorush("fcm")
+    cases = [
+        Case("apns", "fan-out APNs", "apns", 1000, (ours, Contender(aioapns), Contender(apns_rest))),
+        Case("fcm", "fan-out FCM", "fcm", 1000, (ours, Contender(fcm_rest))),
+        Case("unary", "unary sends", "apns", 1, (ours, Contender(echo))),
+        Case("bulk", "bulk stream", "apns", 1, (Contender(ours.side, "bulk"), Contender(apns_grpc))),
+    ]
+    return [await take_turns(case, rounds, seconds, say) for case in cases if case.key in wanted]
+
+
+async def whole(stage: Stage, rounds: int, seconds: float, say: Progress) -> Results:
+    """Everything the report tells."""
+    results = Results(description(stage.directory), rounds)
+    pushrpc = await stage.pushrpc()
+    for case in await _comparisons(stage, pushrpc):
+        results.add(await take_turns(case, rounds, seconds, say))
+    for tokens in (1, 1000):
+        max_per_s = median(results.cases[f"apns-{tokens}"].per_s())
+        results.add(await _paced(pushrpc, tokens, max_per_s / 2, rounds, say))
+    for case_result in await _growth(stage, rounds, say):
+        results.add(case_result)
+    results.add(await _cancel(stage, say))
+    return results
+
+
+async def _comparisons(stage: Stage, pushrpc: Side) -> list[Case]:
+    aioapns, apns2, echo = await stage.aioapns(), await stage.apns2(), await stage.echo()
+    gorush = {provider: await stage.gorush(provider) for provider in ("apns", "fcm")}
+    cases = []
+    for provider, libraries in (("apns", (aioapns, apns2)), ("fcm", ())):
+        for tokens in FAN_OUT:
+            sides = (pushrpc, *libraries, *gorush[provider], *((echo,) if (provider, tokens) == ("apns", 1) else ()))
+            title = f"{provider} fan-out, {tokens:,} tokens a call"
+            cases.append(Case(f"{provider}-{tokens}", title, provider, tokens, tuple(map(Contender, sides))))
+    contenders = (Contender(pushrpc, "bulk"), *map(Contender, gorush["apns"]))
+    return [*cases, Case("bulk", "single-token sends, ours as a bulk stream", "apns", 1, contenders)]
+
+
+async def _paced(side: Side, tokens: int, per_s: float, rounds: int, say: Progress) -> CaseResult:
+    calls_per_s = per_s / tokens
+    load = Load("apns", tokens, max(1, round(PACED_S * calls_per_s)), CALLERS[tokens])
+    samples = []
+    for number in range(1, rounds + 1):
+        say(f"half load, {tokens:,} tokens a call: round {number} of {rounds}")
+        samples.append(await side.run(load, "pace", per_s=calls_per_s))
+    return CaseResult(
+        f"paced-{tokens}", f"half load ({per_s:,.0f} pushes/s), {tokens:,} tokens a call", {OURS: samples}
+    )
+
+
+async def _growth(stage: Stage, rounds: int, say: Progress) -> list[CaseResult]:
+    """Every section has a server and a ledger of its own, so that its peak of memory is its own."""
+    sizes = [(f"tokens-{tokens}", f"{tokens:,} tokens", tokens, 1) for tokens in GROWTH_TOKENS]
+    sizes += [(f"apps-{apps}", f"{apps} apps in turn", TOKENS_OF_APPS, apps) for apps in GROWTH_APPS]
+    found: dict[str, CaseResult] = {key: CaseResult(key, title, {OURS: []}) for key, title, _, _ in sizes}
+    for number in range(1, rounds + 1):
+        for key, title, tokens, apps in sizes:
+            say(f"growth, {title}: round {number} of {rounds}")
+            names = [f"app-{i}" for i in range(apps)]
+            async with stage.fresh_pushrpc(f"{key}-{number}", names, ("apns",)) as side:
+                sample = await side.run(Load("apns", 1000, tokens // 1000, CALLERS[1000]))
+                found[key].samples[OURS].append(_with_memory(sample, side))
+    return list(found.values())
+
+
+def _with_memory(sample: Sample, side: Side) -> Sample:
+    return replace(sample, extra={**sample.extra, "rss_peak_mib": side.rss_peak_mib})
+
+
+async def _cancel(stage: Stage, say: Progress) -> CaseResult:
+    say(f"cancelling {CANCELLED_TOKENS:,} tokens under way")
+    async with stage.fresh_pushrpc("cancel", ("shop",), ("apns",)) as side:
+        await stage.slow_sink(CANCEL_LATENCY_MS)
+        sample = await side.run(Load("apns", 1000, CANCELLED_TOKENS // 1000, CALLERS[1000]), "cancel")
+        await stage.slow_sink(0)
+        return CaseResult("cancel", "cancel", {OURS: [_with_memory(sample, side)]})

@@ -1,0 +1,72 @@
+"""Every cell of the conformance matrix."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Literal
+
+import pytest
+import pytest_asyncio
+
+from tests.conformance.matrix import CELLS, PAGE, SITUATIONS, Situation, page
+from tests.conformance.servers import KINDS, Kind, Missing, Server, running
+from tests.conformance.stage import Place
+from tests.tls import Authority, make_authority
+
+WHOLE_LOOP: Literal["module"] = "module"  # the servers stay for all cells, so their pipes belong to one loop
+
+
+class Servers:
+    """Each is started by the first cell that needs it."""
+
+    def __init__(self, stack: AsyncExitStack, tmp_path_factory: pytest.TempPathFactory) -> None:
+        self._stack = stack
+        self._paths = tmp_path_factory
+        self._running: dict[str, Server | Missing] = {}
+
+    async def get(self, kind: Kind) -> Server:
+        if kind.name not in self._running:
+            try:
+                directory = self._paths.mktemp(kind.name)
+                self._running[kind.name] = await self._stack.enter_async_context(running(kind, directory))
+            except Missing as missing:
+                self._running[kind.name] = missing
+        found = self._running[kind.name]
+        if isinstance(found, Missing):
+            pytest.skip(f"{kind.title}: {found}")
+        return found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope=WHOLE_LOOP)
+async def servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Servers]:
+    async with AsyncExitStack() as stack:
+        yield Servers(stack, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def authorities(tmp_path_factory: pytest.TempPathFactory) -> tuple[Authority, Authority]:
+    return make_authority(tmp_path_factory.mktemp("trusted")), make_authority(tmp_path_factory.mktemp("stranger"))
+
+
+@pytest.mark.asyncio(loop_scope=WHOLE_LOOP)
+@pytest.mark.parametrize(("situation", "kind"), [pytest.param(s, k, id=f"{s.name}[{k.name}]") for s, k in CELLS])
+async def test_cell(
+    servers: Servers, authorities: tuple[Authority, Authority], situation: Situation, kind: Kind
+) -> None:
+    server = await servers.get(kind)
+    server.added = 0
+    await situation.play(Place(server, *authorities))
+    assert bool(server.added) == (kind.name in situation.added_by), "the table tells wrongly how this cell is made"
+
+
+def test_the_table_is_full() -> None:
+    """A cell for each situation with each server, and each of them runs: there is no way to write one that does not."""
+    assert {(s.name, k.name) for s, k in CELLS} == {(s.name, k.name) for s in SITUATIONS for k in KINDS}
+    assert len({s.name for s in SITUATIONS}) == len(SITUATIONS)
+    assert {k.name for k in KINDS} == {"go", "nghttp2", "node", "h2"}
+    assert all(s.added_by <= {k.name for k in KINDS} for s in SITUATIONS)
+
+
+def test_the_page_is_current() -> None:
+    assert PAGE.read_text() == page(), "run: python -m tests.conformance.matrix"
