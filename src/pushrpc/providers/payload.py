@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any, NoReturn
 
@@ -31,12 +32,13 @@ class KeptPayloads:
     """Payloads by notification: what was built to check a message is nearly always sent within milliseconds."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, tuple[Content, bytes]] = {}
+        # A plain dict walks over all that left it before it finds its first key.
+        self._kept: OrderedDict[str, tuple[Content, bytes]] = OrderedDict()
 
     def keep(self, notification: Notification, payload: bytes) -> None:
         self._kept[notification.notification_id] = notification.content, payload
         if len(self._kept) > PAYLOADS_KEPT:
-            del self._kept[next(iter(self._kept))]
+            self._kept.popitem(last=False)
 
     def get(self, notification: Notification) -> bytes | None:
         """Only for the very content that it was built of."""
