@@ -63,9 +63,9 @@ def play(data: bytes) -> None:
     apns, fcm, google = parsers()
     covered = [claimed(notification())]
     for account in (apns, fcm):
-        (outcome,) = account.classify(response, covered, NOW_US)
+        ((outcome, message_id),) = account.classify(response, covered, NOW_US)
         assert outcome.provider_status == status
-        check(outcome)
+        check(outcome, message_id)
     if refused := google.renewed(response, NOW_US):
         check(refused)
     else:
@@ -74,10 +74,10 @@ def play(data: bytes) -> None:
         assert bearer.isascii() and not set(bearer) & {0, 10, 13}
 
 
-def check(outcome: Outcome) -> None:
+def check(outcome: Outcome, message_id: str = "") -> None:
     assert outcome.kind is not OutcomeKind.UNSPECIFIED, "an answer that says nothing was sent"
     assert len(outcome.reason) <= REASON_CHARS_MAX and len(outcome.detail.encode()) <= DETAIL_BYTES_MAX
-    for text in (outcome.reason, outcome.detail, outcome.provider_message_id, outcome.replaced_by):
+    for text in (outcome.reason, outcome.detail, message_id, outcome.replaced_by):
         assert len(text.encode()) <= TOKEN_BYTES_MAX and "\0" not in text
     assert outcome.retry_after_s is None or 0 <= outcome.retry_after_s <= RETRY_AFTER_S_MAX
     assert 0 <= outcome.dead_since_us <= INT64_MAX

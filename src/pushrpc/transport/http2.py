@@ -1,9 +1,9 @@
 """One HTTP/2 client connection without I/O (RFC 9113): bytes in, answers out; requests in, bytes out.
 
 Work moves in batches. `start` writes as many requests as limits allow into one buffer, `receive` reads frames by
-offset and leaves answers in their batch's page. The common answer, a single HEADERS frame that says 200 and ends its
-stream, never leaves the inner loop; everything else takes the careful path. What a peer does against the rules ends
-the connection; what is wrong with one response ends its stream.
+offset and leaves answers in their batch's page. The common answer, a HEADERS frame that says 200, alone or with a DATA
+frame that ends the stream right behind it, never leaves the inner loop; everything else takes the careful path. What a
+peer does against the rules ends the connection; what is wrong with one response ends its stream.
 """
 
 from __future__ import annotations
@@ -241,23 +241,30 @@ class Connection:
                 raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             if at_next > end:
                 break
+            body_at = answer_end = 0
             if (
                 kind == f.HEADERS
-                and flags == _OK_WHOLE
                 and stream in opened
                 and size
                 and data[start] == _STATUS_200
                 and not pieces.stream
                 and not uploads.waiting
             ):
+                if flags == _OK_WHOLE:
+                    body_at = answer_end = at_next
+                elif flags == f.END_HEADERS and self._receive_window > RECEIVE_WINDOW // 2 + f.FRAME_SIZE_DEFAULT:
+                    body_at, answer_end = f.last_data(data, at_next, stream)
+                    self._receive_window -= answer_end - body_at
+            if answer_end:
                 batch, row = opened.pop(stream)
                 if not batch.page:
                     answered.append(batch)
-                batch.page.append((row, Response(200, LateHeaders(decoder, data[start:at_next]), b"", session)))
+                headers = LateHeaders(decoder, data[start:at_next])
+                batch.page.append((row, Response(200, headers, data[body_at:answer_end], session)))
                 patience.resets, self.worked = 0, True
             else:
                 self._frame(kind, flags, stream & 0x7FFFFFFF, data[start:at_next])
-            at = at_next
+            at = answer_end or at_next
         return at
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
