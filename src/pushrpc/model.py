@@ -34,8 +34,8 @@ def uuid7(now_us: int, random_bytes: bytes) -> str:
     """UUIDv7 text (RFC 9562 §5.7); rand_a holds the microseconds (its §6.2, method 3), the rest is 8 random bytes."""
     ms, us = divmod(now_us, 1_000)
     low = int.from_bytes(random_bytes, "big") & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
-    text = f"{ms:012x}7{us * 4_096 // 1_000:03x}{low:016x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    times = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7{us * 4_096 // 1_000:03x}"
+    return f"{times}-{low >> 48:04x}-{low & 0xFFFF_FFFF_FFFF:012x}"
 
 
 # --- Who is reached, and through whom ---------------------------------------------------------------------------
@@ -184,6 +184,9 @@ class DeviceFilter:
 
 
 # --- What is sent -----------------------------------------------------------------------------------------------
+#
+# Nothing here is ever changed once made. Content, Notification and Send are not frozen for all that: each is made for
+# every send, and Python takes 5 µs to make the three so, 1 µs otherwise.
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +209,7 @@ class FcmOptions:
     data_only: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Content:
     """NotificationContent as values; every provider builds its own form from it."""
 
@@ -256,7 +259,7 @@ class Content:
 _EMPTY: Mapping[str, Any] = {f.name: getattr(Content(), f.name) for f in fields(Content)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Notification:
     """One accepted request: what every delivery of it shares.
 
@@ -323,7 +326,7 @@ class Named(NamedTuple):
     tokens: Sequence[tuple[Lane, str]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Send:
     """One SendNotification, checked and ready to be accepted.
 
@@ -363,7 +366,10 @@ class Receipt(NamedTuple):
 
 
 class Claimed(NamedTuple):
-    """A delivery whose turn has come. `tries` counts every attempt made, `spent` those that count against the limit."""
+    """A delivery whose turn has come. `tries` counts every attempt made, `spent` those that count against the limit.
+
+    `due_us` is the ledger's own: where the delivery stood in its queue.
+    """
 
     key: int  # the ledger's own row number
     notification: Notification
@@ -373,6 +379,7 @@ class Claimed(NamedTuple):
     user_id: str
     tries: int
     spent: int
+    due_us: int = 0
 
     @property
     def own_id(self) -> str:

@@ -39,7 +39,7 @@ PATIENCE_S = 10.0  # real time: only a broken ledger ever takes so long
 APNS = Lane("shop", Provider.APNS, "com.example.shop", Environment.PRODUCTION)
 FCM = Lane("shop", Provider.FCM, "shop-project", Environment.UNSPECIFIED)
 
-ACCEPTED = Outcome(OutcomeKind.ACCEPTED, 200, provider_message_id="m-1")
+ACCEPTED = Outcome(OutcomeKind.ACCEPTED, 200)
 UNAVAILABLE = Outcome(OutcomeKind.UNAVAILABLE, 503, "ServiceUnavailable", "try later")
 UNREGISTERED = Outcome(OutcomeKind.TOKEN_INVALID, 410, "Unregistered")
 REFUSED = Outcome(OutcomeKind.PAYLOAD_REFUSED, 413, "PayloadTooLarge")
@@ -156,7 +156,7 @@ async def claimed(ledger: Ledger, lane: Lane = APNS, limit: int = 1_000) -> Batc
 
 def verdict(
     clock: ManualClock,
-    delivery: Claimed,
+    deliveries: Claimed | Sequence[Claimed],
     outcome: Outcome = ACCEPTED,
     state: DeliveryState = DeliveryState.SENT,
     *,
@@ -165,16 +165,21 @@ def verdict(
     spend: bool = True,
     started_us: int = 0,
 ) -> Settlement:
+    """The settlement of one delivery or of many. What is accepted gets a provider's id that tells whose it is."""
+    several = [deliveries] if isinstance(deliveries, Claimed) else deliveries
+    message_ids = [f"m-{delivery.token}" for delivery in several] if outcome is ACCEPTED else ()
     now_us = clock.now_us()
     due_us = now_us + int(after_s * 1e6)
-    return Settlement(delivery, outcome, state, cause, due_us, spend, started_us or now_us - 5_000, now_us)
+    return Settlement(several, outcome, message_ids, state, cause, due_us, spend, started_us or now_us - 5_000, now_us)
 
 
-def retry(clock: ManualClock, delivery: Claimed, after_s: float = 1.0, outcome: Outcome = UNAVAILABLE) -> Settlement:
+def retry(
+    clock: ManualClock, delivery: Claimed | Sequence[Claimed], after_s: float = 1.0, outcome: Outcome = UNAVAILABLE
+) -> Settlement:
     return verdict(clock, delivery, outcome, DeliveryState.QUEUED, after_s=after_s)
 
 
-def unsent(clock: ManualClock, delivery: Claimed, after_s: float = 0.0) -> Settlement:
+def unsent(clock: ManualClock, delivery: Claimed | Sequence[Claimed], after_s: float = 0.0) -> Settlement:
     return verdict(clock, delivery, NOT_SENT, DeliveryState.QUEUED, after_s=after_s, spend=False)
 
 

@@ -191,13 +191,16 @@ class LedgerMachine(RuleBasedStateMachine):
     def settle(self, data: st.DataObject, state: DeliveryState, after_s: int, unsent: bool) -> None:
         held = self.model.held()
         count = data.draw(st.integers(1, len(held)))
-        settlements = []
+        outcome = NOT_SENT if unsent and state in (QUEUED, DeliveryState.EXPIRED) else ENDS.get(state, UNAVAILABLE)
+        claims = [row.held for _, row in held[:count] if row.held is not None]
+        if data.draw(st.booleans()):
+            claims.reverse()
+        together = [claims] if data.draw(st.booleans()) else [[claimed] for claimed in claims]
+        settlements = [
+            verdict(self.clock, each, outcome, state, after_s=after_s, started_us=self.clock.now_us())
+            for each in together
+        ]
         for sent, row in held[:count]:
-            assert row.held is not None
-            outcome = NOT_SENT if unsent and state in (QUEUED, DeliveryState.EXPIRED) else ENDS.get(state, UNAVAILABLE)
-            settlements.append(
-                verdict(self.clock, row.held, outcome, state, after_s=after_s, started_us=self.clock.now_us())
-            )
             self._expect(sent, row, outcome, state, after_s)
         if state is DeliveryState.UNREGISTERED:
             self._expect_deaths({row.token for _, row in held[:count]})

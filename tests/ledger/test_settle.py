@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pushrpc.model import NOT_SENT, DeviceSelector
-from pushrpc.record import Counts, DeliverySelector, Wanted
+from pushrpc.record import Counts, DeliverySelector, NotificationSelector, Wanted
 from pushrpc.words import FINAL_STATES, Cause, DeliveryState, DeviceState, EventKind, NotificationState, OutcomeKind
 from tests.clocks import ManualClock
 from tests.ledger.shop import (
@@ -59,7 +59,11 @@ async def test_every_final_state_is_counted_and_told(engine: Engine, clock: Manu
     assert all(e.final and e.kind is EventKind.STATE and e.attempt == 1 and e.labels == {"k": "v"} for e in events)
     first = events[0]
     assert (first.token, first.request_id, first.reason) == (deliveries[0].token, "r", "")
-    assert (first.provider_message_id, first.provider_status, first.outcome) == ("m-1", 200, OutcomeKind.ACCEPTED)
+    assert (first.provider_message_id, first.provider_status, first.outcome) == (
+        f"m-{first.token}",
+        200,
+        OutcomeKind.ACCEPTED,
+    )
 
 
 async def test_a_notification_is_complete_with_its_last_delivery(engine: Engine, clock: ManualClock) -> None:
@@ -291,3 +295,79 @@ async def test_what_waits_for_a_dead_device_ends_with_it(engine: Engine, clock: 
     ]
     left = (await claimed(engine.ledger)).deliveries
     assert [d.token for d in left] == [other], "nobody else is touched"
+
+
+# --- settlements of many
+
+
+async def test_many_that_were_answered_in_any_order_are_told_of_as_they_were_answered(
+    engine: Engine, clock: ManualClock
+) -> None:
+    """Of several notifications, with gaps, some tried before, in one settlement: each gets its own id and story."""
+    sends = [send(clock, 5), send(clock, 3)]
+    await accepted(engine.ledger, *sends)
+    deliveries = list((await claimed(engine.ledger)).deliveries)
+    await engine.ledger.settle([retry(clock, deliveries[1], 0), retry(clock, deliveries[6:], 0)])
+    tried = (await claimed(engine.ledger)).deliveries
+    assert {d.key for d in tried} == {deliveries[n].key for n in (1, 6, 7)}
+    answered = [deliveries[5], *tried, deliveries[3], deliveries[0]]
+    await engine.ledger.settle([verdict(clock, answered)])
+    for _ in range(2):
+        events = await events_after(engine.ledger, Wanted("shop"))
+        assert [event.seq for event in events] == list(range(1, 10))
+        ends = {event.token: event for event in events if event.final}
+        assert {token: event.provider_message_id for token, event in ends.items()} == {
+            d.token: f"m-{d.token}" for d in answered
+        }
+        assert {token: event.attempt for token, event in ends.items()} == {d.token: d.tries + 1 for d in answered}
+        for number, wanted in enumerate(sends):
+            page = await engine.ledger.deliveries("shop", DeliverySelector(wanted.notification_id), True, 0, 10)
+            assert page is not None
+            for status in page[0]:
+                event = ends.get(status.token)
+                assert status.provider_message_id == (event.provider_message_id if event else "")
+                assert [a.number for a in status.attempts] == list(range(1, (event.attempt if event else 0) + 1))
+                assert event is None or event.notification_id == sends[number].notification_id
+        await engine.reopen()
+
+
+async def test_a_settlement_of_many_counts_only_what_is_still_claimed(engine: Engine, clock: ManualClock) -> None:
+    wanted = send(clock, 4)
+    await accepted(engine.ledger, wanted)
+    deliveries = (await claimed(engine.ledger)).deliveries
+    await engine.ledger.settle([verdict(clock, deliveries[1])])
+    await engine.ledger.settle([verdict(clock, [*deliveries, deliveries[0]])])
+    events = await events_after(engine.ledger, Wanted("shop"))
+    assert [event.token for event in events] == [deliveries[n].token for n in (1, 0, 2, 3)]
+    assert [event.provider_message_id for event in events] == [f"m-{event.token}" for event in events]
+    assert await counts_of(engine, wanted.notification_id) == Counts(total=4, sent=4)
+
+
+async def test_what_the_provider_knows_by_our_id_is_told_with_it(engine: Engine, clock: ManualClock) -> None:
+    wanted = send(clock, 3)
+    await accepted(engine.ledger, wanted)
+    first, *others = (await claimed(engine.ledger)).deliveries
+    known = ACCEPTED._replace(own_id=True)
+    await engine.ledger.settle([verdict(clock, first, UNAVAILABLE._replace(own_id=True), DeliveryState.QUEUED)])
+    clock.advance(1)
+    await engine.ledger.settle([verdict(clock, [*others, *(await claimed(engine.ledger)).deliveries], known)])
+    own_ids = {d.token: d.own_id for d in (first, *others)}
+    for _ in range(2):
+        events = await events_after(engine.ledger, Wanted("shop"))
+        assert len(events) == 4 and all(event.provider_message_id == own_ids[event.token] for event in events)
+        page = await engine.ledger.deliveries("shop", DeliverySelector(wanted.notification_id), False, 0, 10)
+        assert page is not None
+        assert {status.token: status.provider_message_id for status in page[0]} == own_ids
+        await engine.reopen()
+
+
+async def test_of_many_that_may_be_queued_again_the_cancelled_end(engine: Engine, clock: ManualClock) -> None:
+    doomed, alive = send(clock, 2), send(clock, 2)
+    await accepted(engine.ledger, doomed, alive)
+    deliveries = (await claimed(engine.ledger)).deliveries
+    await engine.ledger.cancel("shop", NotificationSelector(doomed.notification_id), clock.now_us())
+    await engine.ledger.settle([retry(clock, deliveries[::2]), unsent(clock, deliveries[1::2])])
+    events = {event.token: event for event in await events_after(engine.ledger, Wanted("shop"))}
+    assert [events[d.token].state for d in deliveries[:2]] == [DeliveryState.CANCELLED] * 2
+    assert [events[d.token].attempt for d in deliveries[:2]] == [1, 0]
+    assert events[deliveries[2].token].state is DeliveryState.QUEUED and deliveries[3].token not in events

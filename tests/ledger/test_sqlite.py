@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import sqlite3
 import stat
 import subprocess
@@ -241,7 +242,8 @@ async def test_a_cancelled_caller_leaves_its_function_running_in_order(tmp_path:
         "status._KEY_OF_REQUEST",
         "pruning._FINISHED",
         "pruning._DROP_EVENTS",
-        "following._SEQS_OF",
+        "following._RUNS_OF",
+        "following._END_OF_RUN_AT",
         "accept._EARLIER",
         "accept._BY_TOKEN",
         "accept._BY_USER_ID",
@@ -261,7 +263,10 @@ async def test_a_cancelled_caller_leaves_its_function_running_in_order(tmp_path:
         "events._OF_APP_BETWEEN",
         "pruning._DROP_DELIVERIES",
         "events._BETWEEN",
-        "events._BY_SEQ",
+        "events._BY_LAST_SEQ",
+        "events._REACHED",
+        "events._REACHED_EACH",
+        "status._ATTEMPTS",
         "sweep._OPEN_OF",
     ],
 )
@@ -270,14 +275,18 @@ async def test_no_statement_scans_or_sorts_a_table(engine: SqliteEngine, name: s
 
     module, constant = name.split(".")
     sql = getattr(importlib.import_module(f"pushrpc.ledger.sqlite.{module}"), constant)
-    count = 4 if "?2" in sql else sql.count("?")
+    count = 0
+    for number in re.findall(r"\?(\d*)", sql):
+        count = max(count, int(number)) if number else count + 1
     plan = await inside(engine)._store.writer.run(
         lambda db: db.execute(f"EXPLAIN QUERY PLAN {sql}", [None] * count).fetchall()
     )
     steps = [row[3] for row in plan]
-    scans = [s for s in steps if s.startswith("SCAN") and "VIRTUAL TABLE" not in s and "CONSTANT" not in s]
+    small = ("VIRTUAL TABLE", "CONSTANT", "SCAN chain")  # what a parameter lists, or one delivery's attempts
+    scans = [s for s in steps if s.startswith("SCAN") and not any(word in s for word in small)]
     assert not [s for s in scans if "INDEX" not in s], steps
-    assert not [s for s in steps if "TEMP B-TREE" in s and "following" not in name and "_BY_SEQ" not in name], steps
+    sorts_its_parameter = name in ("following._RUNS_OF", "events._BY_LAST_SEQ", "events._REACHED_EACH")
+    assert sorts_its_parameter or not [s for s in steps if "TEMP B-TREE" in s], steps
 
 
 async def test_a_start_does_not_depend_on_what_is_queued(engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> None:

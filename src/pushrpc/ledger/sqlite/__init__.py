@@ -39,8 +39,8 @@ from pushrpc.record import (
     CancelCounts,
     DeliverySelector,
     DeliveryStatus,
-    Event,
     EventPage,
+    EventRun,
     NotificationFilter,
     NotificationSelector,
     NotificationStatus,
@@ -112,7 +112,7 @@ class SqliteLedger:
     # --- sending
 
     async def accept(self, sends: Sequence[Send]) -> Sequence[Receipt | LedgerError]:
-        parts = _by_rows(sends)
+        parts = _in_parts(sends, _rows)
         waiting = [
             self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S) for part, rows in parts
         ]
@@ -167,21 +167,20 @@ class SqliteLedger:
 
     def _return(self, deliveries: Sequence[Claimed]) -> None:
         now_us = self._clock.now_us()
-        unsent = [
-            Settlement(d, NOT_SENT, DeliveryState.QUEUED, Cause.UNSPECIFIED, now_us, False, now_us, now_us)
-            for d in deliveries
-        ]
+        unsent = Settlement(
+            deliveries, NOT_SENT, (), DeliveryState.QUEUED, Cause.UNSPECIFIED, now_us, False, now_us, now_us
+        )
 
         def again_unless_done(done: asyncio.Future[None]) -> None:
             if done.exception() is not None and not self._closed:
                 asyncio.get_running_loop().call_later(REOPEN_EVERY_S, self._return, deliveries)
 
-        self._writer.submit(partial(settle, unsent)).add_done_callback(again_unless_done)
+        self._writer.submit(partial(settle, [unsent])).add_done_callback(again_unless_done)
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
-        parts = [settlements[i : i + GROUP_ROWS_MAX] for i in range(0, len(settlements), GROUP_ROWS_MAX)]
+        parts = _in_parts(settlements, lambda settlement: len(settlement.deliveries))
         await asyncio.gather(
-            *(self._writer.submit(partial(settle, part), len(part), SETTLE_LINGER_S) for part in parts)
+            *(self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S) for part, rows in parts)
         )
 
     async def expire(self, now_us: int, paused: Collection[Lane] = ()) -> int:
@@ -225,7 +224,7 @@ class SqliteLedger:
                 self._check_open()
                 page = await self._page(wanted, sieve, after_seq, limit)
                 left_s = min((until_us - self._clock.now_us()) / 1e6, until_s - loop.time())
-                if page.events or page.complete or left_s <= 0:
+                if page.runs or page.complete or left_s <= 0:
                     return page
                 after_seq = page.through_seq
                 if page.caught_up:
@@ -240,11 +239,11 @@ class SqliteLedger:
         newest = self._ring.after(after_seq)
         if newest is not None:
             end_seq = max(after_seq, self._ring.tail)
-            events, through_seq = sieve.take(newest, end_seq, limit)
+            runs, through_seq = sieve.take(newest, after_seq, end_seq, limit)
             caught_up = through_seq >= end_seq
         else:
-            nothing: tuple[list[Event], int, bool] = [], after_seq, True
-            events, through_seq, caught_up = await self._read(
+            nothing: tuple[list[EventRun], int, bool] = [], after_seq, True
+            runs, through_seq, caught_up = await self._read(
                 wanted.app_id,
                 nothing,
                 lambda sql, app: read_page(sql, app, wanted, sieve, after_seq, limit),
@@ -254,7 +253,7 @@ class SqliteLedger:
             and sieve.named
             and await self._read(wanted.app_id, False, lambda sql, app: is_complete(sql, app, wanted, through_seq))
         )
-        return EventPage(events, through_seq, caught_up, complete)
+        return EventPage(runs, through_seq, caught_up, complete)
 
     async def tail(self) -> int:
         return self._ring.tail
@@ -317,7 +316,7 @@ class SqliteLedger:
         """Tells followers and claimers what has just been committed."""
         self._tell_events(transaction.events)
         self._ring.extend(transaction.events)
-        self._waiters.wake((e.app_id, e.notification_id, e.request_id) for e in transaction.events)
+        self._waiters.wake((run.app_id, run.notification_id, run.request_id) for run in transaction.events)
         self._waiters.wake(transaction.accepted)
         self._notice_lanes(transaction.woken)
 
@@ -363,17 +362,21 @@ def _with_work(memory: Memory) -> list[LaneQueue]:
     return [queue for queue in memory.queues.values() if queue.next_us is not None]
 
 
-def _by_rows(sends: Sequence[Send]) -> list[tuple[Sequence[Send], int]]:
-    """Cuts sends into parts of about a group's rows, so that a large call does not hold the writer for long."""
-    parts: list[tuple[Sequence[Send], int]] = []
+def _rows(send: Send) -> int:
+    return 1 + len(send.named.tokens) + len(send.named.device_ids) + len(send.named.user_ids)
+
+
+def _in_parts(whole: Sequence[T], rows_of: Callable[[T], int]) -> list[tuple[Sequence[T], int]]:
+    """Cuts a call into parts of about a group's rows, so that a large one does not hold the writer for long."""
+    parts: list[tuple[Sequence[T], int]] = []
     start = rows = 0
-    for position, send in enumerate(sends):
-        named = 1 + len(send.named.tokens) + len(send.named.device_ids) + len(send.named.user_ids)
-        if rows and rows + named > GROUP_ROWS_MAX:
-            parts.append((sends[start:position], rows))
+    for position, each in enumerate(whole):
+        more = rows_of(each)
+        if rows and rows + more > GROUP_ROWS_MAX:
+            parts.append((whole[start:position], rows))
             start, rows = position, 0
-        rows += named
-    return [*parts, (sends[start:], rows)] if sends else []
+        rows += more
+    return [*parts, (whole[start:], rows)] if whole else []
 
 
 def _selected(sql: sqlite3.Connection, app: int, which: NotificationSelector) -> list[int]:

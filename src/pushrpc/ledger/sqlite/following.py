@@ -15,12 +15,12 @@ from operator import attrgetter
 
 from pushrpc.ledger.sqlite import events
 from pushrpc.ledger.sqlite.status import keys_of
-from pushrpc.record import Event, Wanted
+from pushrpc.record import EventRun, Wanted
 
 RING_EVENTS = 16_384
 NAMED_BY_INDEX_MAX = 64  # more notifications than this are found by reading the log
 SCAN_EVENTS = 16_384  # of the log in one read transaction
-_seq = attrgetter("seq")
+_last_seq = attrgetter("last_seq")
 
 
 class Sieve:
@@ -37,28 +37,33 @@ class Sieve:
         self._kinds = wanted.kinds
         self._every_event = not (self._labels or self._final_only or self._states or self._kinds)
 
-    def passes(self, event: Event) -> bool:
-        if event.app_id != self._app_id:
+    def passes(self, run: EventRun) -> bool:
+        if run.app_id != self._app_id:
             return False
-        if self.named and not (
-            event.notification_id in self._notification_ids or event.request_id in self._request_ids
-        ):
+        if self.named and not (run.notification_id in self._notification_ids or run.request_id in self._request_ids):
             return False
         return self._every_event or (
-            (event.final or not self._final_only)
-            and (not self._states or event.state in self._states)
-            and (not self._kinds or event.kind in self._kinds)
-            and self._labels <= event.labels.items()
+            (run.final or not self._final_only)
+            and (not self._states or run.state in self._states)
+            and (not self._kinds or run.kind in self._kinds)
+            and self._labels <= run.labels.items()
         )
 
-    def take(self, source: Iterable[Event], through_seq: int, limit: int) -> tuple[list[Event], int]:
-        """Up to `limit` of the events, and how far that goes."""
-        taken: list[Event] = []
-        for event in source:
-            if self.passes(event):
-                taken.append(event)
-                if len(taken) == limit:
-                    return taken, event.seq
+    def take(
+        self, source: Iterable[EventRun], after_seq: int, through_seq: int, limit: int
+    ) -> tuple[list[EventRun], int]:
+        """Up to `limit` of the events after a position, and how far that goes: at least to the end of the source."""
+        taken: list[EventRun] = []
+        room = limit
+        for run in source:
+            if not self.passes(run):
+                continue
+            start = max(0, after_seq + 1 - run.first_seq)
+            stop = min(len(run.tokens), start + room)
+            taken.append(run if stop - start == len(run.tokens) else run.part(start, stop))
+            room -= stop - start
+            if not room:
+                return taken, taken[-1].last_seq
         return taken, through_seq
 
 
@@ -68,23 +73,28 @@ class Ring:
     def __init__(self, tail: int) -> None:
         self.tail = tail
         self._floor = tail  # every event after this one is here
-        self._events: list[Event] = []
+        self._runs: list[EventRun] = []
+        self._count = 0  # of events
 
-    def extend(self, news: Sequence[Event]) -> None:
+    def extend(self, news: Sequence[EventRun]) -> None:
         if not news:
             return
-        self._events += news
-        self.tail = news[-1].seq
-        if len(self._events) > 2 * RING_EVENTS:  # cut seldom, since cutting moves all that stay
-            gone = len(self._events) - RING_EVENTS
-            self._floor = self._events[gone - 1].seq
-            del self._events[:gone]
+        self._runs += news
+        self._count += sum(len(run.tokens) for run in news)
+        self.tail = news[-1].last_seq
+        if self._count > 2 * RING_EVENTS:  # cut seldom, since cutting moves all that stay
+            gone = 0
+            while self._count > RING_EVENTS:
+                self._count -= len(self._runs[gone].tokens)
+                gone += 1
+            self._floor = self._runs[gone - 1].last_seq
+            del self._runs[:gone]
 
-    def after(self, seq: int) -> Sequence[Event] | None:
-        """Every event after a position; None when some are only in the file."""
+    def after(self, seq: int) -> Sequence[EventRun] | None:
+        """Every run that ends after a position; None when some are only in the file. The first may begin before it."""
         if seq < self._floor:
             return None
-        return self._events[bisect_right(self._events, seq, key=_seq) :]
+        return self._runs[bisect_right(self._runs, seq, key=_last_seq) :]
 
 
 class Waiters:
@@ -131,7 +141,8 @@ class Waiters:
 
 _LAST_SEQ = "SELECT last_seq FROM ledger"
 _FIRST_SEQ = "SELECT min(first_seq) FROM notifications WHERE key IN (SELECT value FROM json_each(?))"
-_SEQS_OF = "SELECT seq FROM events WHERE notification = ? AND seq > ? ORDER BY seq LIMIT ?"
+_END_OF_RUN_AT = "SELECT min(last_seq) FROM events WHERE last_seq >= ?"
+_RUNS_OF = "SELECT last_seq FROM events WHERE notification = ? AND last_seq > ? ORDER BY last_seq LIMIT ?"
 _COMPLETE = """
     SELECT count(*), max(last_seq) FROM notifications
     WHERE key IN (SELECT value FROM json_each(?)) AND completed_us > 0"""
@@ -139,25 +150,27 @@ _COMPLETE = """
 
 def read_page(
     sql: sqlite3.Connection, app: int, wanted: Wanted, sieve: Sieve, after_seq: int, limit: int
-) -> tuple[list[Event], int, bool]:
+) -> tuple[list[EventRun], int, bool]:
     """Events after a position, how far that goes, and whether that is all there was when the transaction began."""
     (last_seq,) = sql.execute(_LAST_SEQ).fetchone()
-    if not sieve.named:
-        through_seq = min(last_seq, after_seq + SCAN_EVENTS)
-        found, through_seq = sieve.take(events.of_app_between(sql, app, after_seq, through_seq), through_seq, limit)
-        return found, through_seq, through_seq >= last_seq
-    keys = set(keys_of(sql, app, wanted.notification_ids, wanted.request_ids))
-    if not keys:
-        return [], max(after_seq, last_seq), True
-    after_seq = max(after_seq, sql.execute(_FIRST_SEQ, (json.dumps(list(keys)),)).fetchone()[0])
-    if len(keys) <= NAMED_BY_INDEX_MAX:
-        each = [sql.execute(_SEQS_OF, (key, after_seq, limit)).fetchall() for key in keys]
-        seqs = sorted(seq for rows in each for (seq,) in rows)[:limit]
-        through_seq = seqs[-1] if len(seqs) == limit else max(after_seq, last_seq)
-        found, through_seq = sieve.take(events.by_seq(sql, seqs), through_seq, limit)
-    else:
-        through_seq = max(after_seq, min(last_seq, after_seq + SCAN_EVENTS))
-        found, through_seq = sieve.take(events.of_app_between(sql, app, after_seq, through_seq), through_seq, limit)
+    if sieve.named:
+        keys = set(keys_of(sql, app, wanted.notification_ids, wanted.request_ids))
+        if not keys:
+            return [], max(after_seq, last_seq), True
+        after_seq = max(after_seq, sql.execute(_FIRST_SEQ, (json.dumps(list(keys)),)).fetchone()[0])
+        if len(keys) <= NAMED_BY_INDEX_MAX:
+            each = [sql.execute(_RUNS_OF, (key, after_seq, limit)).fetchall() for key in keys]
+            last_seqs = sorted(seq for rows in each for (seq,) in rows)[:limit]
+            through_seq = last_seqs[-1] if len(last_seqs) == limit else max(after_seq, last_seq)
+            source = events.by_last_seq(sql, last_seqs)
+            found, through_seq = sieve.take(source, after_seq, through_seq, limit)
+            return found, through_seq, through_seq >= last_seq
+    through_seq = max(after_seq, last_seq)
+    if last_seq > after_seq + SCAN_EVENTS:
+        (end_seq,) = sql.execute(_END_OF_RUN_AT, (after_seq + SCAN_EVENTS,)).fetchone()
+        through_seq = end_seq or last_seq
+    source = events.of_app_between(sql, app, after_seq, through_seq)
+    found, through_seq = sieve.take(source, after_seq, through_seq, limit)
     return found, through_seq, through_seq >= last_seq
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import groupby
 
 from pushrpc.clock import Clock
 from pushrpc.model import Claimed, Lane, Notification
@@ -78,16 +78,15 @@ class LaneQueue:
         if self.next_us is None or due_us < self.next_us:
             self.next_us = due_us
 
+    def give_back(self, claimed: Claimed) -> None:
+        self.offer(claimed.notification.priority, claimed.due_us, claimed.key)
 
-class Hold(NamedTuple):
-    """A claimed delivery, and where it stands in its queue."""
 
-    claimed: Claimed
-    due_us: int
-    queue: LaneQueue
+Hold = tuple[Claimed, LaneQueue]  # what is claimed, and the queue it was taken from
 
-    def give_back(self) -> None:
-        self.queue.offer(self.claimed.notification.priority, self.due_us, self.claimed.key)
+
+def _notification(hold: Hold) -> Notification:
+    return hold[0].notification
 
 
 @dataclass(slots=True)
@@ -108,22 +107,22 @@ class Memory:
         queue = self.queues.get(lane)
         return queue if queue is not None else self.queues.setdefault(lane, LaneQueue(lane))
 
-    def hold(self, holds: Iterable[Hold]) -> None:
-        for hold in holds:
-            self.held[hold.claimed.key] = hold
-            notification = hold.claimed.notification.key
-            self.held_of[notification] = self.held_of.get(notification, 0) + 1
+    def hold(self, holds: Sequence[Hold]) -> None:
+        self.held.update((hold[0].key, hold) for hold in holds)
+        self._count(holds, 1)
 
-    def release(self, key: int) -> Hold | None:
-        hold = self.held.pop(key, None)
-        if hold is not None:
-            notification = hold.claimed.notification.key
-            left = self.held_of[notification] - 1
-            if left:
-                self.held_of[notification] = left
-            else:
-                del self.held_of[notification]
-        return hold
+    def release(self, keys: Iterable[int]) -> list[Hold | None]:
+        """For each key what was held of it; None when nothing was."""
+        pop = self.held.pop
+        released = [pop(key, None) for key in keys]
+        self._count(released if all(released) else list(filter(None, released)), -1)  # type: ignore[arg-type]
+        return released
+
+    def _count(self, holds: Sequence[Hold], sign: int) -> None:
+        for notification, of_one in groupby(holds, _notification):
+            count = self.held_of.pop(notification.key, 0) + sign * len(list(of_one))
+            if count:
+                self.held_of[notification.key] = count
 
     def rewind(self) -> None:
         """Has the next claim of every lane look from the start: for when it is not known what was passed over."""

@@ -52,9 +52,10 @@ def _release_settled(memory: Memory, sql: sqlite3.Connection) -> None:
     And claims that an unregistration turns out to have marked: they are not queued again.
     """
     for key, state, tries in sql.execute(_STANDING, (json.dumps(list(memory.held)),)).fetchall():
-        if state > DeliveryState.IN_FLIGHT or tries != memory.held[key].claimed.tries:
-            memory.release(key)
-        elif state == DeliveryState.IN_FLIGHT and not memory.held[key].claimed.notification.at_most_once:
+        claimed, _ = memory.held[key]
+        if state > DeliveryState.IN_FLIGHT or tries != claimed.tries:
+            memory.release([key])
+        elif state == DeliveryState.IN_FLIGHT and not claimed.notification.at_most_once:
             memory.removed.add(key)
     memory.removed.intersection_update(memory.held)
 
@@ -74,13 +75,13 @@ def end_orphans(now_us: int, transaction: Transaction) -> None:
         by_lane[lane].append(row)
     unknown = Outcome(OutcomeKind.UNKNOWN, detail="the server stopped before the answer was seen")
     for lane, rows in by_lane.items():
-        holds, unreadable = hold(transaction.sql, memory, memory.queue(memory.lanes[lane]), rows)
+        deliveries, unreadable = hold(transaction.sql, memory, memory.queue(memory.lanes[lane]), rows)
         settlements = []
-        for claimed, *_ in holds:
+        for claimed in deliveries:
             if claimed.notification.at_most_once:
                 state, cause = DeliveryState.FAILED, Cause.ANSWER_UNKNOWN
             else:
                 state, cause = DeliveryState.CANCELLED, Cause.DEVICE_REMOVED
-            settlements.append(Settlement(claimed, unknown, state, cause, 0, True, now_us, now_us))
+            settlements.append(Settlement([claimed], unknown, (), state, cause, 0, True, now_us, now_us))
         settle(settlements, transaction)
         end([Ending(key, DeliveryState.FAILED, Cause.UNSPECIFIED) for key in unreadable], now_us, transaction)

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 from pushrpc.ledger.sqlite import events
 from pushrpc.ledger.sqlite.due import refresh
-from pushrpc.ledger.sqlite.memory import Hold
+from pushrpc.ledger.sqlite.memory import Hold, LaneQueue
 from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Lane, Settlement
-from pushrpc.record import Event
+from pushrpc.model import Claimed, Lane, Notification, Settlement, own_id_prefix
+from pushrpc.record import EventRun
 from pushrpc.words import TRANSITIONS, Cause, DeliveryState, DeviceState, EventKind, OutcomeKind
 
 QUEUED, EXPIRED = int(DeliveryState.QUEUED), int(DeliveryState.EXPIRED)
 _FINAL = int(DeliveryState.SENT)  # the least final state; the counters' columns follow the states' order
 _LEGAL = TRANSITIONS[DeliveryState.IN_FLIGHT]
+_key = attrgetter("key")
 
 
 class Ending(NamedTuple):
@@ -31,51 +34,74 @@ class Ending(NamedTuple):
 
 
 def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
-    """Applies each settlement whose delivery is still claimed; one that was applied before is passed over."""
+    """Applies each settlement to what is still claimed of it; what was applied before is passed over."""
+    memory = transaction.memory
     released: list[Hold] = []
-    transaction.undo.append(partial(transaction.memory.hold, released))
+    transaction.undo.append(partial(memory.hold, released))
     attempts = _Attempts(transaction)
     endings: list[Ending] = []
-    returns: list[tuple[Settlement, Hold]] = []
+    returns: list[tuple[Settlement, LaneQueue]] = []
     time_us = 0
-    for settlement in settlements:
-        claimed, outcome, state, cause, *_ = settlement
-        hold = transaction.memory.release(claimed.key)
-        if hold is None:
+    for wanted in settlements:
+        assert wanted.state in _LEGAL, f"no way from IN_FLIGHT to {wanted.state!r}"
+        holds = memory.release(map(_key, wanted.deliveries))
+        still = list(filter(None, holds))
+        if not still:
             continue
-        released.append(hold)
-        assert state in _LEGAL, f"delivery {claimed.key}: no way from IN_FLIGHT to {state!r}"
-        if state is DeliveryState.QUEUED:
-            ends = transaction.memory.must_end(claimed)
-            if ends is not None:
-                state, cause = DeliveryState.CANCELLED, ends
-        if outcome.kind is not OutcomeKind.UNSPECIFIED:
-            attempts.add(settlement, hold, state, cause)
-        elif state is DeliveryState.QUEUED:
-            returns.append((settlement, hold))
-        else:
-            endings.append(Ending(claimed.key, state, cause))
-            time_us = max(time_us, settlement.time_us)
+        released += still
+        queue = still[0][1]
+        if len(still) < len(holds):
+            wanted = _part(wanted, [place for place, hold in enumerate(holds) if hold])
+        for settlement in _that_may_be(wanted, transaction):
+            if settlement.outcome.kind is not OutcomeKind.UNSPECIFIED:
+                attempts.add(settlement, queue)
+            elif settlement.state is DeliveryState.QUEUED:
+                returns.append((settlement, queue))
+            else:
+                endings += [Ending(d.key, settlement.state, settlement.cause) for d in settlement.deliveries]
+                time_us = max(time_us, settlement.time_us)
     attempts.write()
     _return(returns, transaction)
     end(endings, time_us, transaction)
-    removed = transaction.memory.removed.intersection(hold.claimed.key for hold in released)
-    transaction.memory.removed -= removed
-    transaction.undo.append(partial(transaction.memory.removed.update, removed))
+    removed = memory.removed.intersection(claimed.key for claimed, _ in released) if memory.removed else set()
+    memory.removed -= removed
+    transaction.undo.append(partial(memory.removed.update, removed))
 
 
-def _return(returns: Sequence[tuple[Settlement, Hold]], transaction: Transaction) -> None:
-    """Puts deliveries back that were surely not sent. One that may go again at once keeps its place in the queue."""
+def _part(settlement: Settlement, places: Sequence[int]) -> Settlement:
+    deliveries, message_ids = settlement.deliveries, settlement.message_ids
+    return settlement._replace(
+        deliveries=[deliveries[place] for place in places],
+        message_ids=[message_ids[place] for place in places] if message_ids else (),
+    )
+
+
+def _that_may_be(settlement: Settlement, transaction: Transaction) -> Iterable[Settlement]:
+    """The settlement, but for deliveries that may not be queued again: those end as CANCELLED."""
+    memory = transaction.memory
+    if settlement.state is not DeliveryState.QUEUED or not (memory.cancelled or memory.removed):
+        return (settlement,)
+    causes = [memory.must_end(claimed) for claimed in settlement.deliveries]
+    parts = []
+    for cause in sorted(set(causes), key=lambda cause: cause or 0):
+        part = _part(settlement, [place for place, each in enumerate(causes) if each is cause])
+        parts.append(part if cause is None else part._replace(state=DeliveryState.CANCELLED, cause=cause))
+    return parts
+
+
+def _return(returns: Iterable[tuple[Settlement, LaneQueue]], transaction: Transaction) -> None:
+    """Puts deliveries back that were surely not sent. What may go again at once keeps its place in the queue."""
     ahead_us = transaction.memory.time.ahead_us
     written = []
-    for settlement, hold in returns:
-        key, notification = settlement.claimed.key, settlement.claimed.notification
+    for settlement, queue in returns:
         later = settlement.due_us > settlement.time_us
-        if later or notification.at_most_once:
-            hold = hold._replace(due_us=settlement.due_us + ahead_us if later else hold.due_us)
-            written.append((hold.due_us, key))
-        hold.give_back()
-        transaction.woken.add(hold.queue)
+        for claimed in settlement.deliveries:
+            if later:
+                claimed = claimed._replace(due_us=settlement.due_us + ahead_us)
+            if later or claimed.notification.at_most_once:
+                written.append((claimed.due_us, claimed.key))
+            queue.give_back(claimed)
+        transaction.woken.add(queue)
     transaction.sql.executemany(
         f"UPDATE deliveries SET state = {QUEUED}, due_us = ? WHERE key = ? AND state < 3", written
     )
@@ -84,102 +110,141 @@ def _return(returns: Sequence[tuple[Settlement, Hold]], transaction: Transaction
 # --- attempts
 
 _SETTLE_FINAL = """
-    UPDATE deliveries SET state = ?, tries = ?, spent = ?, last_seq = ? WHERE key = ? AND state < 3"""
+    UPDATE deliveries SET state = ?, tries = ?, spent = ?, last_seq = ? WHERE key BETWEEN ? AND ? AND state < 3"""
 _SETTLE_RETRY = f"""
     UPDATE deliveries SET state = {QUEUED}, due_us = ?, tries = ?, spent = ?, last_seq = ?
-    WHERE key = ? AND state < 3"""
+    WHERE key BETWEEN ? AND ? AND state < 3"""
 _LAST_SEQS = "SELECT d.key, d.last_seq FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value"
+
+# What makes neighbours one run, beside their settlement. Notifications are told apart by identity.
+_shared = itemgetter(*map(Claimed._fields.index, ("notification", "tries", "spent")))
 
 
 class _Attempts:
-    """Rows of attempts, gathered for a few statements with many rows each."""
+    """Runs of attempts, gathered for a few statements with many rows each."""
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._app_id, self._app = "", 0
-        self._events: list[tuple[Any, ...]] = []
-        self._final: list[tuple[int, int, int, int, int]] = []
-        self._retries: list[tuple[int, int, int, int, int]] = []
-        self._repeated: list[int] = []  # places in _events that have an event before them
-        self._dead: list[tuple[Settlement, Lane]] = []
+        self._runs: list[tuple[Any, ...]] = []
+        self._final: list[tuple[int, int, int, int, int, int]] = []
+        self._retries: list[tuple[int, int, int, int, int, int]] = []
+        self._repeated: list[tuple[int, list[int]]] = []  # places in _runs, with keys, that have a run before them
+        self._dead: list[tuple[Claimed, Settlement, Lane]] = []
         self._counters = Counters()
+        self._settled = 0
 
-    def add(self, settlement: Settlement, hold: Hold, state: DeliveryState, cause: Cause) -> None:
-        claimed, outcome, _, _, due_us, spend, started_us, time_us = settlement
-        key, notification, _, token, device_id, user_id, tries, spent = claimed
+    def add(self, settlement: Settlement, queue: LaneQueue) -> None:
+        keys = list(map(_key, settlement.deliveries))
+        if keys != sorted(keys):
+            settlement = _part(settlement, sorted(range(len(keys)), key=keys.__getitem__))
+        start = 0
+        for (notification, tries, spent), neighbours in groupby(settlement.deliveries, _shared):
+            run = list(neighbours)
+            message_ids = settlement.message_ids[start : start + len(run)]
+            self._add_run(settlement, queue, notification, tries + 1, spent + settlement.spend, run, message_ids)
+            start += len(run)
+        if settlement.state is DeliveryState.UNREGISTERED:
+            self._dead += [(claimed, settlement, queue.lane) for claimed in settlement.deliveries]
+
+    def _add_run(
+        self,
+        settlement: Settlement,
+        queue: LaneQueue,
+        notification: Notification,
+        tries: int,
+        spent: int,
+        run: Sequence[Claimed],
+        message_ids: Sequence[str],
+    ) -> None:
+        _, outcome, _, state, cause, due_us, _, started_us, time_us = settlement
         transaction = self._transaction
-        tally = transaction.tally
-        tally.last_seq = seq = tally.last_seq + 1
-        if notification.app_id != self._app_id:
-            self._app_id, self._app = notification.app_id, transaction.app_key(notification.app_id)
-        if tries:
-            self._repeated.append(len(self._events))
-        tries += 1
-        spent += spend
+        keys, count, number, first_seq = (
+            list(map(_key, run)),
+            len(run),
+            notification.key,
+            transaction.tally.last_seq + 1,
+        )
+        transaction.tally.last_seq = seq = first_seq + count - 1
+        self._settled += count
+        if tries > 1:
+            self._repeated.append((len(self._runs), keys))
         final = state is not DeliveryState.QUEUED
         if final:
             kind, retry_us = EventKind.STATE, 0
-            self._final.append((int(state), tries, spent, seq, key))
-            self._counters.add(notification.key, int(state), seq, time_us)
-            if state is DeliveryState.UNREGISTERED:
-                self._dead.append((settlement, hold.queue.lane))
+            self._final += [(int(state), tries, spent, seq, *span) for span in _spans(keys)]
+            self._counters.add(number, int(state), count, seq, time_us)
         else:
             kind, retry_us = EventKind.ATTEMPT, due_us
             queue_due_us = due_us + transaction.memory.time.ahead_us
-            self._retries.append((queue_due_us, tries, spent, seq, key))
-            self._counters.seen(notification.key, seq)
-            hold.queue.offer(notification.priority, queue_due_us, key)
-            transaction.woken.add(hold.queue)
-        kind_of, status, reason, detail, message_id, replaced_by = (
-            outcome.kind, outcome.provider_status, outcome.reason, outcome.detail, outcome.provider_message_id,
-            outcome.replaced_by,
-        )  # fmt: skip
-        self._events.append(
+            self._retries += [(queue_due_us, tries, spent, seq, *span) for span in _spans(keys)]
+            self._counters.add(number, 0, 0, seq, 0)
+            queue.offer(notification.priority, queue_due_us, keys[0])
+            transaction.woken.add(queue)
+        lane = queue.lane
+        self._runs.append(
             (
-                seq, 0, self._app, notification.key, key, int(kind), int(state), int(kind_of), int(cause), reason,
-                message_id, status, detail, tries, time_us, retry_us, time_us - started_us, replaced_by,
+                seq, count, transaction.app_key(lane.app_id), number, int(lane.provider), keys[0],
+                events.keys_stored(keys), "", int(kind), int(state), int(outcome.kind), int(cause), outcome.reason,
+                outcome.own_id, events.stored(message_ids), outcome.provider_status, outcome.detail, tries, time_us,
+                retry_us, time_us - started_us, outcome.replaced_by,
             )
         )  # fmt: skip
+        if outcome.own_id:
+            prefix = own_id_prefix(notification.notification_id)
+            message_ids = [f"{prefix}{claimed.ordinal:08x}" for claimed in run]
         transaction.events.append(
-            Event(
-                seq, notification.app_id, notification.notification_id, notification.request_id, notification.labels,
-                device_id, user_id, token, hold.queue.lane.provider, kind, state, kind_of, cause, reason, message_id,
-                status, detail, tries, time_us, retry_us, replaced_by, DeviceState.UNSPECIFIED, final,
+            EventRun(
+                first_seq, notification.app_id, notification.notification_id, notification.request_id,
+                notification.labels, lane.provider, kind, state, outcome.kind, cause, outcome.reason,
+                outcome.provider_status, outcome.detail, tries, time_us, retry_us, outcome.replaced_by,
+                DeviceState.UNSPECIFIED, final, [claimed.token for claimed in run],
+                events.column([claimed.device_id for claimed in run]),
+                events.column([claimed.user_id for claimed in run]), message_ids,
             )
         )  # fmt: skip
 
     def write(self) -> None:
-        if not self._events:
+        if not self._runs:
             return
         sql = self._transaction.sql
         if self._repeated:
             self._link_to_previous(sql)
-        events.insert(sql, self._events)
+        events.insert(sql, self._runs)
         settled = sql.executemany(_SETTLE_FINAL, self._final).rowcount if self._final else 0
         settled += sql.executemany(_SETTLE_RETRY, self._retries).rowcount if self._retries else 0
         # What is claimed ends only here, so a row that was final already means that memory and file disagree.
-        assert settled == len(self._events), f"{len(self._events) - settled} claimed deliveries were final already"
+        assert settled == self._settled, f"{self._settled - settled} claimed deliveries were final already"
         self._counters.write(self._transaction)
         if self._dead:
             bury(self._dead, self._transaction)
 
     def _link_to_previous(self, sql: sqlite3.Connection) -> None:
-        keys = [self._events[place][4] for place in self._repeated]
-        last_seqs = dict(sql.execute(_LAST_SEQS, (json.dumps(keys),)).fetchall())
-        for place in self._repeated:
-            row = self._events[place]
-            self._events[place] = (row[0], last_seqs[row[4]], *row[2:])
+        every_key = [key for _, keys in self._repeated for key in keys]
+        last_seqs = dict(sql.execute(_LAST_SEQS, (json.dumps(every_key),)).fetchall())
+        for place, keys in self._repeated:
+            row = self._runs[place]
+            previous = events.stored([last_seqs[key] for key in keys])
+            self._runs[place] = (*row[: events.PREVIOUS], previous, *row[events.PREVIOUS + 1 :])
+
+
+def _spans(keys: Sequence[int]) -> list[tuple[int, int]]:
+    """The first and the last of each stretch of rising keys without a gap."""
+    if keys[-1] - keys[0] == len(keys) - 1:
+        return [(keys[0], keys[-1])]
+    starts = [place for place in range(1, len(keys)) if keys[place] != keys[place - 1] + 1]
+    return [(keys[start], keys[stop - 1]) for start, stop in zip([0, *starts], [*starts, len(keys)], strict=True)]
 
 
 # --- endings without an attempt
 
-_ENDING = """
-    SELECT d.key, d.lane, d.app, d.notification, d.tries, d.last_seq, coalesce(e.outcome, 0), coalesce(e.reason, ''),
-           coalesce(e.provider_message_id, ''), coalesce(e.provider_status, 0), coalesce(e.provider_detail, ''),
-           coalesce(e.token_replaced_by, '')
-    FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value LEFT JOIN events AS e ON e.seq = d.last_seq
-    WHERE d.state < 3"""
-_END = "UPDATE deliveries SET state = ?, last_seq = ? WHERE key = ? AND state < 3"
+_ENDING = f"""
+    SELECT d.notification, d.lane, d.tries, coalesce(e.outcome, 0), coalesce(e.reason, ''),
+           coalesce(e.own_id, 0), coalesce(e.provider_status, 0), coalesce(e.provider_detail, ''),
+           coalesce(e.token_replaced_by, ''), d.key, d.app, d.last_seq,
+           coalesce({events.of_delivery("message_ids", "d.key")}, '')
+    FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value
+    LEFT JOIN events AS e ON e.last_seq = d.last_seq WHERE d.state < 3"""
+_END = "UPDATE deliveries SET state = ?, last_seq = ? WHERE key BETWEEN ? AND ? AND state < 3"
 
 
 def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, paused: Collection[Lane] = ()) -> None:
@@ -187,34 +252,45 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, pause
     if not endings:
         return
     by_key = {ending.key: ending for ending in endings}
-    tally = transaction.tally
+    memory, tally = transaction.memory, transaction.tally
     before_seq = tally.last_seq
     counters = Counters()
-    rows, ended, lanes = [], [], set()
-    for row in transaction.sql.execute(_ENDING, (json.dumps(list(by_key)),)):
-        key, lane, app, notification, tries, last_seq, outcome, reason, message_id, status, detail, replaced_by = row
-        lanes.add(lane)
-        state, cause = int(by_key[key].state), int(by_key[key].cause)
-        is_paused = outcome == OutcomeKind.CREDENTIAL_REFUSED or transaction.memory.lanes[lane] in paused
-        if state == EXPIRED and is_paused:
-            cause = int(Cause.LANE_PAUSED)
-        tally.last_seq = seq = tally.last_seq + 1
-        rows.append(
+    runs: list[events.Row] = []
+    ended: list[tuple[int, int, int, int]] = []
+    lanes = set()
+
+    def fate(row: events.Row) -> tuple[Any, ...]:
+        """All that makes neighbours one run: what was told of them last, and what is told now."""
+        _, lane, _, outcome, *_ = row
+        _, state, cause = by_key[row[9]]
+        is_paused = outcome == OutcomeKind.CREDENTIAL_REFUSED or memory.lanes[lane] in paused
+        if state is DeliveryState.EXPIRED and is_paused:
+            cause = Cause.LANE_PAUSED
+        return (*row[:9], int(state), int(cause))
+
+    rows = transaction.sql.execute(_ENDING, (json.dumps(sorted(by_key)),)).fetchall()
+    for shared, neighbours in groupby(rows, fate):
+        notification, lane, tries, outcome, reason, own_id, status, detail, replaced_by, state, cause = shared
+        keys, apps, previous, message_ids = zip(*(row[9:] for row in neighbours), strict=True)
+        tally.last_seq = seq = tally.last_seq + len(keys)
+        runs.append(
             (
-                seq, last_seq, app, notification, key, events.STATE, state, outcome, cause, reason, message_id, status,
-                detail, tries, time_us, 0, None, replaced_by,
+                seq, len(keys), apps[0], notification, int(memory.lanes[lane].provider), keys[0],
+                events.keys_stored(keys), events.stored(previous), events.STATE, state, outcome, cause, reason, own_id,
+                events.stored(message_ids), status, detail, tries, time_us, 0, None, replaced_by,
             )
         )  # fmt: skip
-        ended.append((state, seq, key))
-        counters.add(notification, state, seq, time_us)
-    events.insert(transaction.sql, rows)
+        ended += [(state, seq, *span) for span in _spans(keys)]
+        counters.add(notification, state, len(keys), seq, time_us)
+        lanes.add(lane)
+    events.insert(transaction.sql, runs)
     transaction.sql.executemany(_END, ended)
     counters.write(transaction)
     events.tell(transaction, before_seq)
     transaction.undo.append(transaction.rewind)
     for lane in lanes:
-        queue = transaction.memory.queue(transaction.memory.lanes[lane])
-        refresh(transaction.sql, transaction.memory, queue)
+        queue = memory.queue(memory.lanes[lane])
+        refresh(transaction.sql, memory, queue)
         transaction.woken.add(queue)  # a claim may have gone to sleep by what the queue said before
 
 
@@ -253,22 +329,17 @@ class Counters:
     def __init__(self) -> None:
         self._rows: dict[int, list[int]] = {}
 
-    def add(self, notification: int, state: int, seq: int, time_us: int) -> None:
+    def add(self, notification: int, state: int, count: int, seq: int, time_us: int) -> None:
+        """That `count` deliveries have come to a final state, or 0 when a run of events ended nothing."""
         row = self._rows.get(notification)
         if row is None:
             row = self._rows[notification] = [notification, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        row[1] += 1
-        row[2 + state - _FINAL] += 1
+        if count:
+            row[1] += count
+            row[2 + state - _FINAL] += count
         row[9] = seq
         if time_us > row[10]:
             row[10] = time_us
-
-    def seen(self, notification: int, seq: int) -> None:
-        """An event that ends nothing."""
-        row = self._rows.get(notification)
-        if row is None:
-            row = self._rows[notification] = [notification, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        row[9] = seq
 
     def write(self, transaction: Transaction) -> None:
         transaction.sql.executemany(_COUNT, self._rows.values())
@@ -287,7 +358,7 @@ _BURY = (
 _SEEN = "UPDATE notifications SET last_seq = ? WHERE key = ?"
 
 
-def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction) -> None:
+def bury(dead_ends: Sequence[tuple[Claimed, Settlement, Lane]], transaction: Transaction) -> None:
     """Marks devices DEAD that still hold a dead token and registered it before its death, or before our request.
 
     The guard is Apple's: a 410 tells when the token became invalid, and one registered again since then is good
@@ -298,8 +369,8 @@ def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction)
     dead, rows, seen = [], [], []
     buried: set[int] = set()
     device_ids_of: dict[int, list[str]] = {}
-    for settlement, lane in dead_ends:
-        claimed, outcome, _, _, _, _, started_us, time_us = settlement
+    for claimed, settlement, lane in dead_ends:
+        outcome, started_us, time_us = settlement.outcome, settlement.started_us, settlement.time_us
         app = transaction.app_key(lane.app_id)
         bound_us = outcome.dead_since_us or started_us
         wanted = (app, int(lane.provider), int(lane.environment), claimed.token, bound_us, int(DeviceState.DEAD))
@@ -314,8 +385,8 @@ def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction)
         dead.append((int(DeviceState.DEAD), outcome.reason, time_us, outcome.replaced_by, time_us, key))
         rows.append(
             (
-                seq, app, number, claimed.key, outcome.reason, outcome.provider_status, time_us, outcome.replaced_by,
-                device_id,
+                seq, app, number, int(lane.provider), claimed.key, outcome.reason, outcome.provider_status, time_us,
+                outcome.replaced_by, device_id,
             )
         )  # fmt: skip
         seen.append((seq, number))
@@ -327,4 +398,4 @@ def bury(dead_ends: Sequence[tuple[Settlement, Lane]], transaction: Transaction)
         # What waits for a dead device would only be told the same; what is in flight gets its own answer.
         unclaimed = [key for key in open_to(app, device_ids, transaction) if key not in transaction.memory.held]
         ending = [Ending(key, DeliveryState.UNREGISTERED, Cause.DEVICE_DEAD) for key in unclaimed]
-        end(ending, dead_ends[-1][0].time_us, transaction)
+        end(ending, dead_ends[-1][1].time_us, transaction)

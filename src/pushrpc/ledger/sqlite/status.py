@@ -9,7 +9,9 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
+from pushrpc.ledger.sqlite.events import of_delivery
 from pushrpc.ledger.sqlite.memory import Memory
+from pushrpc.model import own_id_prefix
 from pushrpc.record import (
     AttemptStatus,
     Counts,
@@ -107,12 +109,12 @@ def _status(memory: Memory, row: Any) -> NotificationStatus:
 
 # --- deliveries
 
-_ROW = """
+_ROW = f"""
     SELECT d.key, n.notification_id, n.request_id, n.labels, d.device_id, d.user_id, d.token, l.provider, d.state,
-           d.tries, d.last_seq, d.due_us, n.created_us, e.outcome, e.cause, e.reason, e.provider_message_id, e.time_us,
-           e.token_replaced_by
+           d.tries, d.last_seq, d.due_us, n.created_us, n.first_delivery, e.outcome, e.cause, e.reason, e.own_id,
+           {of_delivery("message_ids", "d.key")}, e.time_us, e.token_replaced_by
     FROM deliveries AS d JOIN notifications AS n ON n.key = d.notification JOIN lanes AS l ON l.key = d.lane
-    LEFT JOIN events AS e ON e.seq = d.last_seq WHERE n.app = d.app AND """
+    LEFT JOIN events AS e ON e.last_seq = d.last_seq WHERE n.app = d.app AND """
 _OF_NOTIFICATION = f"""{_ROW} d.key > ? AND d.key >= (SELECT first_delivery FROM notifications WHERE key = ?)
     AND d.key < (SELECT first_delivery + total FROM notifications WHERE key = ?) ORDER BY d.key"""
 _BY_DEVICE = f"{_ROW} d.key >> 14 = ? AND d.device_id = ? AND d.device_id <> '' AND d.app = ? AND d.key < ?"
@@ -152,22 +154,22 @@ def page(
         found, position = _of_notification(sql, memory, keys[0], which.states, after, limit)
     else:
         found, position = _newest(sql, memory, app, which, after, limit)
-    attempts = partial(_attempts, sql) if with_attempts else lambda _: ()
-    return [status._replace(attempts=attempts(last_seq)) for last_seq, status in found], position
+    attempts = partial(_attempts, sql) if with_attempts else lambda *_: ()
+    return [status._replace(attempts=attempts(key, last_seq)) for key, last_seq, status in found], position
 
 
 def _of_notification(
     sql: sqlite3.Connection, memory: Memory, notification: int, states: frozenset[DeliveryState], after: int, limit: int
-) -> tuple[list[tuple[int, DeliveryStatus]], int]:
-    """In target order, each after the seq of its last event."""
+) -> tuple[list[tuple[int, int, DeliveryStatus]], int]:
+    """In target order, each after its key and the last_seq of its last run of events."""
     rows = sql.execute(_OF_NOTIFICATION, (after, notification, notification))
     return _page(memory, rows, states, limit)
 
 
 def _newest(
     sql: sqlite3.Connection, memory: Memory, app: int, which: DeliverySelector, after: int, limit: int
-) -> tuple[list[tuple[int, DeliveryStatus]], int]:
-    """Of a device, user or token, newest first, each after the seq of its last event."""
+) -> tuple[list[tuple[int, int, DeliveryStatus]], int]:
+    """Of a device, user or token, newest first, each after its key and the last_seq of its last run of events."""
     query, name = (
         (_BY_DEVICE, which.device_id)
         if which.device_id
@@ -187,15 +189,15 @@ def _newest(
 
 def _page(
     memory: Memory, rows: Iterator[Any], states: frozenset[DeliveryState], limit: int
-) -> tuple[list[tuple[int, DeliveryStatus]], int]:
-    page: list[tuple[int, DeliveryStatus]] = []
+) -> tuple[list[tuple[int, int, DeliveryStatus]], int]:
+    page: list[tuple[int, int, DeliveryStatus]] = []
     key = 0
     for row in rows:
         if len(page) == limit:
             return page, key
         status = _delivery(memory, row)
         if not states or status.state in states:
-            page.append((row[10], status))
+            page.append((row[0], row[10], status))
             key = row[0]
     return page, 0
 
@@ -203,8 +205,10 @@ def _page(
 def _delivery(memory: Memory, row: Any) -> DeliveryStatus:
     (
         key, notification_id, request_id, labels, device_id, user_id, token, provider, number, tries, last_seq, due_us,
-        created_us, outcome, cause, reason, message_id, time_us, replaced_by,
+        created_us, first_delivery, outcome, cause, reason, has_own_id, message_id, time_us, replaced_by,
     ) = row  # fmt: skip
+    if has_own_id:
+        message_id = f"{own_id_prefix(notification_id)}{key - first_delivery:08x}"
     state = DeliveryState(number)
     if number in _OPEN and key in memory.held:
         state = DeliveryState.IN_FLIGHT
@@ -222,7 +226,7 @@ def _delivery(memory: Memory, row: Any) -> DeliveryStatus:
         OutcomeKind(outcome) if told else OutcomeKind.UNSPECIFIED,
         Cause(cause) if told else Cause.UNSPECIFIED,
         reason if told else "",
-        message_id if told else "",
+        message_id or "",
         tries,
         time_us if told else created_us,
         due_us - memory.time.ahead_us if waits else 0,
@@ -233,19 +237,20 @@ def _delivery(memory: Memory, row: Any) -> DeliveryStatus:
 
 # --- attempts
 
-_ATTEMPTS = """
-    WITH RECURSIVE chain (seq) AS (
-        SELECT ? UNION ALL
-        SELECT e.previous_seq FROM chain JOIN events AS e ON e.seq = chain.seq WHERE e.previous_seq > 0
+_ATTEMPTS = f"""
+    WITH RECURSIVE chain (last_seq) AS (
+        SELECT ?1 UNION ALL
+        SELECT {of_delivery("previous", "?2")} FROM chain JOIN events AS e ON e.last_seq = chain.last_seq
+        WHERE e.previous <> ''
     )
     SELECT e.attempt, e.time_us, e.outcome, e.provider_status, e.reason, e.provider_detail, e.duration_us
-    FROM chain CROSS JOIN events AS e ON e.seq = chain.seq WHERE e.duration_us IS NOT NULL LIMIT ?"""
+    FROM chain CROSS JOIN events AS e ON e.last_seq = chain.last_seq WHERE e.duration_us IS NOT NULL LIMIT ?3"""
 
 
-def _attempts(sql: sqlite3.Connection, last_seq: int) -> Sequence[AttemptStatus]:
+def _attempts(sql: sqlite3.Connection, key: int, last_seq: int) -> Sequence[AttemptStatus]:
     if not last_seq:
         return ()
-    newest_first = sql.execute(_ATTEMPTS, (last_seq, ATTEMPTS_TOLD_MAX)).fetchall()
+    newest_first = sql.execute(_ATTEMPTS, (last_seq, key, ATTEMPTS_TOLD_MAX)).fetchall()
     return [
         AttemptStatus(number, time_us, OutcomeKind(outcome), status, reason, detail, duration_us)
         for number, time_us, outcome, status, reason, detail, duration_us in reversed(newest_first)

@@ -13,7 +13,7 @@ from pushrpc.ledger import LedgerFull, LedgerUnavailable
 from pushrpc.ledger.sqlite.connection import Connection
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
 from pushrpc.model import Lane
-from pushrpc.record import Event
+from pushrpc.record import EventRun
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ class Transaction:
         self.memory = memory
         self.tally = memory.tally
         self.undo: list[Callable[[], object]] = []
-        self.events: list[Event] = []
+        self.events: list[EventRun] = []
         self.woken: set[LaneQueue] = set()
         self.accepted: list[tuple[str, str, str]] = []  # app_id, notification_id, request_id
         self.outcomes: list[tuple[Work, Any]] = []

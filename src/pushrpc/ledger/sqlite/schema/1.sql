@@ -112,7 +112,7 @@ CREATE INDEX notifications_unfinished ON notifications (key) WHERE completed_us 
 CREATE INDEX notifications_cancelled ON notifications (key) WHERE completed_us = 0 AND cancelled_us > 0;
 CREATE INDEX notifications_complete ON notifications (completed_us) WHERE completed_us > 0;
 
--- What the last attempt came to is told by the event last_seq; 0 is none yet.
+-- What the last attempt came to is told by the run of events with this last_seq; 0 is none yet.
 -- State IN_FLIGHT is written only for at_most_once, and when the device of a claimed delivery is removed: a start ends
 -- those. All other claims live in memory.
 CREATE TABLE deliveries (
@@ -139,20 +139,29 @@ CREATE INDEX deliveries_token ON deliveries (key >> 14, substr(token, -12));
 CREATE INDEX deliveries_device ON deliveries (key >> 14, device_id) WHERE device_id <> '';
 CREATE INDEX deliveries_user ON deliveries (key >> 14, user_id) WHERE user_id <> '';
 
--- previous_seq is the delivery's event before this one; duration_us is NULL where no attempt was made.
--- device_id is set where the event is about a device (kind DEVICE); everywhere else it is the delivery's.
+-- A row is a run: events in a row that say the same of several deliveries of one notification. They have the seqs
+-- last_seq - count + 1 … last_seq, in the order of the deliveries' keys: first_delivery … first_delivery + count - 1, or
+-- those in the JSON array `deliveries` where these have gaps. message_ids is a JSON array as long, or '' when there are
+-- none; with own_id the provider knows each push by the id that we made for it, which nobody needs to store.
+-- previous is a JSON array of the last_seq of each delivery's run before this one, 0 when there is none, or '' when no
+-- delivery has one. duration_us is NULL where no attempt was made. device_id is set where the event is about a device
+-- (kind DEVICE); everywhere else it is the delivery's.
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY,
-    previous_seq INTEGER NOT NULL,
+    last_seq INTEGER PRIMARY KEY,
+    count INTEGER NOT NULL,
     app INTEGER NOT NULL,
     notification INTEGER NOT NULL,
-    delivery INTEGER NOT NULL,
+    provider INTEGER NOT NULL,
+    first_delivery INTEGER NOT NULL,
+    deliveries TEXT NOT NULL,
+    previous TEXT NOT NULL,
     kind INTEGER NOT NULL,
     state INTEGER NOT NULL,
     outcome INTEGER NOT NULL,
     cause INTEGER NOT NULL,
     reason TEXT NOT NULL,
-    provider_message_id TEXT NOT NULL,
+    own_id INTEGER NOT NULL,
+    message_ids TEXT NOT NULL,
     provider_status INTEGER NOT NULL,
     provider_detail TEXT NOT NULL,
     attempt INTEGER NOT NULL,
