@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Never, TypeVar
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -115,18 +115,18 @@ class PushService(service_pb2_grpc.PushServiceServicer):
     async def SendNotification(
         self, request: sending.SendNotificationRequest, context: Context
     ) -> sending.SendNotificationResponse:
-        left = context.time_remaining()
-        wait_max_s = None if left is None else left - limits.WAIT_MARGIN_S
         return await self._answer(
-            context, request, lambda accounts: self._notifications.send(request, accounts, wait_max_s)
+            context, request, lambda accounts: self._notifications.send(request, accounts, context.time_remaining)
         )
 
     async def SendNotifications(  # type: ignore[override]  # writes itself, so that a write can have a deadline
         self, request_iterator: AsyncIterator[sending.SendNotificationsRequest], context: Context
     ) -> None:
-        await self._guarded(
-            context, "SendNotifications", lambda: self._bulk.run(request_iterator, self._writer(context))
-        )
+        try:
+            self._gate.enter()
+            await self._bulk.run(request_iterator, self._writer(context))
+        except Exception as error:
+            await self._refuse(context, error, "SendNotifications")
 
     async def CancelNotification(
         self, request: sending.CancelNotificationRequest, context: Context
@@ -174,17 +174,16 @@ class PushService(service_pb2_grpc.PushServiceServicer):
     async def _answer(
         self, context: Context, request: Any, work: Callable[[AppAccounts], Awaitable[Response]]
     ) -> Response:
-        """Finds the app of a request and does the work for it."""
-        where = request.DESCRIPTOR.name
-        return await self._guarded(context, where, lambda: work(accounts_of(self._accounts, request.app_id)))
-
-    async def _guarded(self, context: Context, where: str, work: Callable[[], Awaitable[Response]]) -> Response:
-        """Lets the call in, or ends it with a status; the only place where an exception becomes one."""
+        """Lets the call in, finds the app of its request and does the work for it, or ends it with a status."""
         try:
             self._gate.enter()
-            return await work()
+            return await work(accounts_of(self._accounts, request.app_id))
         except Exception as error:
-            await abort(context, refusal_of(error, where, self._telemetry))
+            await self._refuse(context, error, request.DESCRIPTOR.name)
+
+    async def _refuse(self, context: Context, error: Exception, where: str) -> Never:
+        """The only place where an exception becomes a status."""
+        await abort(context, refusal_of(error, where, self._telemetry))
 
     def _writer(self, context: Context) -> Callable[[Any], Awaitable[None]]:
         """Writes one message; a caller that does not take it in time is SLOW_READER."""

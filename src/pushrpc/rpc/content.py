@@ -73,12 +73,13 @@ def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str
                 problem = f"cannot be shown by a silent message; unset it or {at}.silent"
                 fields.wrong(Reason.FIELDS_CONFLICT, f"{at}.{name}", problem)
     content = Content(**values)
-    if len(values) <= 2 and content == _EMPTY:  # empty `apns` and `fcm` say nothing either
+    if values.keys() <= _OPTIONS and content == _EMPTY:  # empty ones say nothing either
         fields.wrong(Reason.FIELD_REQUIRED, at, "says nothing: set a title, a body, data, or whatever it shall do")
     return content
 
 
 _EMPTY = Content()
+_OPTIONS = {"apns", "fcm"}
 
 
 def _data(data: Mapping[str, str], fields: Fields, path: str) -> dict[str, str]:

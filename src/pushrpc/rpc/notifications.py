@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, plan
 from pushrpc.clock import Clock
@@ -29,6 +29,7 @@ from pushrpc.rpc.limits import (
     TARGETS_PER_SEND_MAX,
     TOKEN_BYTES_MAX,
     USER_ID_BYTES_MAX,
+    WAIT_MARGIN_S,
 )
 from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
 from pushrpc.telemetry import Telemetry
@@ -59,7 +60,10 @@ class Notifications:
         self._random_bytes = random_bytes
 
     async def send(
-        self, request: sending_pb2.SendNotificationRequest, accounts: AppAccounts, seconds_left: float | None
+        self,
+        request: sending_pb2.SendNotificationRequest,
+        accounts: AppAccounts,
+        seconds_left: Callable[[], float | None],
     ) -> sending_pb2.SendNotificationResponse:
         """`seconds_left` until the caller's own deadline, if it has one: a wait ends before it."""
         fields = Fields()
@@ -71,8 +75,9 @@ class Notifications:
         response = sending_pb2.SendNotificationResponse()
         self.put_receipt(response, request.app_id, result)
         if wait_s and result.target_count:
-            if seconds_left is not None:
-                wait_s = max(0.0, min(wait_s, seconds_left))
+            left_s = seconds_left()
+            if left_s is not None:
+                wait_s = max(0.0, min(wait_s, left_s - WAIT_MARGIN_S))
             try:
                 await self._wait(request.app_id, result, wait_s)
                 response.complete = await self._add_statuses(response, request.app_id, result)
@@ -212,27 +217,34 @@ def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> T
         fields.wrong(Reason.TARGET_TOO_LARGE, "target", problem, TARGETS_PER_SEND_MAX)
         return Target()  # not looked at further: it may be as large as a request can be
     return Target(
-        [_group(group, fields, f"target.tokens[{i}]") for i, group in enumerate(groups)],
+        [_group(group, fields, position) for position, group in enumerate(groups)],
         _ids(device_ids, fields, "target.device_ids", ID_BYTES_MAX) if device_ids else (),
         _ids(user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX) if user_ids else (),
     )
 
 
-def _group(group: sending_pb2.TokenTarget, fields: Fields, path: str) -> TokenGroup:
+def _group(group: sending_pb2.TokenTarget, fields: Fields, position: int) -> TokenGroup:
+    """Nearly always tokens and a known provider: paths are written only where there is something to say."""
     tokens = list(group.tokens)
-    if tokens and len(max(tokens, key=len)) * 4 > TOKEN_BYTES_MAX:
-        for position, token in enumerate(tokens):
-            fields.text(f"{path}.tokens[{position}]", token, TOKEN_BYTES_MAX)
-    provider = fields.word(f"{path}.provider", group.provider, Provider, required=True)
-    if not (group.environment or group.provider_app_id or group.token_kind):  # nearly always
+    provider = _PROVIDERS.get(group.provider)
+    plain = not (group.environment or group.provider_app_id or group.token_kind)
+    long = tokens and len(max(tokens, key=len)) * 4 > TOKEN_BYTES_MAX
+    if provider and plain and not long:
         return TokenGroup(provider, tokens)
+    path = f"target.tokens[{position}]"
+    if long:
+        for place, token in enumerate(tokens):
+            fields.text(f"{path}.tokens[{place}]", token, TOKEN_BYTES_MAX)
     return TokenGroup(
-        provider,
+        fields.word(f"{path}.provider", group.provider, Provider, required=True),
         tokens,
         fields.word(f"{path}.environment", group.environment, Environment),
         fields.text(f"{path}.provider_app_id", group.provider_app_id, ACCOUNT_BYTES_MAX),
         fields.word(f"{path}.token_kind", group.token_kind, TokenKind),
     )
+
+
+_PROVIDERS: Mapping[int, Provider] = {int(provider): provider for provider in Provider if provider}
 
 
 def _ids(values: Sequence[str], fields: Fields, path: str, limit_bytes: int) -> Sequence[str]:
