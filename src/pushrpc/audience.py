@@ -8,7 +8,9 @@ tokens make no device but are matched to the registry; an audience takes only th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from pushrpc.model import Audience, Found, Lane, Named, Planned, Rejection
@@ -96,12 +98,11 @@ def plan(app_id: str, target: Target, routes: Routes) -> tuple[Named, Resolve]:
         part = _part(app_id, position, group, routes, rejected)
         if part is not None:
             parts.append(part)
-    named = Named(target.device_ids, target.user_ids, [pair for part in parts for pair in part.pairs])
+    named = Named(target.device_ids, target.user_ids, [(part.lane, part.tokens) for part in parts])
 
     if len(parts) == 1 and not (target.device_ids or target.user_ids) and parts[0].distinct:
-        part = parts[0]
-        alone = Audience([Planned(part.lane, token, "", "") for token in part.tokens], 0, rejected)
-        return named, lambda found: alone if not found else _resolve(target, parts, rejected, routes, found)
+        alone = Audience([Planned(parts[0].lane, parts[0].tokens)], 0, rejected)
+        return named, lambda found: _resolve(target, parts, rejected, routes, found) if found else alone
     return named, lambda found: _resolve(target, parts, rejected, routes, found)
 
 
@@ -113,16 +114,14 @@ class _Part(NamedTuple):
     lane: Lane
     tokens: Sequence[str]
     places: Sequence[int]
-    distinct: bool
 
     @property
-    def pairs(self) -> Iterable[tuple[Lane, str]]:
-        lane = self.lane
-        return [(lane, token) for token in self.tokens]
+    def distinct(self) -> bool:
+        return len(set(self.tokens)) == len(self.tokens)
 
 
 def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejected: list[Rejection]) -> _Part | None:
-    """Rejects what can be known without the registry."""
+    """Rejects what can be known without the registry; None when that leaves nothing."""
     provider, tokens = group.provider, group.tokens
     chosen = choose(routes(provider), group.provider_app_id, group.environment)
     if isinstance(chosen, Refused):
@@ -142,8 +141,10 @@ def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejecte
                 rejected.append(_rejected_token(position, i, tokens[i], provider, malformed))
         places = [i for i, problem in enumerate(problems) if not problem]
         tokens = [tokens[i] for i in places]
+    if not tokens:
+        return None
     lane = Lane(app_id, provider, route.provider_app_id, environment)
-    return _Part(position, route.kind, lane, tokens, places, len(set(tokens)) == len(tokens))
+    return _Part(position, route.kind, lane, tokens, places)
 
 
 def _rejected_token(group: int, position: int, token: str, provider: Provider, refused: Refused) -> Rejection:
@@ -161,11 +162,11 @@ class _Draft:
     """The audience as it grows, in target order."""
 
     def __init__(self, rejected: Sequence[Rejection]) -> None:
-        self.planned: list[Planned] = []
         self.rejected = list(rejected)
         self.duplicate_count = 0
+        self._deliveries: list[tuple[Lane, str, str, str]] = []
         self._tokens: set[tuple[Provider, Environment, str]] = set()
-        self._installs: dict[str, tuple[int, int]] = {}  # place in planned, updated_us
+        self._installs: dict[str, tuple[int, int]] = {}  # place in deliveries, updated_us
 
     def add(self, lane: Lane, token: str, device: Found | None) -> None:
         identity = (lane.provider, lane.environment, token)
@@ -174,22 +175,29 @@ class _Draft:
             return
         self._tokens.add(identity)
         if device is None:
-            self.planned.append(Planned(lane, token, "", ""))
+            self._deliveries.append((lane, token, "", ""))
             return
-        delivery = Planned(lane, token, device.device_id, device.user_id)
+        delivery = (lane, token, device.device_id, device.user_id)
         install = device.installation_id
         if not install:
-            self.planned.append(delivery)
+            self._deliveries.append(delivery)
         elif install not in self._installs:
-            self._installs[install] = (len(self.planned), device.updated_us)
-            self.planned.append(delivery)
+            self._installs[install] = (len(self._deliveries), device.updated_us)
+            self._deliveries.append(delivery)
         else:
             # One copy per app install: the newest of its tokens gets it, in the place of the first named.
             self.duplicate_count += 1
             place, updated_us = self._installs[install]
             if device.updated_us > updated_us:
-                self.planned[place] = delivery
+                self._deliveries[place] = delivery
                 self._installs[install] = (place, device.updated_us)
+
+    def audience(self) -> Audience:
+        planned = []
+        for lane, of_lane in groupby(self._deliveries, key=itemgetter(0)):
+            _, tokens, device_ids, user_ids = zip(*of_lane, strict=True)
+            planned.append(Planned(lane, tokens, device_ids, user_ids) if any(device_ids) else Planned(lane, tokens))
+        return Audience(planned, self.duplicate_count, self.rejected)
 
     def reject(self, path: str, value: str, provider: Provider, refused: Refused) -> None:
         self.rejected.append(Rejection(path, value, provider, refused.reason, refused.detail))
@@ -206,7 +214,7 @@ def _resolve(
         _add_devices(draft, target.device_ids, living, refusals)
     if target.user_ids:
         _add_users(draft, target.user_ids, living, refusals)
-    return Audience(draft.planned, draft.duplicate_count, draft.rejected)
+    return draft.audience()
 
 
 def _add_tokens(draft: _Draft, parts: Sequence[_Part], living: Sequence[Found]) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pushrpc.words import (
@@ -237,12 +238,11 @@ class Content:
     def to_json(self) -> str:
         """Only what differs from an empty content, so that stored rows stay small and readable."""
         raw: dict[str, Any] = {}
-        for name, empty in _EMPTY.items():
-            value = getattr(self, name)
-            if value != empty:
+        for name, value, empty in zip(_EMPTY, _values(self), _EMPTY.values(), strict=True):
+            if value is not empty and value != empty:
                 # asdict copies all it meets: only the parts that need it get it.
                 raw[name] = asdict(value) if isinstance(value, ApnsOptions | FcmOptions) else value
-        return json.dumps(raw, ensure_ascii=False, default=dict)
+        return _encode(raw)
 
     @staticmethod
     def from_json(text: str) -> Content:
@@ -257,6 +257,8 @@ class Content:
 
 
 _EMPTY: Mapping[str, Any] = {f.name: getattr(Content(), f.name) for f in fields(Content)}
+_values = attrgetter(*_EMPTY)
+_encode = json.JSONEncoder(ensure_ascii=False, default=dict).encode  # made once: `dumps` makes one a call
 
 
 @dataclass(slots=True, eq=False)
@@ -294,12 +296,12 @@ class Found(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """A delivery to be made. `device_id` is empty for a token that is not registered."""
+    """Deliveries to be made in one lane. The columns of devices are as long as `tokens`, or empty: none has one."""
 
     lane: Lane
-    token: str
-    device_id: str
-    user_id: str
+    tokens: Sequence[str]
+    device_ids: Sequence[str] = ()
+    user_ids: Sequence[str] = ()
 
 
 class Rejection(NamedTuple):
@@ -317,13 +319,17 @@ class Audience(NamedTuple):
     duplicate_count: int
     rejected: Sequence[Rejection]
 
+    @property
+    def target_count(self) -> int:
+        return sum(len(planned.tokens) for planned in self.planned)
+
 
 class Named(NamedTuple):
     """What a target names, for the ledger to look up inside its accept transaction."""
 
     device_ids: Sequence[str]
     user_ids: Sequence[str]
-    tokens: Sequence[tuple[Lane, str]]
+    tokens: Sequence[tuple[Lane, Sequence[str]]]
 
 
 @dataclass(slots=True, eq=False)

@@ -108,13 +108,9 @@ def send(clock: ManualClock, to: Sequence[str] | int = 1, *, lane: Lane = APNS, 
 
     def resolve(found: Sequence[Found]) -> Audience:
         known = {device.token: device for device in found}
-        planned = [
-            Planned(lane, token, known[token].device_id, known[token].user_id)
-            if token in known
-            else Planned(lane, token, "", "")
-            for token in names
-        ]
-        return Audience(planned, 0, more.get("rejected", ()))
+        columns = [(d.device_id, d.user_id) if (d := known.get(token)) else ("", "") for token in names]
+        planned = Planned(lane, names, [d for d, _ in columns], [u for _, u in columns])
+        return Audience([planned] if names else [], 0, more.get("rejected", ()))
 
     now_us = clock.now_us()
     return Send(
@@ -130,7 +126,7 @@ def send(clock: ManualClock, to: Sequence[str] | int = 1, *, lane: Lane = APNS, 
         created_us=now_us,
         expire_us=now_us + int(more.get("ttl_s", 86_400) * 1e6),
         labels=more.get("labels", {}),
-        named=Named((), (), [(lane, token) for token in names]),
+        named=Named((), (), [(lane, names)]),
         resolve=more.get("resolve", resolve),
     )
 

@@ -156,7 +156,7 @@ async def test_audiences_see_the_devices_that_are_named(engine: Engine, clock: M
     for number, more in enumerate(({"device_id": "d"}, {"user_id": "u"}, {"user_id": "u"}, {}, {"device_id": "gone"})):
         await engine.ledger.register(registration(f"token-{number}", APNS, **more), now_us)
     await engine.ledger.unregister("shop", DeviceSelector(device_id="gone"), now_us)
-    named = Named(["d", "gone", "unknown"], ["u", "nobody"], [(APNS, "token-3"), (APNS, "token-0"), (APNS, "raw")])
+    named = Named(["d", "gone", "unknown"], ["u", "nobody"], [(APNS, ["token-3", "token-0"]), (APNS, ["raw"])])
     wanted = send(clock, 0, resolve=resolve)
     await accepted(engine.ledger, replace(wanted, named=named))
     assert sorted(found.token for found in seen) == ["token-0", "token-1", "token-2", "token-3"]
@@ -168,7 +168,7 @@ async def test_a_send_and_its_rows_survive_a_crash(engine: Engine, clock: Manual
     wanted = send(clock, 3, request_id="r")
     await accepted(engine.ledger, wanted)
     ledger = await engine.crash()
-    assert [d.token for d in (await claimed(ledger)).deliveries] == [token for _, token in wanted.named.tokens]
+    assert [d.token for d in (await claimed(ledger)).deliveries] == wanted.named.tokens[0][1]
     assert (await accepted(ledger, send(clock, 3, request_id="r")))[0].replayed
 
 

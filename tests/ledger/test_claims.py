@@ -45,7 +45,7 @@ async def test_order_is_priority_then_due_then_acceptance(engine: Engine, clock:
     assert [(d.token, d.ordinal) for d in batch.deliveries] == [
         (token, ordinal)
         for name in ("urgent", "first", "second", "low")
-        for ordinal, (_, token) in enumerate(names[name].named.tokens)
+        for ordinal, token in enumerate(names[name].named.tokens[0][1])
     ]
 
 

@@ -77,7 +77,7 @@ async def test_nothing_is_claimed_once_cancel_has_answered(engine: Engine, clock
     async def take() -> None:
         while True:
             taken.extend(d.token for d in (await engine.ledger.claim(APNS, 1)).deliveries)
-            if taken[-1] == last.named.tokens[0][1]:
+            if [taken[-1]] == last.named.tokens[0][1]:
                 all_taken.set()
 
     taking = asyncio.ensure_future(take())

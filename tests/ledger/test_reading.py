@@ -85,7 +85,7 @@ async def test_states_narrow_and_in_flight_is_told(engine: Engine, clock: Manual
 
     async def ordinals(*states: DeliveryState) -> list[int]:
         which = DeliverySelector(wanted.notification_id, states=frozenset(states))
-        names = [token for _, token in wanted.named.tokens]
+        ((_, names),) = wanted.named.tokens
         return [names.index(status.token) for status in await all_deliveries(engine, which)]
 
     assert await ordinals() == [0, 1, 2, 3, 4, 5]

@@ -363,7 +363,8 @@ def _with_work(memory: Memory) -> list[LaneQueue]:
 
 
 def _rows(send: Send) -> int:
-    return 1 + len(send.named.tokens) + len(send.named.device_ids) + len(send.named.user_ids)
+    named = send.named
+    return 1 + sum(len(tokens) for _, tokens in named.tokens) + len(named.device_ids) + len(named.user_ids)
 
 
 def _in_parts(whole: Sequence[T], rows_of: Callable[[T], int]) -> list[tuple[Sequence[T], int]]:

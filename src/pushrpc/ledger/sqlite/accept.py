@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import partial
+from itertools import chain, repeat
 from typing import Any
 
 from pushrpc.ledger import LedgerError, QueueFull, RequestIdReused, SendExpired
@@ -42,14 +42,14 @@ class Acceptance:
         if send.expire_us <= send.created_us:
             raise SendExpired("its expiry had passed before it came")
         audience = send.resolve(_find(transaction.sql, app, send.app_id, send.named))
-        if tally.open_count + len(audience.planned) > self._queue_max:
+        if tally.open_count + audience.target_count > self._queue_max:
             raise QueueFull(f"{tally.open_count} of {self._queue_max} open deliveries are taken")
         try:
             notification, receipt = _write_notification(send, app, audience, transaction)
         except sqlite3.IntegrityError:
             raise LedgerError(f"notification {send.notification_id} exists already") from None
         _write_deliveries(notification, app, audience, transaction)
-        tally.open_count += len(audience.planned)
+        tally.open_count += audience.target_count
         transaction.accepted.append((send.app_id, send.notification_id, send.request_id))
         return receipt
 
@@ -108,14 +108,8 @@ def _find(sql: sqlite3.Connection, app: int, app_id: str, named: Named) -> list[
         look_up(_BY_DEVICE_ID, named.device_ids)
     if named.user_ids:
         look_up(_BY_USER_ID, named.user_ids)
-    tokens: dict[Lane, list[str]] = defaultdict(list)
-    lane, of_lane = None, []  # nearly always all tokens are of one lane: look it up once
-    for token_lane, token in named.tokens:
-        if token_lane is not lane:
-            lane, of_lane = token_lane, tokens[token_lane]
-        of_lane.append(token)
-    for lane, of_lane in tokens.items():
-        look_up(_BY_TOKEN, of_lane, int(lane.provider), int(lane.environment))
+    for lane, tokens in named.tokens:
+        look_up(_BY_TOKEN, tokens, int(lane.provider), int(lane.environment))
     return [_found(app_id, row) for row in rows.values()]
 
 
@@ -143,7 +137,7 @@ def _write_notification(
 ) -> tuple[Notification, Receipt]:
     memory, tally = transaction.memory, transaction.tally
     tally.last_notification += 1
-    key, total, seq = tally.last_notification, len(audience.planned), tally.last_seq
+    key, total, seq = tally.last_notification, audience.target_count, tally.last_seq
     priority = send.priority or Priority.NORMAL
     transaction.sql.execute(
         _INSERT_NOTIFICATION,
@@ -181,17 +175,16 @@ def _write_notification(
 def _write_deliveries(notification: Notification, app: int, audience: Audience, transaction: Transaction) -> None:
     memory, tally = transaction.memory, transaction.tally
     due_us, priority, number = memory.time.now_us(), int(notification.priority), notification.key
-    lane, lane_key = None, 0
     first_keys: dict[Lane, int] = {}
-    rows = []
-    for key, planned in enumerate(audience.planned, tally.last_delivery + 1):
-        if planned.lane is not lane:
-            lane = planned.lane
-            lane_key = transaction.lane_key(lane)
-            first_keys.setdefault(lane, key)
-        rows.append((key, app, number, lane_key, priority, due_us, planned.token, planned.device_id, planned.user_id))
-    transaction.sql.executemany(_INSERT_DELIVERY, rows)
-    tally.last_delivery += len(rows)
+    runs, key = [], tally.last_delivery + 1
+    for lane, tokens, device_ids, user_ids in audience.planned:
+        same = (repeat(app), repeat(number), repeat(transaction.lane_key(lane)), repeat(priority), repeat(due_us))
+        keys = range(key, key + len(tokens))
+        runs.append(zip(keys, *same, tokens, device_ids or repeat(""), user_ids or repeat(""), strict=False))
+        first_keys.setdefault(lane, key)
+        key += len(tokens)
+    transaction.sql.executemany(_INSERT_DELIVERY, chain.from_iterable(runs))
+    tally.last_delivery = key - 1
     for lane, key in first_keys.items():
         _offer(memory, transaction, lane, priority, due_us, key)
 
