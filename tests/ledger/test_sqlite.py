@@ -339,7 +339,7 @@ async def test_a_search_through_many_deliveries_goes_on_where_it_stopped(
     monkeypatch.setattr(status, "BUCKETS_MAX", 1)
     (mine,) = tokens(1)
     for _ in range(2):
-        await accepted(engine.ledger, send(engine.clock, [mine]), send(engine.clock, 20_000))
+        await accepted(engine.ledger, send(engine.clock, [mine]), send(engine.clock, 5_000))
     found, after, pages = 0, 0, 0
     while pages == 0 or after:
         page = await engine.ledger.deliveries("shop", DeliverySelector(token=mine), False, after, 10)

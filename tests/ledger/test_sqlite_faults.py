@@ -210,6 +210,7 @@ async def test_a_claim_that_came_during_a_failed_expire_is_woken(engine: SqliteE
     def full(sql: sqlite3.Connection) -> None:
         committing.set()
         may_fail.wait(10)
+        disk.fail = None  # at once: the claim that it wakes may be committed before this test goes on
         disk_full(sql)
 
     memory = inside(engine)._memory
@@ -222,7 +223,6 @@ async def test_a_claim_that_came_during_a_failed_expire_is_woken(engine: SqliteE
     may_fail.set()
     with pytest.raises(LedgerFull):
         await soon(ending)
-    disk.fail = None
     assert len((await soon(waiting)).deliveries) == 3
 
 

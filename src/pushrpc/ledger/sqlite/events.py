@@ -29,11 +29,11 @@ _BY_LAST_SEQ = (
 
 _INSERT = """
     INSERT INTO events (
-        last_seq, count, app, notification, provider, first_delivery, deliveries, previous, kind, state, outcome, cause,
-        reason, own_id, message_ids, provider_status, provider_detail, attempt, time_us, retry_us, duration_us,
+        last_seq, count, notification, first_delivery, deliveries, previous, message_ids, attempt, app, provider, kind,
+        state, outcome, cause, reason, own_id, provider_status, provider_detail, time_us, retry_us, duration_us,
         token_replaced_by
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-PREVIOUS = 7  # its place in a row of _INSERT
+PREVIOUS = 5  # its place in a row of _INSERT
 _INSERT_DEVICE = f"""
     INSERT INTO events (
         last_seq, count, app, notification, provider, first_delivery, deliveries, previous, kind, state, outcome, cause,

@@ -94,6 +94,7 @@ class Memory:
     time: QueueTime
     tally: Tally = field(default_factory=Tally)
     app_keys: dict[str, int] = field(default_factory=dict)
+    apps_with_devices: set[int] = field(default_factory=set)  # by key: who has none needs no look-up of tokens
     lane_keys: dict[Lane, int] = field(default_factory=dict)
     lanes: dict[int, Lane] = field(default_factory=dict)
     queues: dict[Lane, LaneQueue] = field(default_factory=dict)

@@ -20,6 +20,7 @@ _TALLY = "SELECT last_notification, last_delivery, last_seq, open_count, pruned_
 _LANES = """
     SELECT l.key, a.app_id, l.provider, l.provider_app_id, l.environment
     FROM lanes AS l JOIN apps AS a ON a.key = l.app ORDER BY l.key"""
+_APPS_WITH_DEVICES = "SELECT a.key FROM apps AS a WHERE EXISTS (SELECT 1 FROM devices AS d WHERE d.app = a.key)"
 _NEWEST_QUEUED = "SELECT queued_us FROM notifications ORDER BY key DESC LIMIT 1"
 _STANDING = "SELECT d.key, d.state, d.tries FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value"
 
@@ -28,6 +29,7 @@ def load(memory: Memory, sql: sqlite3.Connection) -> None:
     """Fills memory from the file; what is claimed stays claimed."""
     memory.tally = Tally(*sql.execute(_TALLY).fetchone())
     memory.app_keys = {app_id: key for key, app_id in sql.execute("SELECT key, app_id FROM apps")}
+    memory.apps_with_devices = {key for (key,) in sql.execute(_APPS_WITH_DEVICES)}
     memory.lanes = {
         key: Lane(app_id, Provider(provider), provider_app_id, Environment(environment))
         for key, app_id, provider, provider_app_id, environment in sql.execute(_LANES)

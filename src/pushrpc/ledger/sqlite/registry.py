@@ -27,6 +27,7 @@ REMOVED = int(DeviceState.REMOVED)
 def register(registration: Registration, now_us: int, transaction: Transaction) -> Registered:
     sql = transaction.sql
     app = transaction.app_key(registration.app_id)
+    transaction.memory.apps_with_devices.add(app)  # may stay though nothing comes of this
     identity = (app, int(registration.provider), int(registration.environment), registration.token)
     holder = _one(sql, "d.app = ? AND d.provider = ? AND d.environment = ? AND d.token = ? AND d.token <> ''", identity)
     named = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from itertools import groupby
-from operator import attrgetter, itemgetter
+from operator import attrgetter, gt, itemgetter
 from typing import Any, NamedTuple
 
 from pushrpc.ledger.sqlite import events
@@ -15,12 +15,11 @@ from pushrpc.ledger.sqlite.due import refresh
 from pushrpc.ledger.sqlite.memory import Hold, LaneQueue
 from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Claimed, Lane, Notification, Settlement, own_id_prefix
+from pushrpc.model import Claimed, Lane, Settlement, own_id_prefix
 from pushrpc.record import EventRun
 from pushrpc.words import TRANSITIONS, Cause, DeliveryState, DeviceState, EventKind, OutcomeKind
 
 QUEUED, EXPIRED = int(DeliveryState.QUEUED), int(DeliveryState.EXPIRED)
-_FINAL = int(DeliveryState.SENT)  # the least final state; the counters' columns follow the states' order
 _LEGAL = TRANSITIONS[DeliveryState.IN_FLIGHT]
 _key = attrgetter("key")
 
@@ -125,7 +124,7 @@ class _Attempts:
 
     def __init__(self, transaction: Transaction) -> None:
         self._transaction = transaction
-        self._runs: list[tuple[Any, ...]] = []
+        self._runs: list[events.Row] = []
         self._final: list[tuple[int, int, int, int, int, int]] = []
         self._retries: list[tuple[int, int, int, int, int, int]] = []
         self._repeated: list[tuple[int, list[int]]] = []  # places in _runs, with keys, that have a run before them
@@ -134,74 +133,53 @@ class _Attempts:
         self._settled = 0
 
     def add(self, settlement: Settlement, queue: LaneQueue) -> None:
-        keys = list(map(_key, settlement.deliveries))
-        if keys != sorted(keys):
+        keys = [claimed.key for claimed in settlement.deliveries]
+        if any(map(gt, keys, keys[1:])):
             settlement = _part(settlement, sorted(range(len(keys)), key=keys.__getitem__))
-        start = 0
-        for (notification, tries, spent), neighbours in groupby(settlement.deliveries, _shared):
-            run = list(neighbours)
-            message_ids = settlement.message_ids[start : start + len(run)]
-            self._add_run(settlement, queue, notification, tries + 1, spent + settlement.spend, run, message_ids)
-            start += len(run)
-        if settlement.state is DeliveryState.UNREGISTERED:
-            self._dead += [(claimed, settlement, queue.lane) for claimed in settlement.deliveries]
-
-    def _add_run(
-        self,
-        settlement: Settlement,
-        queue: LaneQueue,
-        notification: Notification,
-        tries: int,
-        spent: int,
-        run: Sequence[Claimed],
-        message_ids: Sequence[str],
-    ) -> None:
-        _, outcome, _, state, cause, due_us, _, started_us, time_us = settlement
-        transaction = self._transaction
-        keys, count, number, first_seq = (
-            list(map(_key, run)),
-            len(run),
-            notification.key,
-            transaction.tally.last_seq + 1,
-        )
-        transaction.tally.last_seq = seq = first_seq + count - 1
-        self._settled += count
-        if tries > 1:
-            self._repeated.append((len(self._runs), keys))
+            keys.sort()
+        deliveries, outcome, message_ids, state, cause, due_us, spend, started_us, time_us = settlement
+        transaction, lane = self._transaction, queue.lane
         final = state is not DeliveryState.QUEUED
-        if final:
-            kind, retry_us = EventKind.STATE, 0
-            self._final += [(int(state), tries, spent, seq, *span) for span in _spans(keys)]
-            self._counters.add(number, int(state), count, seq, time_us)
-        else:
-            kind, retry_us = EventKind.ATTEMPT, due_us
-            queue_due_us = due_us + transaction.memory.time.ahead_us
-            self._retries += [(queue_due_us, tries, spent, seq, *span) for span in _spans(keys)]
-            self._counters.add(number, 0, 0, seq, 0)
-            queue.offer(notification.priority, queue_due_us, keys[0])
+        kind, retry_us = (EventKind.STATE, 0) if final else (EventKind.ATTEMPT, due_us)
+        queue_due_us = due_us + transaction.memory.time.ahead_us
+        columns = _columns(settlement)
+        stored = (
+            transaction.app_key(lane.app_id), int(lane.provider), int(kind), int(state), int(outcome.kind), int(cause),
+            outcome.reason, int(outcome.own_id), outcome.provider_status, outcome.detail, time_us, retry_us,
+            time_us - started_us, outcome.replaced_by,
+        )  # fmt: skip
+        told = lane.provider, kind, state, outcome.kind, cause, outcome.reason, outcome.provider_status, outcome.detail
+        told_after = time_us, retry_us, outcome.replaced_by, DeviceState.UNSPECIFIED, final
+        start, seq = 0, transaction.tally.last_seq
+        for (notification, tries, spent), neighbours in groupby(deliveries, _shared):
+            stop = start + len(list(neighbours))
+            run, number, first_seq = keys[start:stop], notification.key, seq + 1
+            seq += stop - start
+            tries += 1
+            if tries > 1:
+                self._repeated.append((len(self._runs), run))
+            if final:
+                self._final += [(int(state), tries, spent + spend, seq, *span) for span in _spans(run)]
+                self._counters.add(number, int(state), stop - start, seq, time_us)
+            else:
+                self._retries += [(queue_due_us, tries, spent + spend, seq, *span) for span in _spans(run)]
+                self._counters.seen(number, seq)
+                queue.offer(notification.priority, queue_due_us, run[0])
+            ids = events.stored(message_ids[start:stop]) if message_ids else ""
+            self._runs.append((seq, stop - start, number, run[0], events.keys_stored(run), "", ids, tries, *stored))
+            transaction.events.append(
+                _new_run((
+                    first_seq, notification.app_id, notification.notification_id, notification.request_id,
+                    notification.labels, *told, tries, *told_after, *[column[start:stop] for column in columns],
+                ))
+            )  # fmt: skip
+            start = stop
+        transaction.tally.last_seq = seq
+        self._settled += len(keys)
+        if not final:
             transaction.woken.add(queue)
-        lane = queue.lane
-        self._runs.append(
-            (
-                seq, count, transaction.app_key(lane.app_id), number, int(lane.provider), keys[0],
-                events.keys_stored(keys), "", int(kind), int(state), int(outcome.kind), int(cause), outcome.reason,
-                outcome.own_id, events.stored(message_ids), outcome.provider_status, outcome.detail, tries, time_us,
-                retry_us, time_us - started_us, outcome.replaced_by,
-            )
-        )  # fmt: skip
-        if outcome.own_id:
-            prefix = own_id_prefix(notification.notification_id)
-            message_ids = [f"{prefix}{claimed.ordinal:08x}" for claimed in run]
-        transaction.events.append(
-            EventRun(
-                first_seq, notification.app_id, notification.notification_id, notification.request_id,
-                notification.labels, lane.provider, kind, state, outcome.kind, cause, outcome.reason,
-                outcome.provider_status, outcome.detail, tries, time_us, retry_us, outcome.replaced_by,
-                DeviceState.UNSPECIFIED, final, [claimed.token for claimed in run],
-                events.column([claimed.device_id for claimed in run]),
-                events.column([claimed.user_id for claimed in run]), message_ids,
-            )
-        )  # fmt: skip
+        if state is DeliveryState.UNREGISTERED:
+            self._dead += [(claimed, settlement, lane) for claimed in deliveries]
 
     def write(self) -> None:
         if not self._runs:
@@ -225,6 +203,24 @@ class _Attempts:
             row = self._runs[place]
             previous = events.stored([last_seqs[key] for key in keys])
             self._runs[place] = (*row[: events.PREVIOUS], previous, *row[events.PREVIOUS + 1 :])
+
+
+_new_run: Callable[[tuple[Any, ...]], EventRun] = partial(tuple.__new__, EventRun)  # half of what its own __new__ costs
+
+
+def _columns(settlement: Settlement) -> tuple[Sequence[str], Sequence[str], Sequence[str], Sequence[str]]:
+    """What differs between the events of a settlement, in the order of EventRun's columns."""
+    deliveries = settlement.deliveries
+    message_ids = settlement.message_ids
+    if settlement.outcome.own_id:
+        prefix_of = {n: own_id_prefix(n.notification_id) for n in {claimed.notification for claimed in deliveries}}
+        message_ids = [f"{prefix_of[claimed.notification]}{claimed.ordinal:08x}" for claimed in deliveries]
+    return (
+        [claimed.token for claimed in deliveries],
+        events.column([claimed.device_id for claimed in deliveries]),
+        events.column([claimed.user_id for claimed in deliveries]),
+        message_ids,
+    )
 
 
 def _spans(keys: Sequence[int]) -> list[tuple[int, int]]:
@@ -275,9 +271,9 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, pause
         tally.last_seq = seq = tally.last_seq + len(keys)
         runs.append(
             (
-                seq, len(keys), apps[0], notification, int(memory.lanes[lane].provider), keys[0],
-                events.keys_stored(keys), events.stored(previous), events.STATE, state, outcome, cause, reason, own_id,
-                events.stored(message_ids), status, detail, tries, time_us, 0, None, replaced_by,
+                seq, len(keys), notification, keys[0], events.keys_stored(keys), events.stored(previous),
+                events.stored(message_ids), tries, apps[0], int(memory.lanes[lane].provider), events.STATE, state,
+                outcome, cause, reason, own_id, status, detail, time_us, 0, None, replaced_by,
             )
         )  # fmt: skip
         ended += [(state, seq, *span) for span in _spans(keys)]
@@ -296,7 +292,7 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, pause
 
 _OPEN_TO = """
     SELECT d.key FROM json_each(?) AS w CROSS JOIN deliveries AS d
-    ON d.key >> 14 = ? AND d.device_id = w.value AND d.device_id <> ''
+    ON d.key >> 12 = ? AND d.device_id = w.value AND d.device_id <> ''
     WHERE d.app = ? AND d.state < 3"""
 # Without the hint SQLite would walk the table's own order, over everything that is finished.
 _OLDEST_OPEN = """
@@ -315,35 +311,57 @@ def open_to(app: int, device_ids: Sequence[str], transaction: Transaction) -> li
 
 # --- counters
 
-_COUNT = """
-    UPDATE notifications SET
-        sent = sent + ?3, rejected_count = rejected_count + ?4, unregistered = unregistered + ?5,
-        expired = expired + ?6, cancelled = cancelled + ?7, suppressed = suppressed + ?8, failed = failed + ?9,
-        completed_us = CASE WHEN open = ?2 THEN ?11 ELSE completed_us END, open = open - ?2, last_seq = ?10
-    WHERE key = ?1"""
+# By final state: a statement that names one counter has few values to bind, and most notifications need only one.
+_COUNT = {
+    int(state): f"""
+        UPDATE notifications SET {column} = {column} + ?2, open = open - ?2, last_seq = max(last_seq, ?3),
+            completed_us = CASE WHEN open = ?2 THEN ?4 ELSE completed_us END
+        WHERE key = ?1"""
+    for state, column in {
+        DeliveryState.SENT: "sent",
+        DeliveryState.REJECTED: "rejected_count",
+        DeliveryState.UNREGISTERED: "unregistered",
+        DeliveryState.EXPIRED: "expired",
+        DeliveryState.CANCELLED: "cancelled",
+        DeliveryState.SUPPRESSED: "suppressed",
+        DeliveryState.FAILED: "failed",
+    }.items()
+}
+_SEEN = "UPDATE notifications SET last_seq = max(last_seq, ?) WHERE key = ?"
 
 
 class Counters:
-    """What becomes final, added up by notification: key, how many, then one count a state, last seq, time."""
+    """What becomes final, added up by state and notification."""
 
     def __init__(self) -> None:
-        self._rows: dict[int, list[int]] = {}
+        self._ended: dict[int, dict[int, list[int]]] = {}  # by state and notification: how many, the last seq
+        self._seen: dict[int, int] = {}  # by notification: the last seq of a run that ended nothing
+        self._time_us: dict[int, int] = {}  # by notification: when the last one ended
 
     def add(self, notification: int, state: int, count: int, seq: int, time_us: int) -> None:
-        """That `count` deliveries have come to a final state, or 0 when a run of events ended nothing."""
-        row = self._rows.get(notification)
+        ended = self._ended.get(state)
+        if ended is None:
+            ended = self._ended[state] = {}
+        row = ended.get(notification)
         if row is None:
-            row = self._rows[notification] = [notification, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        if count:
-            row[1] += count
-            row[2 + state - _FINAL] += count
-        row[9] = seq
-        if time_us > row[10]:
-            row[10] = time_us
+            ended[notification] = [count, seq]
+        else:
+            row[0] += count
+            row[1] = seq
+        if time_us > self._time_us.get(notification, 0):
+            self._time_us[notification] = time_us
+
+    def seen(self, notification: int, seq: int) -> None:
+        """A run of events that ended nothing."""
+        self._seen[notification] = seq
 
     def write(self, transaction: Transaction) -> None:
-        transaction.sql.executemany(_COUNT, self._rows.values())
-        transaction.tally.open_count -= sum(row[1] for row in self._rows.values())
+        for state, ended in self._ended.items():
+            rows = [(key, count, seq, self._time_us[key]) for key, (count, seq) in ended.items()]
+            transaction.sql.executemany(_COUNT[state], rows)
+            transaction.tally.open_count -= sum(count for count, _ in ended.values())
+        if self._seen:
+            transaction.sql.executemany(_SEEN, [(seq, key) for key, seq in self._seen.items()])
 
 
 # --- dead devices
@@ -355,7 +373,6 @@ _HOLDER = """
 _BURY = (
     "UPDATE devices SET state = ?, dead_reason = ?, dead_us = ?, token_replaced_by = ?, updated_us = ? WHERE key = ?"
 )
-_SEEN = "UPDATE notifications SET last_seq = ? WHERE key = ?"
 
 
 def bury(dead_ends: Sequence[tuple[Claimed, Settlement, Lane]], transaction: Transaction) -> None:

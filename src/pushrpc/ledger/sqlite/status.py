@@ -23,7 +23,7 @@ from pushrpc.record import (
 from pushrpc.words import FINAL_STATES, Cause, DeliveryState, NotificationState, OutcomeKind, Provider
 
 SCANNED_MAX = 10_000  # rows that one page looks through for a rare match; a page may be short and yet not the last
-BUCKETS_MAX = 1_000  # of the delivery indexes in one page, 16 M deliveries
+BUCKETS_MAX = 4_000  # of the delivery indexes in one page, 16 M deliveries
 ATTEMPTS_TOLD_MAX = 100  # the newest ones; throttled deliveries may have been tried far more often
 
 # --- notifications
@@ -117,10 +117,10 @@ _ROW = f"""
     LEFT JOIN events AS e ON e.last_seq = d.last_seq WHERE n.app = d.app AND """
 _OF_NOTIFICATION = f"""{_ROW} d.key > ? AND d.key >= (SELECT first_delivery FROM notifications WHERE key = ?)
     AND d.key < (SELECT first_delivery + total FROM notifications WHERE key = ?) ORDER BY d.key"""
-_BY_DEVICE = f"{_ROW} d.key >> 14 = ? AND d.device_id = ? AND d.device_id <> '' AND d.app = ? AND d.key < ?"
-_BY_USER = f"{_ROW} d.key >> 14 = ? AND d.user_id = ? AND d.user_id <> '' AND d.app = ? AND d.key < ?"
+_BY_DEVICE = f"{_ROW} d.key >> 12 = ? AND d.device_id = ? AND d.device_id <> '' AND d.app = ? AND d.key < ?"
+_BY_USER = f"{_ROW} d.key >> 12 = ? AND d.user_id = ? AND d.user_id <> '' AND d.app = ? AND d.key < ?"
 _BY_TOKEN = (
-    f"{_ROW} d.key >> 14 = ? AND substr(d.token, -12) = substr(?2, -12) AND d.token = ?2 AND d.app = ? AND d.key < ?"
+    f"{_ROW} d.key >> 12 = ? AND substr(d.token, -12) = substr(?2, -12) AND d.token = ?2 AND d.app = ? AND d.key < ?"
 )
 
 # Both in one SELECT would be a scan: SQLite looks up a lone min or max only (sqlite.org/optoverview.html).
@@ -134,7 +134,7 @@ def buckets(sql: sqlite3.Connection, start: int = 0, before: int = 1 << 62) -> r
     first, last = sql.execute(_KEY_RANGE).fetchone()
     if first is None:
         return range(0)
-    return range(min(before - 1, last) >> 14, (max(start, first) >> 14) - 1, -1)
+    return range(min(before - 1, last) >> 12, (max(start, first) >> 12) - 1, -1)
 
 
 def page(
@@ -184,7 +184,7 @@ def _newest(
     )
     found, position = _page(memory, rows, which.states, limit)
     left = searched[BUCKETS_MAX:]
-    return found, position or (left[0] + 1 << 14 if left else 0)
+    return found, position or (left[0] + 1 << 12 if left else 0)
 
 
 def _page(

@@ -48,6 +48,7 @@ class Transaction:
         self.sql = sql
         self.memory = memory
         self.tally = memory.tally
+        self.queue_us = memory.time.now_us()  # when it began, as the queue tells time
         self.undo: list[Callable[[], object]] = []
         self.events: list[EventRun] = []
         self.woken: set[LaneQueue] = set()
