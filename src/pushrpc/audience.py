@@ -128,7 +128,8 @@ def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejecte
         rejected += [_rejected_token(position, i, token, provider, chosen) for i, token in enumerate(tokens)]
         return None
     route, environment = chosen
-    refused = _kind_mismatch(group.token_kind or route.kind, route.kind) or route.refused()
+    kind = route.kind
+    refused = _kind_mismatch(group.token_kind or kind, kind) or route.refused()
     if refused is not None:
         rejected += [_rejected_token(position, i, token, provider, refused) for i, token in enumerate(tokens)]
         return None
@@ -144,7 +145,7 @@ def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejecte
     if not tokens:
         return None
     lane = Lane(app_id, provider, route.provider_app_id, environment)
-    return _Part(position, route.kind, lane, tokens, places)
+    return _Part(position, kind, lane, tokens, places)
 
 
 def _rejected_token(group: int, position: int, token: str, provider: Provider, refused: Refused) -> Rejection:

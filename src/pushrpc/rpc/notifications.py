@@ -208,8 +208,9 @@ def target_count(target: sending_pb2.Target) -> int:
 
 def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Target:
     target = request.target
-    groups, device_ids, user_ids = target.tokens, target.device_ids, target.user_ids
-    count = target_count(target)
+    groups, device_ids, user_ids = list(target.tokens), target.device_ids, target.user_ids
+    tokens = [list(group.tokens) for group in groups]
+    count = sum(map(len, tokens)) + len(device_ids) + len(user_ids)
     if not count:
         fields.wrong(Reason.TARGET_EMPTY, "target", "names nothing")
     elif count > TARGETS_PER_SEND_MAX:
@@ -217,18 +218,17 @@ def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> T
         fields.wrong(Reason.TARGET_TOO_LARGE, "target", problem, TARGETS_PER_SEND_MAX)
         return Target()  # not looked at further: it may be as large as a request can be
     return Target(
-        [_group(group, fields, position) for position, group in enumerate(groups)],
+        [_group(groups[position], of_group, fields, position) for position, of_group in enumerate(tokens)],
         _ids(device_ids, fields, "target.device_ids", ID_BYTES_MAX) if device_ids else (),
         _ids(user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX) if user_ids else (),
     )
 
 
-def _group(group: sending_pb2.TokenTarget, fields: Fields, position: int) -> TokenGroup:
+def _group(group: sending_pb2.TokenTarget, tokens: Sequence[str], fields: Fields, position: int) -> TokenGroup:
     """Nearly always tokens and a known provider: paths are written only where there is something to say."""
-    tokens = list(group.tokens)
     provider = _PROVIDERS.get(group.provider)
     plain = not (group.environment or group.provider_app_id or group.token_kind)
-    long = tokens and len(max(tokens, key=len)) * 4 > TOKEN_BYTES_MAX
+    long = len(max(tokens, key=len, default="")) * 4 > TOKEN_BYTES_MAX
     if provider and plain and not long:
         return TokenGroup(provider, tokens)
     path = f"target.tokens[{position}]"
