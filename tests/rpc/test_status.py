@@ -137,6 +137,21 @@ async def test_no_message_has_more_than_500_events(running: Running) -> None:
     assert [len(message.events) for message in messages] == [500, 500, 0]
 
 
+async def test_what_happens_soon_after_a_message_shares_the_next(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "GATHER_S", 0.5)
+    call = follow(running)
+    await caught_up(call)
+    await running.send("aa", "bb", "cc", "dd")
+    await running.answer(limit=1)
+    assert tokens([await call.read()]) == ["aa"]
+    for _ in range(3):
+        await running.answer(limit=1)
+    assert tokens([await call.read()]) == ["bb", "cc", "dd"]
+    call.cancel()
+
+
 async def test_long_events_make_short_messages(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "EVENTS_BYTES_MAX", 1_000)
     receipt = await running.send(*(f"{i:04x}" for i in range(32)))
