@@ -91,6 +91,23 @@ async def test_a_sub_message_of_a_send_replaces_the_shared_one(running: Running,
     ]
 
 
+async def test_sends_of_a_shared_message_share_its_content(running: Running, accepted: list[Send]) -> None:
+    await receipts(running, one("r-1"), one("r-2", message={"title": "Order shipped"}), one("r-3"))
+    first, own, last = (send.content for send in accepted)
+    assert first is last
+    assert own is not first
+    assert own == first
+
+
+async def test_what_is_wrong_with_a_shared_message_is_told_by_those_sends_that_use_it(running: Running) -> None:
+    wrong = {"title": "t" * 1_025}
+    told = await receipts(running, one("r-1"), one("r-2", message={"title": "own"}), one("r-3"), message=wrong)
+    assert [each.WhichOneof("result") for each in told] == ["error", "accepted", "error"]
+    fields = [violation.field for violation in told[0].error.field_violations]
+    assert fields == ["message.title"]
+    assert told[0].error == told[2].error
+
+
 @pytest.fixture
 def accepted(running: Running, monkeypatch: pytest.MonkeyPatch) -> list[Send]:
     sends: list[Send] = []

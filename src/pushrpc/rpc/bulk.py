@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from pushrpc.ledger import LedgerError
-from pushrpc.model import Receipt, Send
+from pushrpc.model import Content, Receipt, Send
 from pushrpc.rpc.apps import Accounts, AppAccounts, accounts_of
+from pushrpc.rpc.content import content_of
 from pushrpc.rpc.errors import Reason, Refusal, failure_of, refusal_of
 from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.gate import Gate
@@ -74,9 +75,10 @@ class BulkSends:
         response = sending_pb2.SendNotificationsResponse(sequence=request.sequence)
         try:
             accounts = self._checked(request)
+            shared = _shared_content(request)
             prepared: list[Send | Refusal] = []
             for position, send in enumerate(request.sends, 1):
-                prepared.append(self._prepare(request, send, accounts))
+                prepared.append(self._prepare(request, send, accounts, shared))
                 if position % _SENDS_AT_A_STRETCH == 0:
                     await asyncio.sleep(0)
             sends = [each for each in prepared if isinstance(each, Send)]
@@ -108,6 +110,7 @@ class BulkSends:
         request: sending_pb2.SendNotificationsRequest,
         send: sending_pb2.SendNotificationRequest,
         accounts: AppAccounts,
+        shared: Content | None,
     ) -> Send | Refusal:
         fields = Fields()
         if not send.request_id:
@@ -117,12 +120,14 @@ class BulkSends:
         if send.app_id not in ("", request.app_id):
             fields.wrong(Reason.FIELDS_CONFLICT, "app_id", "differs from the message's; send another message for it")
         send.app_id = request.app_id
+        content = None
         if not send.HasField("message") and request.HasField("message"):
             send.message.CopyFrom(request.message)
+            content = shared
         if not send.HasField("options") and request.HasField("options"):
             send.options.CopyFrom(request.options)
         try:
-            return self._notifications.prepare(send, accounts, fields)
+            return self._notifications.prepare(send, accounts, fields, content)
         except Exception as error:
             return refusal_of(error, _METHOD, self._telemetry)
 
@@ -138,3 +143,10 @@ class BulkSends:
             self._notifications.put_receipt(told.accepted, app_id, result)
         else:
             told.error.CopyFrom(failure_of(refusal_of(result, _METHOD, self._telemetry)))
+
+
+def _shared_content(request: sending_pb2.SendNotificationsRequest) -> Content | None:
+    """What the message for all says; None when that is wrong, because every send of it is told so by itself."""
+    fields = Fields()
+    content = content_of(request.message, fields)
+    return None if fields.violations else content

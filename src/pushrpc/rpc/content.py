@@ -83,9 +83,9 @@ _OPTIONS = {"apns", "fcm"}
 
 
 def _data(data: Mapping[str, str], fields: Fields, path: str) -> dict[str, str]:
-    kept = dict(data)
-    size = 0
-    for key, value in kept.items():
+    kept, size = {}, 0
+    for key in data:
+        kept[key] = value = data[key]
         size += len(key.encode()) + len(value.encode())
         if not key:
             fields.wrong(Reason.FIELD_INVALID, path, "has an empty key")

@@ -85,12 +85,22 @@ class Notifications:
                 self._telemetry.ledger_failed("rpc.wait", str(error))
         return response
 
-    def prepare(self, request: sending_pb2.SendNotificationRequest, accounts: AppAccounts, fields: Fields) -> Send:
-        """Checks the request whole and plans its audience. Raises Refusal with everything that is wrong."""
+    def prepare(
+        self,
+        request: sending_pb2.SendNotificationRequest,
+        accounts: AppAccounts,
+        fields: Fields,
+        content: Content | None = None,
+    ) -> Send:
+        """Checks the request whole and plans its audience. Raises Refusal with everything that is wrong.
+
+        `content`: what its message says, when that is known already, and right.
+        """
         now_us = self._clock.now_us()
         fields.text("request_id", request.request_id, ID_BYTES_MAX)
         target = target_of(request, fields)
-        content = _message_of(request, fields)
+        if content is None:
+            content = _message_of(request, fields)
         options = request.options
         lifetime = lifetime_of(options, fields, now_us)
         priority = priority_of(options, fields, content.silent)
@@ -208,8 +218,8 @@ def target_count(target: sending_pb2.Target) -> int:
 
 def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Target:
     target = request.target
-    groups, device_ids, user_ids = list(target.tokens), target.device_ids, target.user_ids
-    tokens = [list(group.tokens) for group in groups]
+    groups, device_ids, user_ids = target.tokens[:], target.device_ids, target.user_ids
+    tokens = [group.tokens[:] for group in groups]
     count = sum(map(len, tokens)) + len(device_ids) + len(user_ids)
     if not count:
         fields.wrong(Reason.TARGET_EMPTY, "target", "names nothing")
