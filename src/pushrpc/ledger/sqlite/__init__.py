@@ -350,12 +350,15 @@ class SqliteLedger:
             raise LedgerUnavailable("the ledger is closed")
 
     async def _sleep_until_news(self, news: asyncio.Event, span_s: float) -> None:
-        waiting = (asyncio.ensure_future(news.wait()), asyncio.ensure_future(self._clock.sleep(span_s)))
+        """Ends also when the span is over by real time: the clock may be set back meanwhile."""
+        alarm = asyncio.get_running_loop().call_later(span_s, news.set)
+        sleeping = asyncio.ensure_future(self._clock.sleep(span_s))
+        sleeping.add_done_callback(lambda slept: None if slept.cancelled() else news.set())
         try:
-            await asyncio.wait(waiting, timeout=span_s, return_when=asyncio.FIRST_COMPLETED)
+            await news.wait()
         finally:
-            for each in waiting:
-                each.cancel()
+            alarm.cancel()
+            sleeping.cancel()
 
 
 def _with_work(memory: Memory) -> list[LaneQueue]:

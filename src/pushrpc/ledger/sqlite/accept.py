@@ -11,7 +11,7 @@ from typing import Any
 
 from pushrpc.ledger import LedgerError, QueueFull, RequestIdReused, SendExpired
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Audience, Found, Lane, Notification, Receipt, Rejection, Send
+from pushrpc.model import Audience, Content, Found, Lane, Notification, Receipt, Rejection, Send
 from pushrpc.words import DeviceState, Environment, Priority, Provider, RejectReason, TokenKind
 
 
@@ -21,6 +21,8 @@ class Acceptance:
     def __init__(self, request_id_retention_us: int, queue_max: int) -> None:
         self._request_id_retention_us = request_id_retention_us
         self._queue_max = queue_max
+        self._content: Content | None = None  # the last one: sends of a call may share theirs
+        self._content_json = ""
 
     def accept(self, sends: Sequence[Send], transaction: Transaction) -> list[Receipt | LedgerError]:
         """Each send wholly or not at all: whatever is refused is refused before its first row is written."""
@@ -41,14 +43,17 @@ class Acceptance:
         if send.expire_us <= send.created_us:
             raise SendExpired("its expiry had passed before it came")
         audience = send.resolve(_find(transaction, app, send))
-        if tally.open_count + audience.target_count > self._queue_max:
+        total = audience.target_count
+        if tally.open_count + total > self._queue_max:
             raise QueueFull(f"{tally.open_count} of {self._queue_max} open deliveries are taken")
+        if send.content is not self._content:
+            self._content, self._content_json = send.content, send.content.to_json()
         try:
-            notification, receipt = _write_notification(send, app, audience, transaction)
+            notification, receipt = _write_notification(send, app, self._content_json, audience, total, transaction)
         except sqlite3.IntegrityError:
             raise LedgerError(f"notification {send.notification_id} exists already") from None
         _write_deliveries(notification, app, audience, transaction)
-        tally.open_count += audience.target_count
+        tally.open_count += total
         transaction.accepted.append((send.app_id, send.notification_id, send.request_id))
         return receipt
 
@@ -140,18 +145,18 @@ _TOKENS_MIN = 8  # fewer are cheaper one by one
 
 
 def _write_notification(
-    send: Send, app: int, audience: Audience, transaction: Transaction
+    send: Send, app: int, content: str, audience: Audience, total: int, transaction: Transaction
 ) -> tuple[Notification, Receipt]:
     memory, tally = transaction.memory, transaction.tally
     tally.last_notification += 1
-    key, total, seq = tally.last_notification, audience.target_count, tally.last_seq
+    key, seq = tally.last_notification, tally.last_seq
     priority, labels = send.priority or Priority.NORMAL, dict(send.labels)
     # Plain integers and ready texts: for a bool SQLite's module looks for adapters, which costs as much as five values.
     transaction.sql.execute(
         _INSERT_NOTIFICATION,
         (
             key, app, send.notification_id, send.request_id, send.fingerprint, send.content.title,
-            send.content.to_json(), int(priority), send.collapse_key, int(send.at_most_once), int(send.one_try),
+            content, int(priority), send.collapse_key, int(send.at_most_once), int(send.one_try),
             json.dumps(labels) if labels else "{}", audience.duplicate_count,
             json.dumps(audience.rejected) if audience.rejected else "[]", tally.last_delivery + 1, seq,
             transaction.queue_us, send.created_us, send.expire_us, 0 if total else send.created_us, total,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any
 
 from pushrpc.ledger.sqlite.memory import URGENCIES, LaneQueue, Memory
@@ -38,6 +41,15 @@ def take(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, limit: int) 
     return rows
 
 
+def _all_free(rows: Sequence[Any], memory: Memory) -> bool:
+    return memory.held.keys().isdisjoint(map(_key, rows)) and (
+        not memory.cancelled or memory.cancelled.isdisjoint(map(_notification, rows))
+    )
+
+
+_key, _notification = itemgetter(0), itemgetter(1)
+
+
 def _take_urgency(
     sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, lane_key: int, priority: int, limit: int, now_us: int
 ) -> tuple[list[Any], int | None]:
@@ -48,7 +60,14 @@ def _take_urgency(
     mark = queue.marks[priority]
     rows = sql.execute(_WAITING, (lane_key, priority, *mark))
     try:
-        for row in rows:
+        first = rows.fetchmany(limit + 1)
+        if (
+            first and first[-1][2] <= now_us and _all_free(first, memory)
+        ):  # nearly always: nothing to look at one by one
+            taken = first[:limit]
+            mark = (taken[-1][2], taken[-1][0]) if taken else mark
+            return taken, first[limit][2] if len(first) > limit else None
+        for row in chain(first, rows):
             key, due_us = row[0], row[2]
             if key in held or row[1] in cancelled:
                 passed_over += 1

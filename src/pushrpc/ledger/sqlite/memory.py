@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -102,7 +103,8 @@ class Memory:
     held_of: dict[int, int] = field(default_factory=dict)  # how many, by notification key
     removed: set[int] = field(default_factory=set)  # held deliveries whose device has been removed
     cancelled: set[int] = field(default_factory=set)  # cancelled notifications that still have open deliveries
-    notifications: dict[int, tuple[Notification, int]] = field(default_factory=dict)  # with the first delivery's key
+    # With the first delivery's key. An OrderedDict, because a dict walks over all that has left its front.
+    notifications: OrderedDict[int, tuple[Notification, int]] = field(default_factory=OrderedDict)
 
     def queue(self, lane: Lane) -> LaneQueue:
         queue = self.queues.get(lane)
@@ -140,4 +142,4 @@ class Memory:
     def keep(self, notification: Notification, first_delivery: int) -> None:
         self.notifications[notification.key] = notification, first_delivery
         if len(self.notifications) > NOTIFICATIONS_KEPT:
-            del self.notifications[next(iter(self.notifications))]
+            self.notifications.popitem(last=False)
