@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Literal
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from tests.conformance.matrix import CELLS, PAGE, SITUATIONS, Situation, page
 from tests.conformance.servers import KINDS, Kind, Missing, Server, running
@@ -36,6 +38,13 @@ class Servers:
         if isinstance(found, Missing):
             pytest.skip(f"{kind.title}: {found}")
         return found
+
+
+@pytest.fixture(scope="module")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop that serves in production, where the platform has it."""
+    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
+    return policy
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope=WHOLE_LOOP)
