@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pushrpc.transport.frames import SETTINGS
 from tests.conformance.stage import ANSWERS, HOLDS, Place, stage
 
 HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 3, 4, 5
@@ -98,6 +99,7 @@ async def unknown_setting(place: Place) -> None:
         sent = there.send(100)
         await there.whole(sent.tokens)
         await there.settings({UNKNOWN: 7})
+        assert there.wire.of(SETTINGS)[-1].length == 6
         await there.respond(sent.tokens)
         await there.all_answered(sent)
         await there.usable()
