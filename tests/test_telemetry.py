@@ -16,9 +16,8 @@ import pytest
 import pushrpc.telemetry
 from pushrpc.model import NOT_SENT, Claimed, Lane, Outcome, Settlement
 from pushrpc.policy import LaneHealth, LaneState
-from pushrpc.record import Event
 from pushrpc.telemetry import LINES_WAITING_MAX, LogEvent, MetricName, Telemetry, only_known_keys
-from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, EventKind, OutcomeKind, Provider
+from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Provider
 
 APNS = Lane("shop", Provider.APNS, "com.example.shop", Environment.PRODUCTION)
 FCM = Lane("shop", Provider.FCM, "shop-1", Environment.UNSPECIFIED)
@@ -80,20 +79,11 @@ def test_a_batch_is_counted_by_state_outcome_and_time() -> None:
     assert total_s == pytest.approx(301 * 0.03 + 20.0)
 
 
-def event(state: DeliveryState, final: bool = True, provider: Provider = Provider.APNS) -> Event:
-    kind = EventKind.STATE if final else EventKind.ATTEMPT
-    return Event(
-        1, "shop", "n", "", {}, "", "", "t", provider, kind, state, OutcomeKind.UNSPECIFIED, Cause.UNSPECIFIED, "", "",
-        0, "", 0, 0, 0, "", DeviceState.UNSPECIFIED, final,
-    )  # fmt: skip
-
-
-def test_final_states_are_counted_from_committed_events() -> None:
+def test_final_states_are_counted_by_commit() -> None:
     telemetry = Telemetry()
-    telemetry.told([event(DeliveryState.SENT)] * 300 + [event(DeliveryState.QUEUED, final=False)])
-    telemetry.told([event(DeliveryState.SENT), event(DeliveryState.EXPIRED, provider=Provider.FCM)])
+    telemetry.told({("shop", Provider.APNS, DeliveryState.SENT): 300})
+    telemetry.told({("shop", Provider.APNS, DeliveryState.SENT): 1, ("shop", Provider.FCM, DeliveryState.EXPIRED): 1})
     assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="sent") == 301
-    assert value(telemetry, MetricName.FINAL, app="shop", provider="apns", state="queued") is None
     assert value(telemetry, MetricName.FINAL, app="shop", provider="fcm", state="expired") == 1
 
 

@@ -27,7 +27,6 @@ from prometheus_client.registry import Collector
 from pushrpc import __version__
 from pushrpc.model import Lane, Settlement
 from pushrpc.policy import LaneHealth, LaneState
-from pushrpc.record import Event
 from pushrpc.words import DeliveryState, OutcomeKind, Provider
 
 
@@ -227,9 +226,9 @@ class Telemetry:
                 figures.attempts[provider, kind] += count
                 figures.answered(provider, (time_us - started_us) / 1e6, count)
 
-    def told(self, events: Sequence[Event]) -> None:
-        """The events of one commit: every delivery that became final, with or without a provider, counts once."""
-        for key, count in Counter((e.app_id, e.provider, e.state) for e in events if e.final).items():
+    def told(self, finals: Mapping[tuple[str, Provider, DeliveryState], int]) -> None:
+        """What one commit made final, with or without a provider: every delivery counts once."""
+        for key, count in finals.items():
             self._figures.final[key] += count
 
     def measured(self, queued: int, oldest_s: float, connections: Mapping[Provider, int]) -> None:

@@ -5,7 +5,7 @@ Every verb that writes returns only after its transaction is committed and synce
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,13 +27,13 @@ from pushrpc.record import (
     CancelCounts,
     DeliverySelector,
     DeliveryStatus,
-    Event,
     EventPage,
     NotificationFilter,
     NotificationSelector,
     NotificationStatus,
     Wanted,
 )
+from pushrpc.words import DeliveryState, Provider
 
 
 class LedgerError(Exception):
@@ -72,7 +72,7 @@ class CursorExpired(LedgerError):
         self.oldest_seq = oldest_seq
 
 
-Told = Callable[[Sequence[Event]], None]
+Told = Callable[[Mapping[tuple[str, Provider, DeliveryState], int]], None]
 
 
 class Ledger(Protocol):
@@ -197,11 +197,12 @@ async def open_ledger(
     event_retention_us: int,
     request_id_retention_us: int,
     queue_max: int,
-    told: Told = lambda events: None,
+    told: Told = lambda finals: None,
 ) -> Ledger:
     """Opens a ledger, or makes a new one: "sqlite:///relative/to/base.db" or "sqlite:////absolute.db".
 
-    At most `queue_max` deliveries are open at once. `told` gets the events of every commit, after it; it must not wait.
+    At most `queue_max` deliveries are open at once. After every commit `told` gets how many deliveries of
+    an app and provider it made final, by state; it must not wait.
     Raises LedgerRefused with one line that says what to do.
     """
     from pushrpc.ledger.sqlite import open_sqlite

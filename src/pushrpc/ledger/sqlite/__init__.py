@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -70,7 +71,7 @@ class SqliteLedger:
         secret: bytes,
         told: Told,
     ) -> None:
-        self._tell_events = told
+        self._tell_finals = told
         self.ledger_id = ledger_id
         self.secret = secret
         self._store = store
@@ -315,10 +316,15 @@ class SqliteLedger:
 
     def _told(self, transaction: Transaction) -> None:
         """Tells followers and claimers what has just been committed."""
-        self._tell_events(transaction.events)
-        self._ring.extend(transaction.events)
+        finals = Counter((e.app_id, e.provider, e.state) for e in transaction.events if e.final)
+        finals.update(transaction.untold)
+        self._tell_finals(finals)
+        if transaction.untold:
+            self._ring.skip(self._memory.tally.last_seq)
+        else:
+            self._ring.extend(transaction.events)
         self._waiters.wake((e.app_id, e.notification_id, e.request_id) for e in transaction.events)
-        self._waiters.wake(transaction.accepted)
+        self._waiters.wake(transaction.news)
         self._notice_lanes(transaction.woken)
 
     def _notice_lanes(self, queues: Iterable[LaneQueue]) -> None:

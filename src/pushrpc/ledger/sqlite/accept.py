@@ -50,7 +50,7 @@ class Acceptance:
             raise LedgerError(f"notification {send.notification_id} exists already") from None
         _write_deliveries(notification, app, audience, transaction)
         tally.open_count += len(audience.planned)
-        transaction.accepted.append((send.app_id, send.notification_id, send.request_id))
+        transaction.news.append((send.app_id, send.notification_id, send.request_id))
         return receipt
 
     def _earlier(self, send: Send, app: int, sql: sqlite3.Connection) -> Receipt | None:

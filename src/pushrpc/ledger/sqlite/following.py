@@ -80,6 +80,11 @@ class Ring:
             self._floor = self._events[gone - 1].seq
             del self._events[:gone]
 
+    def skip(self, tail: int) -> None:
+        """Leaves everything up to a position to the file."""
+        self._events.clear()
+        self._floor = self.tail = tail
+
     def after(self, seq: int) -> Sequence[Event] | None:
         """Every event after a position; None when some are only in the file."""
         if seq < self._floor:

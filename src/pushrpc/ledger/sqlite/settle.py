@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -182,7 +182,7 @@ _ENDING = """
 _END = "UPDATE deliveries SET state = ?, last_seq = ? WHERE key = ? AND state < 3"
 
 
-def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, paused: Collection[Lane] = ()) -> None:
+def end(endings: Sequence[Ending], time_us: int, transaction: Transaction) -> None:
     """Makes deliveries final that nobody is sending. Their events repeat what the last attempt came to."""
     if not endings:
         return
@@ -195,8 +195,7 @@ def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, pause
         key, lane, app, notification, tries, last_seq, outcome, reason, message_id, status, detail, replaced_by = row
         lanes.add(lane)
         state, cause = int(by_key[key].state), int(by_key[key].cause)
-        is_paused = outcome == OutcomeKind.CREDENTIAL_REFUSED or transaction.memory.lanes[lane] in paused
-        if state == EXPIRED and is_paused:
+        if state == EXPIRED and outcome == OutcomeKind.CREDENTIAL_REFUSED:
             cause = int(Cause.LANE_PAUSED)
         tally.last_seq = seq = tally.last_seq + 1
         rows.append(
@@ -253,12 +252,12 @@ class Counters:
     def __init__(self) -> None:
         self._rows: dict[int, list[int]] = {}
 
-    def add(self, notification: int, state: int, seq: int, time_us: int) -> None:
+    def add(self, notification: int, state: int, seq: int, time_us: int, count: int = 1) -> None:
         row = self._rows.get(notification)
         if row is None:
             row = self._rows[notification] = [notification, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        row[1] += 1
-        row[2 + state - _FINAL] += 1
+        row[1] += count
+        row[2 + state - _FINAL] += count
         row[9] = seq
         if time_us > row[10]:
             row[10] = time_us

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -14,6 +14,7 @@ from pushrpc.ledger.sqlite.connection import Connection
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
 from pushrpc.model import Lane
 from pushrpc.record import Event
+from pushrpc.words import DeliveryState, Provider
 
 T = TypeVar("T")
 
@@ -51,7 +52,8 @@ class Transaction:
         self.undo: list[Callable[[], object]] = []
         self.events: list[Event] = []
         self.woken: set[LaneQueue] = set()
-        self.accepted: list[tuple[str, str, str]] = []  # app_id, notification_id, request_id
+        self.untold: Counter[tuple[str, Provider, DeliveryState]] = Counter()  # final, with events not among `events`
+        self.news: list[tuple[str, str, str]] = []  # app_id, notification_id, request_id of more than `events` tells
         self.outcomes: list[tuple[Work, Any]] = []
 
     def commit(self, group: Iterable[Work]) -> None:
