@@ -36,13 +36,12 @@ _cells = itertools.count(1)
 
 @dataclass
 class Sent:
-    """Rows on their way; `answers` by token, and when the last came."""
+    """Rows on their way; `answers` by token."""
 
     tokens: list[str]
     timeout_s: float
     answers: dict[str, Answer] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    took_s: float = 0.0
 
     def of(self, kind: type[Answer]) -> list[str]:
         return [token for token in self.tokens if isinstance(self.answers[token], kind)]
@@ -79,14 +78,11 @@ class Stage:
             Row(0, b"/3/device/" + token.encode(), [(b"apns-id", token.encode())], body, (n,))
             for n, token in enumerate(tokens)
         ]
-        loop = asyncio.get_running_loop()
-        began_at = loop.time()
         async with asyncio.timeout(sent.timeout_s + LATE_S):
             async for page in self.pool.send(Requests([TEMPLATE], rows), sent.timeout_s):
                 for row, answer in page:
                     assert tokens[row] not in sent.answers, f"{tokens[row]} was answered twice"
                     sent.answers[tokens[row]] = answer
-        sent.took_s = max(sent.took_s, loop.time() - began_at)
 
     async def judged(self, sent: Sent) -> Sent:
         """Waits for every answer and judges each against the server's log."""
@@ -242,3 +238,4 @@ async def stage(
                 await pool.close()
                 for task in (task for sent in there.sent for task in sent.tasks):
                     task.cancel()
+    assert not listener.broken, f"the server says that we broke a rule: {listener.broken}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Literal
@@ -70,11 +71,14 @@ async def test_cell(
 
 
 def test_the_table_is_full() -> None:
-    """A cell for each situation with each server, and each of them runs: there is no way to write one that does not."""
-    assert {(s.name, k.name) for s, k in CELLS} == {(s.name, k.name) for s in SITUATIONS for k in KINDS}
-    assert len({s.name for s in SITUATIONS}) == len(SITUATIONS)
-    assert {k.name for k in KINDS} == {"go", "nghttp2", "node", "h2"}
-    assert all(s.added_by <= {k.name for k in KINDS} for s in SITUATIONS)
+    """A cell that runs for each situation with each server: there is no mark for one that cannot be made."""
+    names = [situation.name for situation in SITUATIONS]
+    assert len(set(names)) == len(names)
+    assert {kind.name for kind in KINDS} == {"go", "nghttp2", "node", "h2"}
+    assert {(s.name, k.name) for s, k in CELLS} == set(itertools.product(names, (kind.name for kind in KINDS)))
+    for code, moment in itertools.product(range(0xE), ("before", "after")):
+        assert any(f"({code:#x}) {moment} the response headers" in situation.what for situation in SITUATIONS)
+    assert all(situation.added_by <= {kind.name for kind in KINDS} for situation in SITUATIONS)
 
 
 def test_the_page_is_current() -> None:

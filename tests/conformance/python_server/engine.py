@@ -44,7 +44,7 @@ class Engine(ABC):
         """Streams are named by their token, connections by the number that was used to find this engine."""
         if isinstance(target, str):
             getattr(self, verb)(self.streams[target], *arguments)
-            if (verb, arguments[-1:]) == ("trailers", ()) or (verb in ("headers", "data") and arguments[1]):
+            if verb == "trailers" or (verb in ("headers", "data") and arguments[1]):
                 self.tell("answered", token=target)
         else:
             getattr(self, verb)(*arguments)
