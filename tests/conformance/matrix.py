@@ -145,9 +145,9 @@ def page() -> str:
         "- ◐ frames that its interface cannot be asked for are added between its own, written with the same library's",
         "  frame layer (`golang.org/x/net/http2.Framer`, `hyperframe`); a test counts them",
         "",
-        "Go's is net/http, nghttp2's is libnghttp2 with sockets and TLS from Python's asyncio, as hyper-h2's; nghttpd, the",
-        "program, has its own tests beside the table. A server that does not read is a stopped process; a peer that",
-        "vanishes is a relay that carries nothing any more.",
+        "Go's is net/http, nghttp2's is libnghttp2 with sockets and TLS from Python's asyncio, as hyper-h2's;",
+        "nghttpd, the program, has its own tests beside the table. A server that does not read is a stopped process; a",
+        "peer that vanishes is a relay that carries nothing any more.",
         "",
         "Written by `python -m tests.conformance.matrix`; a test fails when it is out of date.",
     ]
