@@ -305,6 +305,22 @@ async def test_the_pool_grows_while_rows_wait_and_shrinks_when_idle(authority: A
         await until(lambda: pool.open_count == 1 and len(server.live) == 1)
 
 
+async def test_room_that_comes_without_an_answer_is_told(authority: Authority) -> None:
+    server = Loopback(silent, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 10})
+    async with connected(server, authority) as pool:
+        told: list[int] = []
+        pool.on_room = lambda: told.append(pool.room)
+        sending = asyncio.create_task(collect(pool, 15, timeout_s=5))
+        await until(lambda: len(server.connections) == 2 and len(server.connections[1].h2.whole) == 5)
+        assert told[-1] == 5, "of the session that was dialled for what had waited"
+        server.connections[0].h2.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 30})
+        server.connections[0].flush()
+        await until(lambda: told[-1] == 25)
+        for served in server.connections:
+            served.respond_to_all()
+        await sending
+
+
 async def test_room_for_growth_is_offered_when_all_is_full(authority: Authority) -> None:
     server = Loopback(silent, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2})
     async with connected(server, authority) as pool:

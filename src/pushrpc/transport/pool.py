@@ -8,7 +8,7 @@ is known, because only the caller knows what else to do with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from pushrpc.exchange import Endpoint, NotSent, Page, Requests
@@ -76,6 +76,7 @@ class Pool:
     """
 
     def __init__(self, endpoint: Endpoint, sessions_max: int = SESSIONS_MAX, limits: Limits | None = None) -> None:
+        self.on_room: Callable[[], None] = lambda: None
         self._endpoint = endpoint
         self._limits = limits or Limits()
         self._slots = [_Slot(self._limits.redial_s) for _ in range(sessions_max)]
@@ -191,6 +192,7 @@ class Pool:
         if self._growth:
             self._growth.cancel()
             self._growth = None
+        self.on_room()
 
     def _seek_room(self) -> None:
         """Rows wait and no session has room: dial, wait or refuse."""
