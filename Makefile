@@ -37,6 +37,9 @@ bench-quick: $(VENV)/dev ## Print the main ratios (needs Go; a minute once built
 fuzz: $(VENV)/dev ## Fuzz what providers send, SECONDS=60 for each parser
 	@for target in http2 answers; do $(BIN)/python -m tests.fuzz $$target .fuzz/$$target -max_total_time=$(SECONDS) || exit 1; done
 
+bench-check: $(VENV)/dev ## Fail when CPU per push is a tenth worse than agreed (needs Go)
+	@$(BIN)/python -m bench check
+
 format: $(VENV)/dev ## Format code and contract
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 	@PATH="$(CURDIR)/$(BIN):$$PATH" buf format -w proto
@@ -65,4 +68,4 @@ $(VENV)/dev: $(VENV)/serve requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help demo up test check unit fuzz bench bench-quick format generate lock clean
+.PHONY: help demo up test check unit fuzz bench bench-quick bench-check format generate lock clean

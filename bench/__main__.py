@@ -9,18 +9,23 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import click
 
 from bench import cases
+from bench.check import STAGES_OF_A_BASELINE, TOLERANCE, Answer, Baseline, typical
+from bench.check import check as check_ratio
 from bench.children import BUILD, PROGRAMS, BenchError, build
-from bench.report import quick_table
+from bench.plot import draw
+from bench.report import goals_table, quick_table, report
 from bench.results import Results
 from bench.sides import Stage
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
+BASELINE = HERE / "baseline.json"
 
 
 def say(line: str) -> None:
@@ -61,7 +66,21 @@ def run(rounds: int, seconds: float) -> None:
         async with prepared(*PROGRAMS) as stage:
             return await cases.whole(stage, rounds, seconds, say)
 
-    _run(work()).save(RESULTS)
+    results = _run(work())
+    results.save(RESULTS)
+    _write_report(results)
+
+
+@main.command("report")
+def write_report() -> None:
+    """Writes REPORT.md and report.png anew from results.json."""
+    _write_report(Results.load(RESULTS))
+
+
+def _write_report(results: Results) -> None:
+    (HERE / "REPORT.md").write_text(report(results))
+    draw(results, HERE / "report.png")
+    click.echo(goals_table(results))
 
 
 @main.command()
@@ -76,6 +95,44 @@ def quick(rounds: int, seconds: float, wanted: tuple[str, ...]) -> None:
             return quick_table(await cases.quick(stage, rounds, seconds, wanted or cases.QUICK, say))
 
     click.echo(_run(work()))
+
+
+@main.command()
+def check() -> None:
+    """Fails when pushrpc's CPU per push has become more than a tenth worse, measured in aioapns' CPU per push."""
+    baseline = Baseline.load(BASELINE)
+
+    async def work() -> Answer:
+        async with prepared("rig") as stage:
+            return await check_ratio(stage, baseline.limit, say)
+
+    answer = _run(work())
+    change = (answer.ratio / baseline.ratio - 1) * 100
+    click.echo(
+        f"CPU per push is {answer.ratio:.4f} of aioapns', {change:+.1f} % against the baseline {baseline.ratio:.4f}"
+    )
+    if not answer.passed:
+        click.echo(
+            f"bench-check: more than {(TOLERANCE - 1) * 100:.0f} % worse. Find it, or say why in bench/baseline.json"
+        )
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--reason", required=True, help="Why the ratio is what it is now.")
+def baseline(reason: str) -> None:
+    """Measures the ratio that `check` compares with, and writes baseline.json."""
+
+    async def work() -> list[float]:
+        found = []
+        for _ in range(STAGES_OF_A_BASELINE):
+            async with prepared("rig") as stage:
+                found.append(await typical(stage, say))
+        return found
+
+    found = _run(work())
+    Baseline(round(median(found), 4), reason).save(BASELINE)
+    click.echo(f"{BASELINE.name}: {median(found):.4f}, of {', '.join(f'{ratio:.4f}' for ratio in sorted(found))}")
 
 
 T = TypeVar("T")

@@ -1,11 +1,21 @@
-"""Tables: for a terminal of 80 columns, and for the report. Pure."""
+"""Tables: for a terminal of 80 columns, and REPORT.md. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from bench.results import OURS, CaseResult
+from bench.goals import GRPC, REST, verdicts
+from bench.results import OURS, CaseResult, Results
+
+NAMES = {
+    OURS: "pushrpc",
+    "aioapns": "aioapns",
+    "apns2": "apns2 pool",
+    REST: "gorush REST-sync",
+    GRPC: "gorush gRPC",
+    "echo": "empty grpc.aio echo",
+}
 
 
 def quick_table(cases: Iterable[CaseResult]) -> str:
@@ -34,3 +44,110 @@ def text_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int =
         return "  ".join(cells).rstrip()
 
     return "\n".join([padded(lines[0]), "  ".join("-" * w for w in widths), *map(padded, lines[1:])])
+
+
+def goals_table(results: Results) -> str:
+    rows = [[v.figure, v.goal, v.measured, v.shortfall or "reached"] for v in verdicts(results)]
+    return text_table(["figure", "goal", "measured", "verdict"], rows)
+
+
+def report(results: Results) -> str:
+    """The whole of REPORT.md."""
+    return "\n\n".join(
+        [
+            "# Benchmark\n\n"
+            "Written by `make bench`; every round is in [results.json](results.json). Sides take turns round by round; "
+            f"figures are medians of {results.rounds} rounds, ratios are medians of each round's own ratio. CPU is "
+            "that of the measured process, all its threads; its callers and the sink share the same cores and are not "
+            "counted. How each side is run: [CONTRIBUTING.md](../CONTRIBUTING.md#benchmarks).",
+            _machine(results),
+            "## Goals\n\n" + _goals(results),
+            "![CPU per push, pushes per second and growth](report.png)",
+            *(_fan_out(results, provider, name) for provider, name in (("apns", "APNs"), ("fcm", "FCM"))),
+            "## Single sends\n\n" + _singles(results),
+            "## Latency at half load\n\n"
+            "Calls come on a schedule, at half of the rate measured above; accept is counted from when a call was due, "
+            "event from the sink's answer to the event's arrival at the follower. Milliseconds.\n\n"
+            + _latency(results),
+            "## Growth\n\nEvery row is a new server on a new ledger; calls of 1,000 tokens.\n\n" + _growth(results),
+            "## Cancel\n\n" + _cancel(results.cases["cancel"]),
+        ]
+    )
+
+
+def _machine(results: Results) -> str:
+    return "Measured on: " + "; ".join(f"{name} {value}" for name, value in results.machine.items()) + "."
+
+
+def _goals(results: Results) -> str:
+    rows = [
+        [v.figure, v.goal, v.measured, "reached" if v.is_reached else f"**missed**: {v.shortfall}"]
+        for v in verdicts(results)
+    ]
+    return _markdown(["figure", "goal", "measured", "verdict"], rows, left=1)
+
+
+def _fan_out(results: Results, provider: str, name: str) -> str:
+    rows = []
+    for key, case in results.cases.items():
+        prefix, _, tokens = key.rpartition("-")
+        for side in case.samples if prefix == provider else ():
+            if side != "echo":
+                rows.append([f"{int(tokens):,}", *_side_cells(case, side)])
+    header = ["tokens per call", "side", "our CPU", "our rate", "CPU µs/push", "pushes/s"]
+    return f"## {name} fan-out\n\n" + _markdown(header, rows, left=2)
+
+
+def _singles(results: Results) -> str:
+    unary, bulk = results.cases["apns-1"], results.cases["bulk"]
+    rows = [["unary, 50 callers", *_side_cells(unary, side)] for side in (OURS, "echo", REST, GRPC)]
+    rows += [["ours as a bulk stream", *_side_cells(bulk, side)] for side in bulk.samples]
+    return _markdown(["sends", "side", "our CPU", "our rate", "CPU µs/send", "sends/s"], rows, left=2)
+
+
+def _side_cells(case: CaseResult, side: str) -> list[str]:
+    """The side, our ratios to it, and its figures with the least and greatest round."""
+    ratios = ["", ""] if side == OURS else [f"{case.cpu_ratio(side):.2f} ×", f"{case.rate_ratio(side):.1f} ×"]
+    cpu, rate = case.cpu_us(side), case.per_s(side)
+    figures = [f"{median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{median(rate):,.0f}"]
+    return [NAMES[side], *ratios, *figures]
+
+
+def _latency(results: Results) -> str:
+    quantiles = [f"{what}_ms.{q}" for what in ("accept", "event") for q in ("p50", "p99", "max")]
+    rows = [
+        [case.title, *(f"{median(case.extra(q)):.1f}" for q in quantiles)]
+        for key, case in results.cases.items()
+        if key.startswith("paced-")
+    ]
+    return _markdown(["load", *(q.replace("_ms.", " ") for q in quantiles)], rows, left=1)
+
+
+def _growth(results: Results) -> str:
+    rows = [
+        [
+            case.title,
+            f"{median(case.cpu_us()):.1f} ({min(case.cpu_us()):.1f}–{max(case.cpu_us()):.1f})",
+            f"{median(case.per_s()):,.0f}",
+            f"{median(case.extra('rss_peak_mib')):.0f}",
+        ]
+        for key, case in results.cases.items()
+        if key.startswith(("tokens-", "apps-"))
+    ]
+    return _markdown(["run", "CPU µs/push", "pushes/s", "peak memory MiB"], rows, left=1)
+
+
+def _cancel(case: CaseResult) -> str:
+    (sample,) = case.samples[OURS]
+    extra = sample.extra
+    return (
+        f"{sample.pushes:,} tokens accepted under one label while the provider is slow, then cancelled by that label: "
+        f"answered after {extra['cancel_ms']:,.0f} ms, the last provider call began {extra['last_start_ms']:,.0f} ms "
+        f"after that answer (negative: before it). {extra.get('states.cancelled', 0):,.0f} ended cancelled, "
+        f"{extra.get('states.sent', 0):,.0f} sent; peak memory {extra['rss_peak_mib']:.0f} MiB.\n"
+    )
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> str:
+    rule = ["---" if i < left else "---:" for i in range(len(header))]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (header, rule, *rows))

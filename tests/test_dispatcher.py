@@ -176,6 +176,7 @@ class FakeSessions:
         self.room = 1000
         self.closed = False
         self.gate: asyncio.Event | None = None
+        self.on_room: Callable[[], None] = lambda: None
 
     async def send(
         self, requests: Requests, timeout_s: float, start_within_s: float | None = None
@@ -293,6 +294,7 @@ class NarrowSessions(FakeSessions):
         self.room -= len(requests.rows)
         async for page in super().send(requests, timeout_s, start_within_s):
             self.room += len(page)
+            self.on_room()
             yield page
 
 

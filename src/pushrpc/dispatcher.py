@@ -83,7 +83,8 @@ class LaneRunner:
         self._must_renew = False  # the provider refused the credential that we have
         self._not_sent_rounds = 0
         self._unplaced = 0  # claimed, and not yet with the sessions, whose room does not know of them
-        self._news = asyncio.Event()  # room came back, here or at the sessions, or the lane's health changed
+        self._news = asyncio.Event()  # there may be more room, or the lane's health changed
+        sessions.on_room = self._news.set
         self._judged: list[Settlement] = []
         self._judged_some = asyncio.Event()
         self._drained = asyncio.Event()
@@ -264,7 +265,6 @@ class LaneRunner:
     def _hand_over(self, settlements: Sequence[Settlement]) -> None:
         self._judged.extend(settlements)
         self._judged_some.set()
-        self._news.set()
 
     async def _settle_judged(self) -> None:
         """Writes whatever has been judged since the last commit; room comes back only after it is durable."""

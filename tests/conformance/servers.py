@@ -37,6 +37,7 @@ HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parent.parent
 WAIT_S: Final = 10.0  # for anything a healthy server does at once
 BUILD_S: Final = 100.0
+NODE_MAJOR_MIN: Final = 20  # older ones cannot send settings of their user's choice
 LINE_BYTES_MAX: Final = 1 << 20
 
 Step = Sequence[object]
@@ -223,8 +224,9 @@ def _go(directory: Path) -> Sequence[str]:
 
 def _node(directory: Path) -> Sequence[str]:
     node = shutil.which("node")
-    if node is None:
-        raise Missing("no Node.js")
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, timeout=WAIT_S).stdout if node else ""
+    if node is None or int(version.lstrip("v").partition(".")[0]) < NODE_MAJOR_MIN:
+        raise Missing(f"no Node.js {NODE_MAJOR_MIN} or newer")
     return [node, str(HERE / "node_server" / "main.mjs")]
 
 

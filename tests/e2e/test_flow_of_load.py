@@ -137,6 +137,8 @@ async def test_no_call_begins_once_a_large_backlog_is_cancelled(
         now, seen = await counts(calls, label="x"), await provider.report()
         assert seen.received == then.received, "what was not with the provider by then never got there"
         assert (now["sent"], now["cancelled"]) == (seen.answered - 1, many - now["sent"])
+        name = 'pushrpc_deliveries_final_total{app="shop",provider="apns",state="cancelled"}'
+        assert await figure(server, name) == now["cancelled"]
 
 
 async def test_sick_providers_hurt_only_their_own(sink: str, tmp_path: Path, authority: Authority) -> None:

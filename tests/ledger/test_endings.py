@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from itertools import chain
 
 import pytest
 
-from pushrpc.record import CancelCounts, DeliverySelector, NotificationSelector, Wanted
-from pushrpc.words import Cause, DeliveryState, NotificationState, Provider
+from pushrpc.record import CancelCounts, DeliverySelector, Event, NotificationSelector, Wanted
+from pushrpc.words import Cause, DeliveryState, NotificationState, OutcomeKind, Provider
 from tests.clocks import ManualClock
 from tests.ledger.shop import (
     APNS,
@@ -87,6 +89,48 @@ async def test_nothing_is_claimed_once_cancel_has_answered(engine: Engine, clock
     assert counts.in_flight_count == len(taken) - 1
     assert counts.cancelled_count == 3_500 - counts.in_flight_count
     assert engine.ledger.queue(clock.now_us())[0] == len(taken)
+
+
+async def test_a_cancel_of_many_is_told_to_everybody_to_the_last_event(engine: Engine, clock: ManualClock) -> None:
+    """It is written in slices that followers find in the file, while what else happens comes from memory."""
+    large = [send(clock, 3_500, labels={"campaign": "x"}), send(clock, 2_700, lane=FCM, labels={"campaign": "x"})]
+    other = send(clock, 2)
+    await accepted(engine.ledger, *large, other)
+    tried, held, sent, *_ = (await claimed(engine.ledger, limit=3)).deliveries
+    await engine.ledger.settle([retry(clock, tried)])
+    start = await engine.ledger.tail()
+
+    async def told(wanted: Wanted, many: int) -> list[Event]:
+        events: list[Event] = []
+        after_seq = start
+        while len(events) < many:
+            page = await engine.ledger.follow(wanted, after_seq, 500, 10.0)
+            events += page.events
+            after_seq = page.through_seq
+        return events
+
+    following = [
+        asyncio.ensure_future(told(Wanted("shop"), 6_200)),
+        asyncio.ensure_future(told(Wanted("shop", (large[0].notification_id,)), 3_500)),
+        asyncio.ensure_future(told(Wanted("shop", (large[1].notification_id,)), 2_700)),
+    ]
+    assert await cancelled(engine, clock, labels={"campaign": "x"}) == CancelCounts(2, 6_198, 2, 0)
+    await engine.ledger.settle([verdict(clock, sent), unsent(clock, held)])
+    everything, first, second = await soon(asyncio.gather(*following))
+    assert [event.seq for event in everything] == sorted({event.seq for event in everything})
+    assert first == [e for e in everything if e.notification_id == large[0].notification_id]
+    assert second == [e for e in everything if e.notification_id == large[1].notification_id]
+    tokens = chain.from_iterable(tokens for each in large for _, tokens in each.named.tokens)
+    assert {event.token for event in everything} == set(tokens)
+    states = Counter((event.state, event.cause, event.final) for event in everything)
+    assert states == {
+        (DeliveryState.CANCELLED, Cause.CANCELLED_BY_CALLER, True): 6_199,
+        (DeliveryState.SENT, Cause.UNSPECIFIED, True): 1,
+    }
+    (event,) = (event for event in everything if event.token == tried.token)
+    assert (event.outcome, event.reason, event.attempt) == (OutcomeKind.UNAVAILABLE, "ServiceUnavailable", 1)
+    assert all(event.attempt == 0 for event in everything if event.token not in (tried.token, sent.token))
+    assert len((await claimed(engine.ledger)).deliveries) == 2
 
 
 async def test_cancel_by_labels_takes_all_that_match(engine: Engine, clock: ManualClock) -> None:

@@ -305,6 +305,42 @@ async def test_the_pool_grows_while_rows_wait_and_shrinks_when_idle(authority: A
         await until(lambda: pool.open_count == 1 and len(server.live) == 1)
 
 
+async def test_rows_that_keep_finding_every_session_full_grow_the_pool(authority: Authority) -> None:
+    """Though each waits for a moment only; once alone is no reason."""
+
+    def soon(served: Served, stream: int) -> None:
+        asyncio.get_running_loop().call_later(0.005, served.respond, stream)
+
+    server = Loopback(soon, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2})
+    limits = QUICK._replace(grow_after_s=0.05)
+    async with connected(server, authority, limits) as pool:
+        await collect(pool, 3)
+        await until(lambda: pool._growth is None)
+        assert len(server.connections) == 1
+
+        async def keep_sending() -> None:
+            while len(server.connections) == 1:
+                await collect(pool, 3)
+
+        await asyncio.wait_for(keep_sending(), 5)
+
+
+async def test_room_that_comes_without_an_answer_is_told(authority: Authority) -> None:
+    server = Loopback(silent, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 10})
+    async with connected(server, authority) as pool:
+        told: list[int] = []
+        pool.on_room = lambda: told.append(pool.room)
+        sending = asyncio.create_task(collect(pool, 15, timeout_s=5))
+        await until(lambda: len(server.connections) == 2 and len(server.connections[1].h2.whole) == 5)
+        assert told[-1] == 5, "of the session that was dialled for what had waited"
+        server.connections[0].h2.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 30})
+        server.connections[0].flush()
+        await until(lambda: told[-1] == 25)
+        for served in server.connections:
+            served.respond_to_all()
+        await sending
+
+
 async def test_room_for_growth_is_offered_when_all_is_full(authority: Authority) -> None:
     server = Loopback(silent, settings={SettingCodes.MAX_CONCURRENT_STREAMS: 2})
     async with connected(server, authority) as pool:

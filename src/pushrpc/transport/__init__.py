@@ -6,7 +6,7 @@ apart and handed back.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from pushrpc.exchange import Page, Request, Requests, Response
@@ -18,6 +18,9 @@ class ExchangeFailed(Exception):
 
 class Sessions(Protocol):
     """The pooled sessions of one lane."""
+
+    on_room: Callable[[], None]
+    """Called when there may be more room than before, also without an answer. Set by whoever owns the sessions."""
 
     def send(
         self, requests: Requests, timeout_s: float, start_within_s: float | None = None

@@ -8,7 +8,7 @@ is known, because only the caller knows what else to do with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
 from pushrpc.exchange import Endpoint, NotSent, Page, Requests
@@ -76,6 +76,7 @@ class Pool:
     """
 
     def __init__(self, endpoint: Endpoint, sessions_max: int = SESSIONS_MAX, limits: Limits | None = None) -> None:
+        self.on_room: Callable[[], None] = lambda: None
         self._endpoint = endpoint
         self._limits = limits or Limits()
         self._slots = [_Slot(self._limits.redial_s) for _ in range(sessions_max)]
@@ -84,6 +85,7 @@ class Pool:
         self._dials: set[asyncio.Task[None]] = set()
         self._session_number = 0
         self._growth: asyncio.TimerHandle | None = None
+        self._full_at = 0.0  # when rows last found every session full
         self._redial: asyncio.TimerHandle | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._closed = False
@@ -188,9 +190,7 @@ class Pool:
                 if session is None or not session.start(send):
                     self._seek_room()
                     return
-        if self._growth:
-            self._growth.cancel()
-            self._growth = None
+        self.on_room()
 
     def _seek_room(self) -> None:
         """Rows wait and no session has room: dial, wait or refuse."""
@@ -200,8 +200,9 @@ class Pool:
         now = loop.time()
         sessions = self._sessions()
         if sessions:
+            self._full_at = now
             if self._growth is None and len(sessions) < len(self._slots) and all(session.up for session in sessions):
-                # Being full for a moment is normal; only rows that keep waiting are worth another connection.
+                # Being full for a moment is normal; only rows that wait again and again are worth another connection.
                 self._growth = loop.call_later(self._limits.grow_after_s, self._grow)
             return None
         held = next((slot for slot in self._slots if slot.problem and slot.not_before > now), None)
@@ -222,6 +223,8 @@ class Pool:
     def _grow(self) -> None:
         self._growth = None
         now = asyncio.get_running_loop().time()
+        if not any(send.waiting for send in self._sends) and now - self._full_at > self._limits.grow_after_s / 2:
+            return
         free = [slot for slot in self._slots if slot.session is None and slot.not_before <= now]
         if free and self._sessions():
             self._dial(free[0])

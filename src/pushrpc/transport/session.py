@@ -19,7 +19,7 @@ class Limits(NamedTuple):
     connect_s: float = 5.0  # name, TCP, TLS and the peer's SETTINGS together
     redial_s: float = 1.0  # between two dials of one slot; doubles after each that brought nothing ...
     redial_max_s: float = 10.0  # ... up to this: Apple takes connection churn for an attack
-    grow_after_s: float = 0.1  # rows have waited this long while every session was full
+    grow_after_s: float = 0.1  # rows have found every session full for this long, again and again
     ping_idle_s: float = 60.0  # nothing open and nothing heard: keeps middleboxes from forgetting us
     ping_busy_s: float = 10.0  # something open and nothing heard
     ping_timeout_s: float = 10.0  # after which the TCP connection counts as half open

@@ -179,6 +179,10 @@ func (s *splice) pass(frame []byte) {
 	case http2.FrameData:
 		going.bytes += len(payload)
 		going.ended = flags.Has(http2.FlagDataEndStream)
+	case http2.FrameGoAway:
+		if code := http2.ErrCode(binary.BigEndian.Uint32(payload[4:])); code != http2.ErrCodeNo {
+			s.tell("broken", map[string]any{"detail": code.String()})
+		}
 	case http2.FrameSettings:
 		if !flags.Has(http2.FlagSettingsAck) {
 			s.settings = append(s.settings, true)

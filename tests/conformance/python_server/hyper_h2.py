@@ -14,7 +14,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from h2.settings import SettingCodes
-from hyperframe.frame import ExtensionFrame, Frame, GoAwayFrame
+from hyperframe.frame import ExtensionFrame, Frame, GoAwayFrame, HeadersFrame
 
 from tests.conformance.python_server.engine import (
     PADDING_BYTES,
@@ -27,16 +27,32 @@ from tests.conformance.python_server.engine import (
 )
 
 
+class _Padding(h2.connection.H2Connection):
+    """h2 pads DATA only; here its HEADERS are padded as well, by hyperframe."""
+
+    padded = 0
+
+    def _prepare_for_sending(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            if isinstance(frame, HeadersFrame):
+                frame.flags.add("PADDED")
+                frame.pad_length = PADDING_BYTES
+                self.padded += 1
+        super()._prepare_for_sending(frames)
+
+
 class HyperH2(Engine):
     def __init__(self, options: Options, tell: Tell) -> None:
         super().__init__(options, tell)
-        self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        connection = _Padding if options.padded else h2.connection.H2Connection
+        self._h2 = connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
         values = {SettingCodes(key): value for key, value in options.settings.items()}
         self._h2.local_settings = h2.settings.Settings(client=False, initial_values=values)
         self._h2.max_inbound_frame_size = self._h2.local_settings.max_frame_size
         self._unsent: dict[int, deque[tuple[bytes, bool]]] = defaultdict(deque)
         self._unread: dict[int, int] = defaultdict(int)
         self._closed = False
+        self._written = 0
         self._h2.initiate_connection()
         if options.connection_window > WINDOW_DEFAULT:
             self._h2.increment_flow_control_window(options.connection_window - WINDOW_DEFAULT)
@@ -49,6 +65,10 @@ class HyperH2(Engine):
                 self._on(event)
         except h2.exceptions.ProtocolError as error:
             raise Broken(f"{type(error).__name__}: {error}") from error
+
+    @property
+    def added(self) -> int:
+        return self._written + (self._h2.padded if isinstance(self._h2, _Padding) else 0)
 
     def data_to_send(self) -> bytes:
         return self._h2.data_to_send()
@@ -101,7 +121,7 @@ class HyperH2(Engine):
 
     def _write(self, frame: Frame) -> None:
         self._h2._data_to_send += frame.serialize()
-        self.added += 1
+        self._written += 1
 
     def interim(self, stream: int, status: int) -> None:
         self._h2.send_headers(stream, self.response_headers(stream, status, 0))

@@ -60,6 +60,7 @@ _FRAME = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(_FrameHeader), c_void_p)
 _HEADER = ctypes.CFUNCTYPE(
     c_int, c_void_p, POINTER(_FrameHeader), c_void_p, c_size_t, c_void_p, c_size_t, c_uint8, c_void_p
 )
+_INVALID = ctypes.CFUNCTYPE(c_int, c_void_p, POINTER(_FrameHeader), c_int, c_void_p)
 _CHUNK = ctypes.CFUNCTYPE(c_int, c_void_p, c_uint8, c_int32, c_void_p, c_size_t, c_void_p)
 _PADDING = ctypes.CFUNCTYPE(c_ssize_t, c_void_p, POINTER(_FrameHeader), c_size_t, c_void_p)
 _PACK = ctypes.CFUNCTYPE(c_ssize_t, c_void_p, POINTER(c_uint8), c_size_t, POINTER(_FrameHeader), c_void_p)
@@ -101,6 +102,7 @@ class Nghttp2(Engine):
         for name, callback in (
             ("on_header", _HEADER(self._guarded(self._on_header))),
             ("on_frame_recv", _FRAME(self._guarded(self._on_frame))),
+            ("on_invalid_frame_recv", _INVALID(self._guarded(self._on_invalid))),
             ("on_data_chunk_recv", _CHUNK(self._guarded(self._on_chunk))),
             ("select_padding", _PADDING(self._padding)),
             ("pack_extension", _PACK(self._pack)),
@@ -173,6 +175,10 @@ class Nghttp2(Engine):
             self.tell("acknowledged")
         elif kind == PING and flags & ACK:
             self.tell("pong")
+
+    def _on_invalid(self, _s: int, frame: Any, code: int, _u: int) -> None:
+        reason = self._library.nghttp2_strerror(code).decode()
+        self.tell("broken", detail=f"frame type {frame.contents.kind}, stream {frame.contents.stream}: {reason}")
 
     def _read(self, _s: int, stream: int, buffer: Any, room: int, flags: Any, _p: int, _u: int) -> int:
         queue = self._bodies[stream]

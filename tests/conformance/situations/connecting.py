@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 
 from pushrpc.exchange import NotSent
+from pushrpc.transport.session import Limits
 from tests.conformance.relay import relaying
 from tests.conformance.servers import Listening
-from tests.conformance.stage import ANSWERS, NAMES, Place, stage
+from tests.conformance.stage import ANSWERS, LIMITS, NAMES, QUICK, Place, stage
 
 ROWS = 100
 
@@ -26,7 +27,7 @@ async def expired_certificate(place: Place) -> None:
 
 
 async def handshake_stalls(place: Place) -> None:
-    await _never_connects(place, "no HTTP/2 session within", Listening(stalls=True))
+    await _never_connects(place, "no HTTP/2 session within", Listening(stalls=True), limits=QUICK)
 
 
 async def only_http1_offered(place: Place) -> None:
@@ -38,10 +39,14 @@ async def no_alpn(place: Place) -> None:
 
 
 async def _never_connects(
-    place: Place, says: str, options: Listening = ANSWERS, certificate: tuple[str, str] | None = None
+    place: Place,
+    says: str,
+    options: Listening = ANSWERS,
+    certificate: tuple[str, str] | None = None,
+    limits: Limits = LIMITS,
 ) -> None:
     """Every row is told so, none reaches the server; with a good server on the same port the pool goes on."""
-    async with relaying() as relay, stage(place, ANSWERS, relay=relay) as there:
+    async with relaying() as relay, stage(place, ANSWERS, limits, relay=relay) as there:
         async with place.server.listening(options, certificate or place.authority.issue(NAMES)) as bad:
             good, relay.target = relay.target, bad.port
             sent = await there.judged(there.send(ROWS))

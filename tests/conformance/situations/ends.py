@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushrpc.exchange import NoAnswer, Response
 from pushrpc.transport.frames import STREAM_ID_MAX
 from tests.conformance.relay import relaying
-from tests.conformance.stage import ANSWERS, Place, stage
+from tests.conformance.stage import ANSWERS, QUICK, Place, stage
 
 ROWS = 100
 
@@ -52,7 +52,7 @@ async def reset_by_tcp(place: Place) -> None:
 
 async def peer_vanishes(place: Place) -> None:
     """Half-open TCP: nothing is refused and nothing comes, until PING says so."""
-    async with relaying() as relay, stage(place, relay=relay) as there:
+    async with relaying() as relay, stage(place, limits=QUICK, relay=relay) as there:
         sent = there.send(ROWS)
         await there.whole(sent.tokens)
         await there.respond(sent.tokens[:30])
@@ -67,7 +67,7 @@ async def peer_vanishes(place: Place) -> None:
 async def never_answered(place: Place) -> None:
     """Deadlines end requests, not the session; the server is told."""
     async with stage(place) as there:
-        sent = there.send(ROWS, timeout_s=0.3)
+        sent = there.send(ROWS, timeout_s=1.0)
         await there.whole(sent.tokens)
         await there.respond(sent.tokens[:30])
         await there.judged(sent)

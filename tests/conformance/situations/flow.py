@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushrpc.exchange import NoAnswer, Response
-from tests.conformance.stage import HOLDS, LIMITS, PATIENT, Place, Stage, stage
+from tests.conformance.stage import HOLDS, QUICK, Place, Stage, stage
 
 ROWS = 50
 BULK_ROWS = 200  # with BULK, more than the kernel takes for a process that does not read
@@ -12,7 +12,7 @@ WIDE = HOLDS._replace(connection_window=1 << 25)
 
 
 async def stream_windows_exhausted(place: Place) -> None:
-    async with stage(place, WIDE._replace(reads=False), PATIENT) as there:
+    async with stage(place, WIDE._replace(reads=False)) as there:
         sent = there.send(ROWS, b"b" * 100_000)
         await there.began(sent.tokens)
         await there.heard_all()
@@ -25,7 +25,7 @@ async def stream_windows_exhausted(place: Place) -> None:
 
 async def connection_window_exhausted(place: Place) -> None:
     """Nothing starts that could not be sent."""
-    async with stage(place, HOLDS._replace(reads=False), PATIENT, sessions_max=1) as there:
+    async with stage(place, HOLDS._replace(reads=False), sessions_max=1) as there:
         sent = there.send(ROWS, b"b" * 4_000)
         await there.began(sent.tokens, 10)
         await there.heard_all()
@@ -45,7 +45,7 @@ async def _blocked(there: Stage) -> None:
 
 
 async def reading_stops_and_goes_on(place: Place) -> None:
-    async with stage(place, WIDE, PATIENT, sessions_max=1) as there:
+    async with stage(place, WIDE, sessions_max=1) as there:
         try:
             await _blocked(there)
         finally:
@@ -57,7 +57,7 @@ async def reading_stops_and_goes_on(place: Place) -> None:
 
 async def reading_stops_for_good(place: Place) -> None:
     """The session is given up by PING; what may have left is NoAnswer, the rest NotSent."""
-    async with stage(place, WIDE, LIMITS, sessions_max=1) as there:
+    async with stage(place, WIDE, QUICK, sessions_max=1) as there:
         try:
             await _blocked(there)
             sent = await there.judged(there.sent[-1])

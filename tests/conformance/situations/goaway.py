@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushrpc.exchange import NoAnswer, NotSent, Response
-from pushrpc.transport.frames import STREAM_ID_MAX, ErrorCode
+from pushrpc.transport.frames import GOAWAY, STREAM_ID_MAX, ErrorCode
 from tests.conformance.stage import HOLDS, Place, Stage, stage
 
 ROWS = 100
@@ -97,5 +97,6 @@ async def shutdown(place: Place) -> None:
         await there.served(sent)
         await there.judged(sent)
         assert len(sent.of(Response)) >= 50 and not sent.of(NoAnswer)
+        assert there.wire.of(GOAWAY)
         await there.recovers()
         assert there.listener.connections > 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushrpc.exchange import NoAnswer, NotSent, Response
-from pushrpc.transport.frames import ErrorCode
+from pushrpc.transport.frames import RST_STREAM, ErrorCode
 from tests.conformance.servers import Step
 from tests.conformance.stage import Place, stage
 
@@ -32,5 +32,6 @@ async def _reset(place: Place, code: ErrorCode, kind: type[NotSent | NoAnswer], 
         assert sorted(sent.of(Response)) == sorted(answered)
         assert sorted(sent.of(kind)) == sorted(ended)
         assert all(code.name in str(sent.answers[token]) for token in ended)
+        assert len(there.wire.of(RST_STREAM)) == len(ended)
         await there.usable()
         assert there.listener.connections == 1

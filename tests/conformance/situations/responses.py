@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 from pushrpc.exchange import Response
-from pushrpc.transport.http2 import BODY_BYTES_MAX
+from pushrpc.transport import frames as f
+from pushrpc.transport.http2 import BODY_BYTES_MAX, RECEIVE_WINDOW
 from tests.conformance.servers import Listening, Step
-from tests.conformance.stage import HOLDS, PATIENT, Place, Sent, Stage, body, stage
+from tests.conformance.stage import HOLDS, Place, Sent, Stage, body, stage
 
 ROWS = 100
 
@@ -32,7 +35,7 @@ async def _brings(there: Stage, *sizes: int, count: int = ROWS) -> Sent:
 async def continuation(place: Place) -> None:
     """Header blocks longer than a frame, between responses that are short."""
     filler = 30_000
-    async with stage(place, limits=PATIENT) as there:
+    async with stage(place) as there:
         sent = there.send(60)
         await there.whole(sent.tokens)
         for n, token in enumerate(sent.tokens):
@@ -43,6 +46,7 @@ async def continuation(place: Place) -> None:
             answer = _response(sent, token)
             assert len(answer.header(b"x-filler")) == (0 if n % 3 else filler)
             assert answer.body == (b"" if n % 6 > 1 else body(token, 100))
+        assert len(there.wire.of(f.CONTINUATION)) >= 20
 
 
 async def padding(place: Place) -> None:
@@ -51,6 +55,8 @@ async def padding(place: Place) -> None:
     async with stage(place, options) as there:
         for _ in range(5):
             await _brings(there, 500, 300)
+        assert len(there.wire.of(f.HEADERS, f.PADDED)) == 5 * ROWS
+        assert len(there.wire.of(f.DATA, f.PADDED)) >= 10 * ROWS
         assert there.listener.connections == 1
 
 
@@ -58,18 +64,21 @@ async def trailers(place: Place) -> None:
     async with stage(place, _planned(["headers", 200, False], ["data", 100, False], ["trailers"])) as there:
         sent = await _brings(there, 100)
         assert not any(_response(sent, token).header(b"x-checksum") for token in sent.tokens)
+        assert len(there.wire.of(f.HEADERS, f.END_STREAM)) == ROWS and len(there.wire.of(f.HEADERS)) == 2 * ROWS
 
 
 async def trailers_without_body(place: Place) -> None:
     async with stage(place, _planned(["headers", 410, False], ["trailers"])) as there:
         sent = await _brings(there)
         assert {_response(sent, token).status for token in sent.tokens} == {410}
+        assert len(there.wire.of(f.HEADERS, f.END_STREAM)) == ROWS and len(there.wire.of(f.HEADERS)) == 2 * ROWS
 
 
 async def early_hints_103(place: Place) -> None:
     async with stage(place, _planned(["interim", 103], ["interim", 103], ["headers", 200, True])) as there:
         sent = await _brings(there)
         assert {_response(sent, token).status for token in sent.tokens} == {200}
+        assert len(there.wire.of(f.HEADERS)) == 3 * ROWS
 
 
 async def continue_100(place: Place) -> None:
@@ -77,6 +86,7 @@ async def continue_100(place: Place) -> None:
     async with stage(place, plan) as there:
         sent = await _brings(there, 50)
         assert {_response(sent, token).status for token in sent.tokens} == {503}
+        assert len(there.wire.of(f.HEADERS)) == 2 * ROWS
 
 
 async def interleaved_data(place: Place) -> None:
@@ -90,6 +100,8 @@ async def interleaved_data(place: Place) -> None:
         await there.all_answered(sent)
         for token in sent.tokens:
             assert _response(sent, token).body == body(token, 150, 150, 150, 70)
+        turns = [frame.stream for frame in there.wire.of(f.DATA)]
+        assert sum(one != other for one, other in itertools.pairwise(turns)) > 3 * ROWS
 
 
 async def empty_data(place: Place) -> None:
@@ -97,18 +109,20 @@ async def empty_data(place: Place) -> None:
     plan = _planned(["headers", 200, False], empty, ["data", 90, False], empty, empty, ["data", 0, True])
     async with stage(place, plan) as there:
         await _brings(there, 90)
+        assert sum(frame.length == 0 for frame in there.wire.of(f.DATA)) >= ROWS
 
 
 async def large_bodies(place: Place) -> None:
     """More than our connection window holds, so that it has to be given back meanwhile."""
-    async with stage(place, _planned(["headers", 200, False], ["data", 60_000, True]), PATIENT) as there:
+    async with stage(place, _planned(["headers", 200, False], ["data", 60_000, True])) as there:
         await _brings(there, 60_000, count=60)
+        assert sum(frame.length for frame in there.wire.of(f.DATA)) > 3 * RECEIVE_WINDOW
 
 
 async def body_past_its_bound(place: Place) -> None:
     """Cut at 64 KiB, with the stream reset and the rest of the session whole."""
     plan = _planned(["headers", 200, False], ["data", 100_000, True])
-    async with stage(place, plan, PATIENT) as there:
+    async with stage(place, plan) as there:
         sent = there.send(50)
         await there.all_answered(sent)
         for token in sent.tokens:
@@ -125,6 +139,7 @@ async def unknown_frames(place: Place) -> None:
             await there.do(["unknown", 1])
             await there.respond(sent.tokens[at : at + 10])
         await there.all_answered(sent)
+        assert sum(frame.kind > f.CONTINUATION for frame in there.wire) >= ROWS // 10
         await there.usable()
         assert there.listener.connections == 1
 
@@ -144,7 +159,7 @@ async def pings(place: Place) -> None:
 async def before_the_request_ends(place: Place) -> None:
     """An answer to half a body is an answer, and the other half stays here."""
     options = HOLDS._replace(reads=False, connection_window=1 << 25)
-    async with stage(place, options, PATIENT) as there:
+    async with stage(place, options) as there:
         sent = there.send(ROWS, b"b" * 100_000)
         await there.began(sent.tokens)
         await there.heard_all()
@@ -161,13 +176,14 @@ async def before_the_request_ends(place: Place) -> None:
 async def reset_after_the_answer(place: Place) -> None:
     """RST_STREAM NO_ERROR behind a whole answer asks for no more of the body, and takes nothing back (§8.1)."""
     options = HOLDS._replace(reads=False, connection_window=1 << 25)
-    async with stage(place, options, PATIENT) as there:
+    async with stage(place, options) as there:
         sent = there.send(ROWS, b"b" * 100_000)
         await there.began(sent.tokens)
         await there.heard_all()
         for token in sent.tokens:
             await there.do(["headers", token, 413, True], ["reset", token, 0])
         await there.all_answered(sent)
+        await there.seen(lambda: len(there.wire.of(f.RST_STREAM)) == ROWS)
         await there.do(["release", 1])
         await there.usable()
         assert there.listener.connections == 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from tests.conformance.stage import ANSWERS, HOLDS, PATIENT, Place, stage
+from pushrpc.transport.frames import SETTINGS
+from tests.conformance.stage import ANSWERS, HOLDS, Place, stage
 
 HEADER_TABLE_SIZE, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 3, 4, 5
-UNKNOWN = 0xFAFA
+UNKNOWN = 0xFA
 
 
 async def streams_1000_1_1000(place: Place) -> None:
@@ -62,7 +63,7 @@ async def smaller_frames(place: Place) -> None:
     """The engines refuse longer frames once we have acknowledged."""
     wide = {INITIAL_WINDOW_SIZE: 1 << 20, MAX_FRAME_SIZE: 65_536}
     options = HOLDS._replace(settings={**HOLDS.settings, **wide}, connection_window=1 << 25)
-    async with stage(place, options, PATIENT) as there:
+    async with stage(place, options) as there:
         first = there.send(50, b"b" * 100_000)
         await there.whole(first.tokens)
         await there.settings({MAX_FRAME_SIZE: 16_384})
@@ -76,7 +77,7 @@ async def smaller_frames(place: Place) -> None:
 async def smaller_window_below_zero(place: Place) -> None:
     """RFC 9113 §6.9.2: windows of open streams go down with the setting, below 0, and back by WINDOW_UPDATE."""
     options = HOLDS._replace(reads=False, connection_window=1 << 25)
-    async with stage(place, options, PATIENT) as there:
+    async with stage(place, options) as there:
         first = there.send(50, b"b" * 100_000)
         await there.began(first.tokens)
         await there.heard_all()
@@ -98,6 +99,7 @@ async def unknown_setting(place: Place) -> None:
         sent = there.send(100)
         await there.whole(sent.tokens)
         await there.settings({UNKNOWN: 7})
+        assert there.wire.of(SETTINGS)[-1].length == 6
         await there.respond(sent.tokens)
         await there.all_answered(sent)
         await there.usable()

@@ -1,0 +1,103 @@
+"""What pushrpc must reach, and whether a run did. Pure: a verdict is computed from the rounds, never written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from bench.results import CaseResult, Results
+
+REST = "gorush-rest"
+GRPC = "gorush-grpc"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One goal and what a run made of it. `shortfall` says what a missed one lacks; empty when reached."""
+
+    figure: str
+    goal: str
+    measured: str
+    shortfall: str = ""
+
+    @property
+    def is_reached(self) -> bool:
+        return not self.shortfall
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """`value` of a run at most or at least `bound`; `aim` is what would be better still."""
+
+    figure: str
+    value: Callable[[Mapping[str, CaseResult]], float]
+    bound: float
+    unit: str
+    is_ceiling: bool = True
+    aim: float | None = None
+
+    def verdict(self, results: Results) -> Verdict:
+        value = self.value(results.cases)
+        sign = "≤" if self.is_ceiling else "≥"
+        goal = f"{sign} {self._shown(self.bound)}" + (f", aim {self._shown(self.aim)}" if self.aim else "")
+        off = (value / self.bound - 1) * (100 if self.is_ceiling else -100)
+        shortfall = "" if off <= 0 else f"{off:.0f} % {'over' if self.is_ceiling else 'below'}"
+        return Verdict(self.figure, goal, self._shown(value), shortfall)
+
+    def _shown(self, value: float) -> str:
+        digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+        return f"{value:,.{digits}f} {self.unit}".replace(".00 ", " ").replace(".0 ", " ")
+
+
+Cases = Mapping[str, CaseResult]
+
+
+def _worst_paced(quantile: str) -> Callable[[Cases], float]:
+    def value(cases: Cases) -> float:
+        return max(median(case.extra(f"event_ms.{quantile}")) for key, case in cases.items() if _is(key, "paced"))
+
+    return value
+
+
+def _flatness(prefix: str) -> Callable[[Cases], float]:
+    """How far the costliest or cheapest size is from the first one, in percent of it."""
+
+    def value(cases: Cases) -> float:
+        first, *others = [median(case.cpu_us()) for key, case in cases.items() if _is(key, prefix)]
+        return max(abs(other / first - 1) * 100 for other in others)
+
+    return value
+
+
+def _accounted(cases: Cases) -> float:
+    """Percent of the cancelled run's and the largest run's pushes whose one final event arrived."""
+    samples = [cases["cancel"].samples["pushrpc"][0], *cases["tokens-1000000"].samples["pushrpc"]]
+    told = sum(n for sample in samples for name, n in sample.extra.items() if name.startswith("states."))
+    return told / sum(sample.pushes for sample in samples) * 100
+
+
+def _is(key: str, prefix: str) -> bool:
+    return key.rpartition("-")[0] == prefix
+
+
+GOALS = (
+    Goal("APNs fan-out of 1,000: CPU per push", lambda c: median(c["apns-1000"].cpu_us()), 20, "µs"),
+    Goal("the same against gorush REST-sync", lambda c: c["apns-1000"].cpu_ratio(REST), 0.333, "×"),
+    Goal("FCM fan-out of 1,000: CPU per push", lambda c: median(c["fcm-1000"].cpu_us()), 30, "µs"),
+    Goal("APNs pushes/s against gorush REST-sync", lambda c: c["apns-1000"].rate_ratio(REST), 2, "×", False),
+    Goal("APNs pushes/s against aioapns", lambda c: c["apns-1000"].rate_ratio("aioapns"), 10, "×", False),
+    Goal("unary single sends: CPU against an empty echo", lambda c: c["apns-1"].cpu_ratio("echo"), 1.6, "×", aim=1.3),
+    Goal("bulk stream: sends/s against gorush gRPC", lambda c: c["bulk"].rate_ratio(GRPC), 1.5, "×", False, aim=3),
+    Goal("answer to event at half load, p50", _worst_paced("p50"), 20, "ms"),
+    Goal("answer to event at half load, p99", _worst_paced("p99"), 250, "ms"),
+    Goal("1,000,000 tokens: peak memory", lambda c: max(c["tokens-1000000"].extra("rss_peak_mib")), 300, "MiB"),
+    Goal("1,000,000 tokens, sent and cancelled: accounted for", _accounted, 100, "%", False),
+    Goal("last provider call after a cancel's answer", lambda c: c["cancel"].extra("last_start_ms")[0], 1000, "ms"),
+    Goal("10 k to 1 M tokens: CPU per push away from 10 k's", _flatness("tokens"), 20, "%"),
+    Goal("1 to 100 apps in turn: CPU per push away from 1 app's", _flatness("apps"), 20, "%"),
+)
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    return [goal.verdict(results) for goal in GOALS]
