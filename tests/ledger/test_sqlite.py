@@ -16,7 +16,7 @@ import aiosqlite
 import pytest
 
 from pushrpc.ledger import LedgerRefused, LedgerUnavailable, open_ledger
-from pushrpc.ledger.sqlite import connection, status, store
+from pushrpc.ledger.sqlite import connection, status, store, sweep
 from pushrpc.ledger.sqlite.following import is_complete
 from pushrpc.ledger.sqlite.store import Store
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
@@ -252,6 +252,7 @@ async def test_a_cancelled_caller_leaves_its_function_running_in_order(tmp_path:
         "settle._ENDING",
         "settle._OPEN_TO",
         "settle._OLDEST_OPEN",
+        "sweep._NEXT_OPEN",
         "settle._LAST_SEQS",
         "status._KEY_RANGE",
         "status._BY_KEYS",
@@ -319,6 +320,31 @@ async def test_what_is_cancelled_is_forgotten_once_it_is_complete(engine: Sqlite
     await engine.ledger.expire(engine.clock.now_us())
     memory = inside(engine)._memory
     assert not (memory.cancelled or memory.held or memory.held_of or memory.removed)
+
+
+async def test_what_is_long_finished_is_not_searched_for_open_deliveries(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mark stops before the oldest open notification, moves on in steps, and is kept."""
+    monkeypatch.setattr(sweep, "PASSED_OVER_MAX", 4)
+    tally = inside(engine)._memory.tally
+    await accepted(engine.ledger, *(send(engine.clock) for _ in range(10)))
+    deliveries = (await claimed(engine.ledger)).deliveries
+    keys = [d.notification.key for d in deliveries]
+
+    async def mark() -> int:
+        await engine.ledger.expire(engine.clock.now_us())
+        return tally.oldest_open
+
+    for _ in range(3):
+        assert await mark() == keys[0]
+    await engine.ledger.settle([verdict(engine.clock, [*deliveries[:3], *deliveries[4:]])])
+    for _ in range(3):
+        assert await mark() == keys[3]
+    await engine.ledger.settle([verdict(engine.clock, deliveries[3])])
+    assert [await mark() for _ in range(3)] == [keys[3] + 4, keys[9] + 1, keys[9] + 1]
+    await engine.reopen()
+    assert inside(engine)._memory.tally.oldest_open == keys[9] + 1
 
 
 async def test_complete_waits_for_the_last_event(engine: SqliteEngine) -> None:

@@ -57,6 +57,7 @@ class Tally:
     last_seq: int = 0
     open_count: int = 0
     pruned_seq: int = 0
+    oldest_open: int = 0
 
 
 class LaneQueue:

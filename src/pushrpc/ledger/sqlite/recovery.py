@@ -16,7 +16,7 @@ from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Lane, Outcome, Settlement
 from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Provider
 
-_TALLY = "SELECT last_notification, last_delivery, last_seq, open_count, pruned_seq FROM ledger"
+_TALLY = "SELECT last_notification, last_delivery, last_seq, open_count, pruned_seq, oldest_open FROM ledger"
 _LANES = """
     SELECT l.key, a.app_id, l.provider, l.provider_app_id, l.environment
     FROM lanes AS l JOIN apps AS a ON a.key = l.app ORDER BY l.key"""

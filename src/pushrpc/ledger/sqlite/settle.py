@@ -294,10 +294,7 @@ _OPEN_TO = """
     SELECT d.key FROM json_each(?) AS w CROSS JOIN deliveries AS d
     ON d.key >> 12 = ? AND d.device_id = w.value AND d.device_id <> ''
     WHERE d.app = ? AND d.state < 3"""
-# Without the hint SQLite would walk the table's own order, over everything that is finished.
-_OLDEST_OPEN = """
-    SELECT first_delivery FROM notifications INDEXED BY notifications_unfinished
-    WHERE completed_us = 0 ORDER BY key LIMIT 1"""
+_OLDEST_OPEN = "SELECT first_delivery FROM notifications WHERE key >= ? ORDER BY key LIMIT 1"
 
 
 def open_to(app: int, device_ids: Sequence[str], transaction: Transaction) -> list[int]:
@@ -305,7 +302,7 @@ def open_to(app: int, device_ids: Sequence[str], transaction: Transaction) -> li
     if not device_ids or not transaction.tally.open_count:
         return []
     sql, names = transaction.sql, json.dumps(device_ids)
-    (oldest,) = sql.execute(_OLDEST_OPEN).fetchone()
+    (oldest,) = sql.execute(_OLDEST_OPEN, (transaction.tally.oldest_open,)).fetchone()
     return [key for bucket in buckets(sql, oldest) for (key,) in sql.execute(_OPEN_TO, (names, bucket, app))]
 
 

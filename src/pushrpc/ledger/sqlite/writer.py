@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from pushrpc.ledger import LedgerFull, LedgerUnavailable
@@ -73,7 +74,7 @@ class Transaction:
         except BaseException:
             for step in reversed(self.undo):
                 step()
-            self.tally.open_count, self.tally.pruned_seq = before[3:]
+            self.tally.open_count, self.tally.pruned_seq, self.tally.oldest_open = before[3:]
             if self.sql.in_transaction:
                 self.sql.execute("ROLLBACK")
             raise
@@ -104,13 +105,10 @@ class Transaction:
         self.woken.update(self.memory.queues.values())
 
 
-_WRITE_TALLY = (
-    "UPDATE ledger SET last_notification = ?, last_delivery = ?, last_seq = ?, open_count = ?, pruned_seq = ?"
-)
-
-
-def _tally(tally: Any) -> tuple[int, int, int, int, int]:
-    return tally.last_notification, tally.last_delivery, tally.last_seq, tally.open_count, tally.pruned_seq
+_WRITE_TALLY = """
+    UPDATE ledger SET last_notification = ?, last_delivery = ?, last_seq = ?, open_count = ?, pruned_seq = ?,
+        oldest_open = ?"""
+_tally = attrgetter("last_notification", "last_delivery", "last_seq", "open_count", "pruned_seq", "oldest_open")
 
 
 def synced_commit(sql: sqlite3.Connection) -> None:

@@ -4,6 +4,7 @@
 PRAGMA application_id = 1886745200;
 
 -- One row. The counters let a start skip every scan; pruned_seq is the newest event that has been pruned.
+-- No notification before oldest_open is open: a mark that follows a little behind is cheaper than an index.
 CREATE TABLE ledger (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     ledger_id TEXT NOT NULL,
@@ -12,7 +13,8 @@ CREATE TABLE ledger (
     last_delivery INTEGER NOT NULL DEFAULT 0,
     last_seq INTEGER NOT NULL DEFAULT 0,
     open_count INTEGER NOT NULL DEFAULT 0,
-    pruned_seq INTEGER NOT NULL DEFAULT 0
+    pruned_seq INTEGER NOT NULL DEFAULT 0,
+    oldest_open INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 CREATE TABLE apps (
@@ -107,9 +109,9 @@ CREATE TABLE notifications (
 CREATE UNIQUE INDEX notifications_id ON notifications (notification_id);
 CREATE INDEX notifications_request ON notifications (app, request_id) WHERE request_id <> '';
 CREATE INDEX notifications_app ON notifications (app);
-CREATE INDEX notifications_end ON notifications (completed_us, expire_us); -- open ones by expiry, then finished ones
-CREATE INDEX notifications_unfinished ON notifications (key) WHERE completed_us = 0;
+CREATE INDEX notifications_open ON notifications (expire_us) WHERE completed_us = 0;
 CREATE INDEX notifications_cancelled ON notifications (key) WHERE completed_us = 0 AND cancelled_us > 0;
+CREATE INDEX notifications_complete ON notifications (completed_us) WHERE completed_us > 0;
 
 -- What the last attempt came to is told by the run of events with this last_seq; 0 is none yet.
 -- State IN_FLIGHT is written only for at_most_once, and when the device of a claimed delivery is removed: a start ends
