@@ -113,11 +113,10 @@ class SqliteLedger:
 
     async def accept(self, sends: Sequence[Send]) -> Sequence[Receipt | LedgerError]:
         parts = _in_parts(sends, _rows)
-        waiting = [
-            self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S) for part, rows in parts
-        ]
         results: list[Receipt | LedgerError] = []
-        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        outcomes = await _every(
+            [self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S) for part, rows in parts]
+        )
         for (part, _), outcome in zip(parts, outcomes, strict=True):
             if isinstance(outcome, LedgerError):
                 results += [outcome] * len(part)
@@ -179,9 +178,12 @@ class SqliteLedger:
 
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         parts = _in_parts(settlements, lambda settlement: len(settlement.deliveries))
-        await asyncio.gather(
-            *(self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S) for part, rows in parts)
+        outcomes = await _every(
+            [self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S) for part, rows in parts]
         )
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
     async def expire(self, now_us: int, paused: Collection[Lane] = ()) -> int:
         expired = 0
@@ -217,7 +219,7 @@ class SqliteLedger:
         sieve = Sieve(wanted)
         until_us, until_s = self._clock.now_us() + int(wait_s * 1e6), loop.time() + wait_s
         news = asyncio.Event()
-        keys = self._waiters.add(wanted, news)
+        places = self._waiters.add(wanted, news)
         try:
             while True:
                 news.clear()
@@ -230,7 +232,7 @@ class SqliteLedger:
                 if page.caught_up:
                     await self._sleep_until_news(news, left_s)
         finally:
-            self._waiters.remove(keys, news)
+            self._waiters.remove(places, news)
 
     async def _page(self, wanted: Wanted, sieve: Sieve, after_seq: int, limit: int) -> EventPage:
         oldest_seq = self._memory.tally.pruned_seq
@@ -316,7 +318,7 @@ class SqliteLedger:
         """Tells followers and claimers what has just been committed."""
         self._tell_events(transaction.events)
         self._ring.extend(transaction.events)
-        self._waiters.wake((run.app_id, run.notification_id, run.request_id) for run in transaction.events)
+        self._waiters.wake([(run.app_id, run.notification_id, run.request_id) for run in transaction.events])
         self._waiters.wake(transaction.accepted)
         self._notice_lanes(transaction.woken)
 
@@ -359,6 +361,16 @@ class SqliteLedger:
         finally:
             alarm.cancel()
             sleeping.cancel()
+
+
+async def _every(results: Sequence[asyncio.Future[T]]) -> Sequence[T | BaseException]:
+    """Every result, or what was raised instead. Nearly always there is one, and `gather` costs as much as a write."""
+    if len(results) != 1:
+        return await asyncio.gather(*results, return_exceptions=True)
+    try:
+        return [await results[0]]
+    except Exception as error:
+        return [error]
 
 
 def _with_work(memory: Memory) -> list[LaneQueue]:

@@ -10,7 +10,6 @@ import json
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from operator import attrgetter
 
 from pushrpc.ledger.sqlite import events
@@ -97,44 +96,51 @@ class Ring:
         return self._runs[bisect_right(self._runs, seq, key=_last_seq) :]
 
 
+Sleepers = dict[str, set[asyncio.Event]]
+
+
 class Waiters:
     """Who sleeps until something of an app, a notification or a request_id happens."""
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[str, str], set[asyncio.Event]] = {}
+        self._of_app: Sleepers = {}
+        self._of_notification: Sleepers = {}
+        self._of_request: Sleepers = {}  # by app_id and request_id
 
-    def add(self, wanted: Wanted, news: asyncio.Event) -> list[tuple[str, str]]:
-        keys = [("notification", name) for name in wanted.notification_ids]
-        keys += [("request", f"{wanted.app_id}/{name}") for name in wanted.request_ids]
-        if not 0 < len(keys) <= NAMED_BY_INDEX_MAX:
-            keys = [("app", wanted.app_id)]
-        for key in keys:
-            self._waiting.setdefault(key, set()).add(news)
-        return keys
+    def add(self, wanted: Wanted, news: asyncio.Event) -> list[tuple[Sleepers, str]]:
+        places = [(self._of_notification, name) for name in wanted.notification_ids]
+        places += [(self._of_request, f"{wanted.app_id}/{name}") for name in wanted.request_ids]
+        if not 0 < len(places) <= NAMED_BY_INDEX_MAX:
+            places = [(self._of_app, wanted.app_id)]
+        for sleepers, name in places:
+            sleepers.setdefault(name, set()).add(news)
+        return places
 
-    def remove(self, keys: Iterable[tuple[str, str]], news: asyncio.Event) -> None:
-        for key in keys:
-            waiting = self._waiting[key]
-            waiting.discard(news)
-            if not waiting:
-                del self._waiting[key]
+    def remove(self, places: Iterable[tuple[Sleepers, str]], news: asyncio.Event) -> None:
+        for sleepers, name in places:
+            sleeping = sleepers[name]
+            sleeping.discard(news)
+            if not sleeping:
+                del sleepers[name]
 
-    def wake(self, news: Iterable[tuple[str, str, str]]) -> None:
+    def wake(self, news: Sequence[tuple[str, str, str]]) -> None:
         """`news`: app_id, notification_id and request_id of what happened."""
-        if not self._waiting:
-            return
-        for app_id, notification_id, request_id in set(news):
-            for key in (
-                ("app", app_id),
-                ("notification", notification_id),
-                ("request", f"{app_id}/{request_id}"),
-            ):
-                for waiting in self._waiting.get(key, ()):
-                    waiting.set()
+        if self._of_app:
+            _wake(self._of_app, {app_id for app_id, _, _ in news})
+        if self._of_notification:
+            _wake(self._of_notification, {notification_id for _, notification_id, _ in news})
+        if self._of_request:
+            _wake(self._of_request, {f"{app_id}/{request_id}" for app_id, _, request_id in news})
 
     def wake_all(self) -> None:
-        for waiting in chain.from_iterable(self._waiting.values()):
-            waiting.set()
+        for sleepers in (self._of_app, self._of_notification, self._of_request):
+            _wake(sleepers, sleepers)
+
+
+def _wake(sleepers: Sleepers, names: Iterable[str]) -> None:
+    for name in names:
+        for sleeping in sleepers.get(name, ()):
+            sleeping.set()
 
 
 # --- from the file
