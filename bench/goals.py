@@ -93,7 +93,9 @@ GOALS = (
     Goal("answer to event at half load, p99", _worst_paced("p99"), 250, "ms"),
     Goal("1,000,000 tokens: peak memory", lambda c: max(c["tokens-1000000"].extra("rss_peak_mib")), 300, "MiB"),
     Goal("1,000,000 tokens, sent and cancelled: accounted for", _accounted, 100, "%", False),
-    Goal("last provider call after a cancel's answer", lambda c: c["cancel"].extra("last_start_ms")[0], 1000, "ms"),
+    Goal(
+        "last provider call after a cancel was asked for", lambda c: c["cancel"].extra("last_start_ms")[0], 1000, "ms"
+    ),
     Goal("10 k to 1 M tokens: CPU per push away from 10 k's", _flatness("tokens"), 20, "%"),
     Goal("1 to 100 apps in turn: CPU per push away from 1 app's", _flatness("apps"), 20, "%"),
 )

@@ -142,8 +142,8 @@ def _cancel(case: CaseResult) -> str:
     extra = sample.extra
     return (
         f"{sample.pushes:,} tokens accepted under one label while the provider is slow, then cancelled by that label: "
-        f"answered after {extra['cancel_ms']:,.0f} ms, the last provider call began {extra['last_start_ms']:,.0f} ms "
-        f"after that answer (negative: before it). {extra.get('states.cancelled', 0):,.0f} ended cancelled, "
+        f"the last provider call began {extra['last_start_ms']:,.0f} ms after that was asked for (negative: before), "
+        f"the answer came after {extra['cancel_ms']:,.0f} ms. {extra.get('states.cancelled', 0):,.0f} ended cancelled, "
         f"{extra.get('states.sent', 0):,.0f} sent; peak memory {extra['rss_peak_mib']:.0f} MiB.\n"
     )
 
