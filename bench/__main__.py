@@ -91,7 +91,7 @@ def quick(rounds: int, seconds: float, wanted: tuple[str, ...]) -> None:
     """The main ratios, in under a minute once everything is built."""
 
     async def work() -> str:
-        async with prepared(*PROGRAMS) as stage:
+        async with prepared("rig", *(() if wanted == ("unary",) else ("gorush",))) as stage:
             return quick_table(await cases.quick(stage, rounds, seconds, wanted or cases.QUICK, say))
 
     click.echo(_run(work()))

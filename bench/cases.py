@@ -25,15 +25,17 @@ QUICK = ("apns", "fcm", "unary", "bulk")
 
 async def quick(stage: Stage, rounds: int, seconds: float, wanted: Sequence[str], say: Progress) -> list[CaseResult]:
     """The main ratios: the largest fan-outs, unary sends against the empty echo, the bulk stream."""
-    ours, echo, aioapns = Contender(await stage.pushrpc()), await stage.echo(), await stage.aioapns()
-    apns_rest, apns_grpc = await stage.gorush("apns")
-    fcm_rest, _ = await stage.gorush("fcm")
-    cases = [
-        Case("apns", "fan-out APNs", "apns", 1000, (ours, Contender(aioapns), Contender(apns_rest))),
-        Case("fcm", "fan-out FCM", "fcm", 1000, (ours, Contender(fcm_rest))),
-        Case("unary", "unary sends", "apns", 1, (ours, Contender(echo))),
-        Case("bulk", "bulk stream", "apns", 1, (Contender(ours.side, "bulk"), Contender(apns_grpc))),
-    ]
+    ours = await stage.pushrpc()
+    cases: list[Case] = []
+    if {"apns", "bulk"} & set(wanted):
+        aioapns, (rest, grpc) = await stage.aioapns(), await stage.gorush("apns")
+        cases.append(_case("apns", "fan-out APNs", "apns", 1000, ours, aioapns, rest))
+        cases.append(_bulk("bulk stream", ours, grpc))
+    if "fcm" in wanted:
+        rest, _ = await stage.gorush("fcm")
+        cases.append(_case("fcm", "fan-out FCM", "fcm", 1000, ours, rest))
+    if "unary" in wanted:
+        cases.append(_case("unary", "unary sends", "apns", 1, ours, await stage.echo()))
     return [await take_turns(case, rounds, seconds, say) for case in cases if case.key in wanted]
 
 
@@ -60,9 +62,17 @@ async def _comparisons(stage: Stage, pushrpc: Side) -> list[Case]:
         for tokens in FAN_OUT:
             sides = (pushrpc, *libraries, *gorush[provider], *((echo,) if (provider, tokens) == ("apns", 1) else ()))
             title = f"{provider} fan-out, {tokens:,} tokens a call"
-            cases.append(Case(f"{provider}-{tokens}", title, provider, tokens, tuple(map(Contender, sides))))
-    contenders = (Contender(pushrpc, "bulk"), *map(Contender, gorush["apns"]))
-    return [*cases, Case("bulk", "single-token sends, ours as a bulk stream", "apns", 1, contenders)]
+            cases.append(_case(f"{provider}-{tokens}", title, provider, tokens, *sides))
+    return [*cases, _bulk("single-token sends, ours as a bulk stream", pushrpc, *gorush["apns"])]
+
+
+def _case(key: str, title: str, provider: str, tokens: int, *sides: Side) -> Case:
+    return Case(key, title, provider, tokens, tuple(map(Contender, sides)))
+
+
+def _bulk(title: str, pushrpc: Side, *peers: Side) -> Case:
+    """Single-token sends, each with its own body; only we have a stream for them."""
+    return Case("bulk", title, "apns", 1, (Contender(pushrpc, "bulk"), *map(Contender, peers)))
 
 
 async def _paced(side: Side, tokens: int, per_s: float, rounds: int, say: Progress) -> CaseResult:

@@ -14,12 +14,13 @@ GRPC = "gorush-grpc"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One goal and what a run made of it. `shortfall` says what a missed one lacks; empty when reached."""
+    """One goal and what a run made of it. `shortfall` says what a missed one lacks, `why` what stands in the way."""
 
     figure: str
     goal: str
     measured: str
     shortfall: str = ""
+    why: str = ""
 
     @property
     def is_reached(self) -> bool:
@@ -28,7 +29,10 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """`value` of a run at most or at least `bound`; `aim` is what would be better still."""
+    """`value` of a run at most or at least `bound`; `aim` is what would be better still.
+
+    `why` is what is known to stand in the way, told when the goal is missed and only then.
+    """
 
     figure: str
     value: Callable[[Mapping[str, CaseResult]], float]
@@ -36,6 +40,7 @@ class Goal:
     unit: str
     is_ceiling: bool = True
     aim: float | None = None
+    why: str = ""
 
     def verdict(self, results: Results) -> Verdict:
         value = self.value(results.cases)
@@ -43,7 +48,7 @@ class Goal:
         goal = f"{sign} {self._shown(self.bound)}" + (f", aim {self._shown(self.aim)}" if self.aim else "")
         off = (value / self.bound - 1) * (100 if self.is_ceiling else -100)
         shortfall = "" if off <= 0 else f"{off:.0f} % {'over' if self.is_ceiling else 'below'}"
-        return Verdict(self.figure, goal, self._shown(value), shortfall)
+        return Verdict(self.figure, goal, self._shown(value), shortfall, self.why if shortfall else "")
 
     def _shown(self, value: float) -> str:
         digits = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
@@ -93,7 +98,9 @@ GOALS = (
     Goal("answer to event at half load, p99", _worst_paced("p99"), 250, "ms"),
     Goal("1,000,000 tokens: peak memory", lambda c: max(c["tokens-1000000"].extra("rss_peak_mib")), 300, "MiB"),
     Goal("1,000,000 tokens, sent and cancelled: accounted for", _accounted, 100, "%", False),
-    Goal("last provider call after a cancel's answer", lambda c: c["cancel"].extra("last_start_ms")[0], 1000, "ms"),
+    Goal(
+        "last provider call after a cancel was asked for", lambda c: c["cancel"].extra("last_start_ms")[0], 1000, "ms"
+    ),
     Goal("10 k to 1 M tokens: CPU per push away from 10 k's", _flatness("tokens"), 20, "%"),
     Goal("1 to 100 apps in turn: CPU per push away from 1 app's", _flatness("apps"), 20, "%"),
 )

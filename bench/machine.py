@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 MIB = 1024 * 1024
+GO_MOD = Path(__file__).parent / "go" / "go.mod"
 _PACKAGES = ("grpcio", "protobuf", "uvloop", "aioapns", "h2")
 
 
@@ -41,8 +42,16 @@ def description(directory: Path) -> dict[str, str]:
         "Python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
         "SQLite": sqlite3.sqlite_version,
-        "Go": subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip(),
+        "Go": subprocess.run(["go", "env", "GOVERSION"], capture_output=True, text=True, check=True).stdout.strip()[2:],
+        **_go_modules(),
     }
+
+
+def _go_modules() -> dict[str, str]:
+    wanted = ("github.com/appleboy/gorush", "github.com/sideshow/apns2", "google.golang.org/grpc")
+    lines = (line.split() for line in GO_MOD.read_text().splitlines())
+    found = {words[0]: words[1].removeprefix("v") for words in lines if words and words[0] in wanted}
+    return {name.rpartition("/")[2].replace("grpc", "grpc-go"): version for name, version in found.items()}
 
 
 def _cpu_model() -> str:

@@ -17,6 +17,15 @@ NAMES = {
     "echo": "empty grpc.aio echo",
 }
 
+_INTRODUCTION = """# Benchmark
+
+Written by `make bench`; every round is in [results.json](results.json). How each side is run, and what makes it fair:
+[CONTRIBUTING.md](../CONTRIBUTING.md#benchmarks).
+
+Sides take turns round by round; figures are medians of {rounds} rounds, ratios are medians of each round's own ratio of
+ours to theirs. CPU is that of the measured process, all its threads, with the least and the greatest round. *Cores* is
+how many of them it kept busy: its callers and the sink, which are not counted, had the rest."""
+
 
 def quick_table(cases: Iterable[CaseResult]) -> str:
     rows = [row for case in cases for row in _quick_rows(case)]
@@ -55,11 +64,7 @@ def report(results: Results) -> str:
     """The whole of REPORT.md."""
     return "\n\n".join(
         [
-            "# Benchmark\n\n"
-            "Written by `make bench`; every round is in [results.json](results.json). Sides take turns round by round; "
-            f"figures are medians of {results.rounds} rounds, ratios are medians of each round's own ratio. CPU is "
-            "that of the measured process, all its threads; its callers and the sink share the same cores and are not "
-            "counted. How each side is run: [CONTRIBUTING.md](../CONTRIBUTING.md#benchmarks).",
+            _INTRODUCTION.format(rounds=results.rounds),
             _machine(results),
             "## Goals\n\n" + _goals(results),
             "![CPU per push, pushes per second and growth](report.png)",
@@ -84,7 +89,8 @@ def _goals(results: Results) -> str:
         [v.figure, v.goal, v.measured, "reached" if v.is_reached else f"**missed**: {v.shortfall}"]
         for v in verdicts(results)
     ]
-    return _markdown(["figure", "goal", "measured", "verdict"], rows, left=1)
+    reasons = [f"- {v.figure}: {v.why}" for v in verdicts(results) if v.why]
+    return "\n\n".join([_markdown(["figure", "goal", "measured", "verdict"], rows, left=1), *reasons])
 
 
 def _fan_out(results: Results, provider: str, name: str) -> str:
@@ -94,7 +100,7 @@ def _fan_out(results: Results, provider: str, name: str) -> str:
         for side in case.samples if prefix == provider else ():
             if side != "echo":
                 rows.append([f"{int(tokens):,}", *_side_cells(case, side)])
-    header = ["tokens per call", "side", "our CPU", "our rate", "CPU µs/push", "pushes/s"]
+    header = ["tokens per call", "side", "our CPU", "our rate", "CPU µs/push", "pushes/s", "cores"]
     return f"## {name} fan-out\n\n" + _markdown(header, rows, left=2)
 
 
@@ -102,14 +108,15 @@ def _singles(results: Results) -> str:
     unary, bulk = results.cases["apns-1"], results.cases["bulk"]
     rows = [["unary, 50 callers", *_side_cells(unary, side)] for side in (OURS, "echo", REST, GRPC)]
     rows += [["ours as a bulk stream", *_side_cells(bulk, side)] for side in bulk.samples]
-    return _markdown(["sends", "side", "our CPU", "our rate", "CPU µs/send", "sends/s"], rows, left=2)
+    return _markdown(["sends", "side", "our CPU", "our rate", "CPU µs/send", "sends/s", "cores"], rows, left=2)
 
 
 def _side_cells(case: CaseResult, side: str) -> list[str]:
-    """The side, our ratios to it, and its figures with the least and greatest round."""
+    """The side, our ratios to it, and its figures: CPU with the least and greatest round, rate, cores it kept busy."""
     ratios = ["", ""] if side == OURS else [f"{case.cpu_ratio(side):.2f} ×", f"{case.rate_ratio(side):.1f} ×"]
     cpu, rate = case.cpu_us(side), case.per_s(side)
-    figures = [f"{median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{median(rate):,.0f}"]
+    cores = median(c * r / 1e6 for c, r in zip(cpu, rate, strict=True))
+    figures = [f"{median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{median(rate):,.0f}", f"{cores:.2f}"]
     return [NAMES[side], *ratios, *figures]
 
 
@@ -142,8 +149,8 @@ def _cancel(case: CaseResult) -> str:
     extra = sample.extra
     return (
         f"{sample.pushes:,} tokens accepted under one label while the provider is slow, then cancelled by that label: "
-        f"answered after {extra['cancel_ms']:,.0f} ms, the last provider call began {extra['last_start_ms']:,.0f} ms "
-        f"after that answer (negative: before it). {extra.get('states.cancelled', 0):,.0f} ended cancelled, "
+        f"the last provider call began {extra['last_start_ms']:,.0f} ms after that was asked for (negative: before), "
+        f"the answer came after {extra['cancel_ms']:,.0f} ms. {extra.get('states.cancelled', 0):,.0f} ended cancelled, "
         f"{extra.get('states.sent', 0):,.0f} sent; peak memory {extra['rss_peak_mib']:.0f} MiB.\n"
     )
 

@@ -62,7 +62,7 @@ class Side:
         spent = cpu_s(self.pid) - started
         self._check(load, await self._pushes() - before, answer, op)
         per_s = load.pushes / answer["seconds"]
-        return Sample(self.name, spent / load.pushes * 1e6, per_s, load.pushes, _extra(answer))
+        return Sample(spent / load.pushes * 1e6, per_s, load.pushes, _extra(answer))
 
     @property
     def rss_peak_mib(self) -> float:
@@ -189,7 +189,7 @@ class Stage:
         await self.rig.ask({"op": "sink", "latency_ms": latency_ms})
 
     async def _connect(self, side: str, kind: str, target: str, apps: Sequence[str]) -> None:
-        about = {"title": TITLE, "body": BODY, "apps": apps}
+        about = {"title": TITLE, "body": BODY, "topic": TOPIC, "apps": apps}
         await self.rig.ask({"op": "connect", "side": side, "kind": kind, "target": target, **about})
 
 
@@ -207,7 +207,8 @@ def pushrpc_config(apps: Sequence[str], providers: Sequence[str], endpoint: str)
 def gorush_config(rest: int, grpc: int, proxy: str, directory: Path) -> str:
     """Its own defaults, but: results told (`sync`), a worker for every caller instead of one a core, and no access log.
 
-    Each of these was measured to make it faster here, or no slower.
+    Each of these was measured to make it faster here, or no slower. Its gRPC door has no address to set: while a run
+    lasts it listens on every interface.
     """
     return f"""
 core: {{enabled: true, address: "127.0.0.1", port: "{rest}", worker_num: 64, queue_num: 8192, max_notification: 100,

@@ -11,7 +11,6 @@ from statistics import median
 class Sample:
     """One timed section of one side. `cpu_us` is the measured process's CPU per push, `extra` what else was seen."""
 
-    side: str
     cpu_us: float
     per_s: float
     pushes: int

@@ -14,7 +14,7 @@ def case(key: str, title: str = "a case", extra: dict[str, float] | None = None,
     """Sides by their CPU µs per push, round by round; a side that needs less is as much faster."""
     names = {name.replace("_", "-"): rounds for name, rounds in sides.items()}
     samples = {
-        name: [Sample(name, cpu, 1e6 / cpu, 1000, dict(extra or {"states.sent": 1000})) for cpu in rounds]
+        name: [Sample(cpu, 1e6 / cpu, 1000, dict(extra or {"states.sent": 1000})) for cpu in rounds]
         for name, rounds in names.items()
     }
     return CaseResult(key, title, samples)

@@ -19,8 +19,6 @@ var platforms = map[string]uint64{"apns": 1, "fcm": 2}
 // gorush takes any number of APNs tokens a notification, and 500 for FCM.
 const fcmTokensMax = 500
 
-const topic = "com.example.bench"
-
 // gorushREST is gorush with `core.sync`: a call is answered when all of its pushes are.
 type gorushREST struct {
 	url     string
@@ -88,7 +86,7 @@ func (g *gorushREST) body(c call) []byte {
 		b = fmt.Appendf(b, `],"platform":%d,"title":%s,"message":%s,"priority":"high"`,
 			platforms[c.provider], strconv.Quote(g.content.title), strconv.Quote(bodyOf(c, g.content)))
 		if c.provider == "apns" {
-			b = fmt.Appendf(b, `,"topic":%q,"push_type":"alert"`, topic)
+			b = fmt.Appendf(b, `,"topic":%q,"push_type":"alert"`, g.content.topic)
 		}
 		b = append(b, '}')
 	}
@@ -131,7 +129,7 @@ func (g *gorushGRPC) send(ctx context.Context, c call) error {
 	b = appendText(b, 4, g.content.title)
 	b = protowire.AppendVarint(protowire.AppendTag(b, 16, protowire.VarintType), 1) // high priority
 	if c.provider == "apns" {
-		b = appendText(appendText(b, 5, topic), 18, "alert")
+		b = appendText(appendText(b, 5, g.content.topic), 18, "alert")
 	}
 	return g.connection.Invoke(ctx, "/proto.Gorush/Send", b, &answer)
 }

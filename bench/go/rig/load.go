@@ -34,7 +34,9 @@ type call struct {
 
 // content is what every push says, and to whom.
 type content struct {
-	apps  []string
+	apps []string
+	// The bundle id, for sides that are told it by their callers.
+	topic string
 	title string
 	body  string
 }

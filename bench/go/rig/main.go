@@ -33,6 +33,7 @@ type command struct {
 	Apps   []string `json:"apps"`
 	Title  string   `json:"title"`
 	Body   string   `json:"body"`
+	Topic  string   `json:"topic"`
 
 	load
 
@@ -123,7 +124,7 @@ func (r *rig) connect(ctx context.Context, c command) (any, error) {
 	if len(c.Apps) == 0 {
 		return nil, errors.New("no app")
 	}
-	about := content{apps: c.Apps, title: c.Title, body: c.Body}
+	about := content{apps: c.Apps, topic: c.Topic, title: c.Title, body: c.Body}
 	var s side
 	var err error
 	switch c.Kind {

@@ -242,7 +242,7 @@ func accepted(answer []byte) (receipts int64, err error) {
 
 type cancelled struct {
 	sent
-	// Milliseconds the cancel took, and from its answer to the start of the last provider call (negative: before).
+	// Milliseconds the cancel took, and from asking for it to the start of the last provider call (negative: before).
 	CancelMs    float64 `json:"cancel_ms"`
 	LastStartMs float64 `json:"last_start_ms"`
 }
@@ -259,11 +259,13 @@ func (r *rig) cancel(ctx context.Context, s side, l load) (any, error) {
 	defer r.sink.record.Store(nil)
 	label := fmt.Sprintf("run-%d", first)
 	var result cancelled
+	var asked int64
 	timed, err := r.timed(ctx, s, l, func() error {
 		if err := closedLoop(ctx, s, l, first, label); err != nil {
 			return err
 		}
 		start := time.Now()
+		asked = record.now()
 		for _, app := range p.content.apps {
 			request := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), app)
 			request = appendLabel(request, 4, label)
@@ -273,10 +275,9 @@ func (r *rig) cancel(ctx context.Context, s side, l load) (any, error) {
 			}
 		}
 		result.CancelMs = float64(time.Since(start)) / 1e6
-		result.LastStartMs = -float64(record.now()) / 1e6
 		return nil
 	})
 	result.sent = timed
-	result.LastStartMs += float64(record.lastStart.Load()) / 1e6
+	result.LastStartMs = float64(record.lastStart.Load()-asked) / 1e6
 	return result, err
 }
