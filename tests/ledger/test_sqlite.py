@@ -290,6 +290,15 @@ async def test_no_statement_scans_or_sorts_a_table(engine: SqliteEngine, name: s
     assert sorts_its_parameter or not [s for s in steps if "TEMP B-TREE" in s], steps
 
 
+@pytest.mark.parametrize("name", ["_BY_TOKEN", "_BY_DEVICE", "_BY_USER"])
+async def test_a_search_in_a_bucket_goes_by_the_name_too(engine: SqliteEngine, name: str) -> None:
+    """Without, it would read all 4,096 rows of each bucket: 0.3 s for 1 M deliveries instead of some ms."""
+    plan = await inside(engine)._store.writer.run(
+        lambda db: db.execute(f"EXPLAIN QUERY PLAN {getattr(status, name)}", [None] * 4).fetchall()
+    )
+    assert "AND" in plan[0][3], plan
+
+
 async def test_a_start_does_not_depend_on_what_is_queued(engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two backlogs of one size of rows: many notifications of one delivery, few of many."""
     for _ in range(4):
