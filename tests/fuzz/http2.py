@@ -249,15 +249,18 @@ def _plain(answer: Answer) -> object:
 
 
 def _told(received: bytes) -> tuple[set[int], int]:
-    """The streams that the server refused, and the least last id of its GOAWAYs."""
-    refused, last, at = set(), f.STREAM_ID_MAX, 0
+    """The streams that the server refused before it answered, and the least last id of its GOAWAYs."""
+    refused, begun, last, at = set(), set(), f.STREAM_ID_MAX, 0
     while at + f.HEADER_BYTES <= len(received):
-        high, low, kind, _, stream = f.unpack_header(received, at)
+        high, low, kind, flags, stream = f.unpack_header(received, at)
         at += f.HEADER_BYTES
         payload = received[at : at + (high << 16 | low)]
         at += high << 16 | low
-        if kind == f.RST_STREAM and payload == f.ErrorCode.REFUSED_STREAM.to_bytes(4):
-            refused.add(stream & f.STREAM_ID_MAX)
+        stream &= f.STREAM_ID_MAX
+        if kind == f.HEADERS and flags == f.END_HEADERS and payload[:1] == b"\x88":
+            begun.add(stream)
+        elif kind == f.RST_STREAM and payload == f.ErrorCode.REFUSED_STREAM.to_bytes(4):
+            refused |= {stream} - begun
         elif kind == f.GOAWAY and len(payload) >= 8:
             last = min(last, int.from_bytes(payload[:4]) & f.STREAM_ID_MAX)
     return refused, last

@@ -1,17 +1,11 @@
-"""The HTTP/2 connection against the h2 library as its server: over any split of bytes nothing is lost or doubled."""
+"""The HTTP/2 connection against the h2 library as its server: settings, windows and tables that must be obeyed."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import h2.errors
-import h2.settings
 import pytest
 from h2.settings import SettingCodes
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from pushrpc.exchange import NoAnswer, NotSent, Requests, Response, Row
+from pushrpc.exchange import Response
 from pushrpc.transport.batch import Batch
 from pushrpc.transport.http2 import Connection
 from tests.transport.h2_server import H2Server
@@ -107,107 +101,3 @@ def test_a_header_table_of_any_size(size: int) -> None:
     wire.run(again)
     assert len(answers(batch)) == len(answers(again)) == 10
     assert all(dict(h)[b"authorization"] == b"bearer t" for h in server.headers.values())
-
-
-OK, ERROR, REFUSED, RESET, SILENT, TRAILERS = range(6)
-FATES = st.lists(st.sampled_from([OK, OK, OK, ERROR, REFUSED, RESET, SILENT, TRAILERS]), min_size=12, max_size=40)
-
-
-class Scripted(H2Server):
-    """Row n ends as `fates[n]`."""
-
-    def __init__(self, fates: list[int], settings: dict[SettingCodes, int]) -> None:
-        super().__init__(self._answer, settings)
-        self.fates = fates
-
-    def _answer(self, stream: int) -> None:
-        match self.fates[int(self.path(stream)[1:])]:
-            case 0:
-                self.respond(stream, 200, headers=[(b"apns-id", self.path(stream)[1:])])
-            case 1:
-                self.respond(stream, 410, b'{"reason":"Unregistered"}')
-            case 2:
-                self.h2.reset_stream(stream, h2.errors.ErrorCodes.REFUSED_STREAM)
-            case 3:
-                self.h2.reset_stream(stream, h2.errors.ErrorCodes.INTERNAL_ERROR)
-            case 5:
-                self.h2.send_headers(stream, [(b":status", b"103")])
-                self.h2.send_headers(stream, [(b":status", b"200")])
-                self.h2.send_data(stream, b"{", pad_length=3)
-                self.h2.send_data(stream, b"}")
-                self.h2.send_headers(stream, [(b"x-trailer", b"1")], end_stream=True)
-
-
-EXPECTED: dict[int, Any] = {OK: 200, ERROR: 410, REFUSED: NotSent, RESET: NoAnswer, SILENT: NoAnswer, TRAILERS: 200}
-
-
-@given(
-    fates=FATES,
-    sizes=st.lists(st.sampled_from([0, 1, 100, 3_000, 18_000]), min_size=40, max_size=40),
-    streams=st.sampled_from([1, 2, 7, 100]),
-    window=st.sampled_from([1_000, 65_535, 1_000_000]),
-    new_window=st.sampled_from([90, 500, 65_535]),
-    table=st.sampled_from([0, 150, 4_096]),
-    piece=st.sampled_from([7, 100, 1_000, 100_000]),
-    split=st.integers(0, 40),
-)
-@settings(max_examples=100, deadline=None)
-def test_every_row_is_answered_once_and_rightly(
-    fates: list[int],
-    sizes: list[int],
-    streams: int,
-    window: int,
-    new_window: int,
-    table: int,
-    piece: int,
-    split: int,
-) -> None:
-    server = Scripted(
-        fates,
-        {
-            SettingCodes.MAX_CONCURRENT_STREAMS: streams,
-            SettingCodes.INITIAL_WINDOW_SIZE: window,
-            SettingCodes.HEADER_TABLE_SIZE: table,
-        },
-    )
-    rows = [Row(0, b"/%d" % n, [(b"n", b"%d" % n)], b"b" * sizes[n], (n,)) for n in range(len(fates))]
-    batches = [Batch(Requests([TEMPLATE], part)) for part in (rows[:split], rows[split:])]
-    wire = Wire(server, piece)
-    wire.run()  # h2 takes an acknowledgement for that of the newest settings, so the first ones must be through
-    wire.connection.start(batches[0])
-    server.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: new_window})
-    while any(batch.taken < len(batch.requests.rows) for batch in batches):
-        wire.run(*batches)
-        if wire.connection.room == 0:  # every free stream is one that never gets its answer: what a deadline ends
-            for batch in batches:
-                wire.connection.cancel(batch, "deadline")
-    wire.run()
-    wire.connection.lost("the end")
-    found = answers(batches[0]) | {row + len(rows[:split]): answer for row, answer in answers(batches[1]).items()}
-    assert sorted(found) == list(range(len(fates)))
-    for row, fate in enumerate(fates):
-        answer = found[row]
-        assert EXPECTED[fate] == (answer.status if isinstance(answer, Response) else type(answer))
-        if fate == OK:
-            assert isinstance(answer, Response) and answer.header(b"apns-id") == b"%d" % row
-    assert all(server.bodies[s] == b"b" * sizes[int(server.path(s)[1:])] for s in server.whole)
-
-
-@given(
-    count=st.integers(1, 60), served=st.integers(0, 60), last=st.integers(0, 60), piece=st.sampled_from([1, 50, 10_000])
-)
-@settings(max_examples=60, deadline=None)
-def test_goaway_at_any_moment_sorts_every_row(count: int, served: int, last: int, piece: int) -> None:
-    """Rows above the last id are NotSent, answered ones have their response, those in between are NoAnswer."""
-    served, last = min(served, count), min(last, count)
-    served = min(served, last)
-    server = H2Server(lambda stream: None)
-    wire, batch = Wire(server, piece), Batch(requests(count))
-    wire.run(batch)
-    for stream in server.whole[:served]:
-        server.respond(stream, 200)
-    server.h2.close_connection(last_stream_id=2 * last - 1 if last else 0)
-    wire.shuttle()
-    wire.connection.lost("closed")
-    kinds = [type(answer) for _, answer in sorted(answers(batch).items())]
-    assert kinds == [Response] * served + [NoAnswer] * (last - served) + [NotSent] * (count - last)
