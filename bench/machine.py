@@ -37,7 +37,7 @@ def description(directory: Path) -> dict[str, str]:
     return {
         "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / MIB / 1024:.0f} GiB",
-        "kernel": f"{platform.system()} {platform.release()}",
+        "kernel": f"{platform.system()} {platform.release().partition('-')[0]}",
         "ledger's file system": _file_system(directory),
         "Python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
