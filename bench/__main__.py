@@ -9,13 +9,12 @@ import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from statistics import median
 from typing import TypeVar
 
 import click
 
 from bench import cases
-from bench.check import STAGES_OF_A_BASELINE, TOLERANCE, Answer, Baseline, typical
+from bench.check import TOLERANCE, Answer, Baseline, typical
 from bench.check import check as check_ratio
 from bench.children import BUILD, PROGRAMS, BenchError, build
 from bench.plot import draw
@@ -108,9 +107,7 @@ def check() -> None:
 
     answer = _run(work())
     change = (answer.ratio / baseline.ratio - 1) * 100
-    click.echo(
-        f"CPU per push is {answer.ratio:.4f} of aioapns', {change:+.1f} % against the baseline {baseline.ratio:.4f}"
-    )
+    click.echo(f"CPU per push is {answer} of aioapns', {change:+.1f} % against the baseline {baseline.ratio:.4f}")
     if not answer.passed:
         click.echo(
             f"bench-check: more than {(TOLERANCE - 1) * 100:.0f} % worse. Find it, or say why in bench/baseline.json"
@@ -123,16 +120,13 @@ def check() -> None:
 def baseline(reason: str) -> None:
     """Measures the ratio that `check` compares with, and writes baseline.json."""
 
-    async def work() -> list[float]:
-        found = []
-        for _ in range(STAGES_OF_A_BASELINE):
-            async with prepared("rig") as stage:
-                found.append(await typical(stage, say))
-        return found
+    async def work() -> Answer:
+        async with prepared("rig") as stage:
+            return await typical(stage, say)
 
-    found = _run(work())
-    Baseline(round(median(found), 4), reason).save(BASELINE)
-    click.echo(f"{BASELINE.name}: {median(found):.4f}, of {', '.join(f'{ratio:.4f}' for ratio in sorted(found))}")
+    answer = _run(work())
+    Baseline(round(answer.ratio, 4), reason).save(BASELINE)
+    click.echo(f"{BASELINE.name}: {answer}")
 
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import median
 
 from bench.machine import description
-from bench.measure import CALLERS, Case, Contender, Progress, take_turns
+from bench.measure import CALLERS, Case, Progress, take_turns
 from bench.results import OURS, CaseResult, Results
 from bench.sides import Load, Side, Stage
 from bench.stats import Sample
@@ -25,63 +25,59 @@ QUICK = ("apns", "fcm", "unary", "bulk")
 
 async def quick(stage: Stage, rounds: int, seconds: float, wanted: Sequence[str], say: Progress) -> list[CaseResult]:
     """The main ratios: the largest fan-outs, unary sends against the empty echo, the bulk stream."""
-    ours = await stage.pushrpc()
     cases: list[Case] = []
     if {"apns", "bulk"} & set(wanted):
         aioapns, (rest, grpc) = await stage.aioapns(), await stage.gorush("apns")
-        cases.append(_case("apns", "fan-out APNs", "apns", 1000, ours, aioapns, rest))
-        cases.append(_bulk("bulk stream", ours, grpc))
+        cases.append(Case("apns", "fan-out APNs", "apns", 1000, (aioapns, rest)))
+        cases.append(Case("bulk", "bulk stream", "apns", 1, (grpc,), "bulk"))
     if "fcm" in wanted:
         rest, _ = await stage.gorush("fcm")
-        cases.append(_case("fcm", "fan-out FCM", "fcm", 1000, ours, rest))
+        cases.append(Case("fcm", "fan-out FCM", "fcm", 1000, (rest,)))
     if "unary" in wanted:
-        cases.append(_case("unary", "unary sends", "apns", 1, ours, await stage.echo()))
-    return [await take_turns(case, rounds, seconds, say) for case in cases if case.key in wanted]
+        cases.append(Case("unary", "unary sends", "apns", 1, (await stage.echo(),)))
+    return [await _compared(stage, case, rounds, seconds, say) for case in cases if case.key in wanted]
 
 
 async def whole(stage: Stage, rounds: int, seconds: float, say: Progress) -> Results:
     """Everything the report tells."""
     results = Results(description(stage.directory), rounds)
-    pushrpc = await stage.pushrpc()
-    for case in await _comparisons(stage, pushrpc):
-        results.add(await take_turns(case, rounds, seconds, say))
+    for case in await _comparisons(stage):
+        results.add(await _compared(stage, case, rounds, seconds, say))
     for tokens in (1, 1000):
         max_per_s = median(results.cases[f"apns-{tokens}"].per_s())
-        results.add(await _paced(pushrpc, tokens, max_per_s / 2, rounds, say))
+        results.add(await _paced(stage, tokens, max_per_s / 2, rounds, say))
     for case_result in await _growth(stage, rounds, say):
         results.add(case_result)
     results.add(await _cancel(stage, say))
     return results
 
 
-async def _comparisons(stage: Stage, pushrpc: Side) -> list[Case]:
+async def _comparisons(stage: Stage) -> list[Case]:
     aioapns, apns2, echo = await stage.aioapns(), await stage.apns2(), await stage.echo()
     gorush = {provider: await stage.gorush(provider) for provider in ("apns", "fcm")}
     cases = []
     for provider, libraries in (("apns", (aioapns, apns2)), ("fcm", ())):
         for tokens in FAN_OUT:
-            sides = (pushrpc, *libraries, *gorush[provider], *((echo,) if (provider, tokens) == ("apns", 1) else ()))
+            peers = (*libraries, *gorush[provider], *((echo,) if (provider, tokens) == ("apns", 1) else ()))
             title = f"{provider} fan-out, {tokens:,} tokens a call"
-            cases.append(_case(f"{provider}-{tokens}", title, provider, tokens, *sides))
-    return [*cases, _bulk("single-token sends, ours as a bulk stream", pushrpc, *gorush["apns"])]
+            cases.append(Case(f"{provider}-{tokens}", title, provider, tokens, peers))
+    return [*cases, Case("bulk", "single-token sends, ours as a bulk stream", "apns", 1, gorush["apns"], "bulk")]
 
 
-def _case(key: str, title: str, provider: str, tokens: int, *sides: Side) -> Case:
-    return Case(key, title, provider, tokens, tuple(map(Contender, sides)))
+async def _compared(stage: Stage, case: Case, rounds: int, seconds: float, say: Progress) -> CaseResult:
+    """On a new server, so that no case feels what an earlier one left in the ledger."""
+    async with stage.pushrpc(case.key, providers=(case.provider,)) as ours:
+        return await take_turns(case, ours, rounds, seconds, say)
 
 
-def _bulk(title: str, pushrpc: Side, *peers: Side) -> Case:
-    """Single-token sends, each with its own body; only we have a stream for them."""
-    return Case("bulk", title, "apns", 1, (Contender(pushrpc, "bulk"), *map(Contender, peers)))
-
-
-async def _paced(side: Side, tokens: int, per_s: float, rounds: int, say: Progress) -> CaseResult:
+async def _paced(stage: Stage, tokens: int, per_s: float, rounds: int, say: Progress) -> CaseResult:
     calls_per_s = per_s / tokens
     load = Load("apns", tokens, max(1, round(PACED_S * calls_per_s)), CALLERS[tokens])
     samples = []
-    for number in range(1, rounds + 1):
-        say(f"half load, {tokens:,} tokens a call: round {number} of {rounds}")
-        samples.append(await side.run(load, "pace", per_s=calls_per_s))
+    async with stage.pushrpc(f"paced-{tokens}") as ours:
+        for number in range(1, rounds + 1):
+            say(f"half load, {tokens:,} tokens a call: round {number} of {rounds}")
+            samples.append(await ours.run(load, "pace", per_s=calls_per_s))
     return CaseResult(
         f"paced-{tokens}", f"half load ({per_s:,.0f} pushes/s), {tokens:,} tokens a call", {OURS: samples}
     )
@@ -96,7 +92,7 @@ async def _growth(stage: Stage, rounds: int, say: Progress) -> list[CaseResult]:
         for key, title, tokens, apps in sizes:
             say(f"growth, {title}: round {number} of {rounds}")
             names = [f"app-{i}" for i in range(apps)]
-            async with stage.fresh_pushrpc(f"{key}-{number}", names, ("apns",)) as side:
+            async with stage.pushrpc(f"{key}-{number}", names) as side:
                 sample = await side.run(Load("apns", 1000, tokens // 1000, CALLERS[1000]))
                 found[key].samples[OURS].append(_with_memory(sample, side))
     return list(found.values())
@@ -108,7 +104,7 @@ def _with_memory(sample: Sample, side: Side) -> Sample:
 
 async def _cancel(stage: Stage, say: Progress) -> CaseResult:
     say(f"cancelling {CANCELLED_TOKENS:,} tokens under way")
-    async with stage.fresh_pushrpc("cancel", ("shop",), ("apns",)) as side:
+    async with stage.pushrpc("cancel") as side:
         await stage.slow_sink(CANCEL_LATENCY_MS)
         sample = await side.run(Load("apns", 1000, CANCELLED_TOKENS // 1000, CALLERS[1000]), "cancel")
         await stage.slow_sink(0)

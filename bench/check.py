@@ -1,38 +1,40 @@
 """CI's check: our CPU per push, in units of aioapns' CPU per push, against the ratio that was last agreed on.
 
-An absolute time would say more of the machine than of a change; aioapns, pinned and measured in the same seconds,
-is the yardstick. Rounds are added until the answer is clear of their own noise, or enough of them have been seen.
+An absolute time would say more of the machine than of a change; aioapns, pinned and measured in the same seconds, is
+the yardstick. A virtual machine's speed swings by a fifth within seconds, and two starts of the same server differ by
+some percent, so what is counted is starts: each a new server that takes turns with aioapns for a few short rounds.
+Starts are added until the answer is clear of their own spread, or enough of them have been seen.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, mean, stdev
 
 from bench.measure import Progress
-from bench.sides import Load, Stage
+from bench.sides import Load, Side, Stage
 
 TOLERANCE = 1.10
 """What a change may cost; more must be seen."""
 
-WARM_UP_ROUNDS = 2
-ROUNDS_MIN = 8
-ROUNDS_BEFORE_FAILING = 16
+ROUNDS = 4
+STARTS_MIN = 4
+STARTS_BEFORE_FAILING = 8
 """A bad beginning is measured again before it fails anybody."""
-ROUNDS_MAX = 32
-CLEAR_OF_NOISE = 2.0
-"""Standard errors between the median and the limit that make an answer clear."""
+STARTS_MAX = 12
+STARTS_OF_A_BASELINE = 24
+"""Two minutes or three: what a baseline errs by, every later check errs by."""
+CLEAR_OF_NOISE = 2.5
+"""Standard errors between the mean and the limit that make an answer clear; the standard error of so few is rough."""
 
 # A third of a second or so each: short, so that a disturbance of the machine meets both sides of a round.
 OURS = Load("apns", tokens=1000, calls=12, callers=4)
 # A hundred at once: with more, its cost swings with what the machine's caches hold for it, and is no yardstick.
 AIOAPNS = Load("apns", tokens=100, calls=20, callers=1)
-STAGES_OF_A_BASELINE = 5
-"""Two starts of the same code differ by a percent or two: a baseline is the median of several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,58 +58,62 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`passed` is None while more rounds are needed."""
+    """`error` is the standard error as a share of `ratio`; `passed` is None while more starts are needed."""
 
     ratio: float
-    standard_error: float
+    error: float
     passed: bool | None
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.4f} ± {self.error * 100:.1f} %"
 
 
 def decide(ratios: Sequence[float], limit: float) -> Answer:
-    """Whether the median of these rounds' ratios is within the limit, or whether that is not yet clear."""
-    ratio, error = median(ratios), standard_error(ratios)
-    if len(ratios) >= ROUNDS_MAX:
-        return Answer(ratio, error, ratio <= limit)
+    """Whether the mean of these starts' ratios is within the limit, or whether that is not yet clear."""
+    logs = [math.log(ratio) for ratio in ratios]  # noise multiplies, so it is symmetric in logarithms
+    ratio, error = math.exp(mean(logs)), stdev(logs) / math.sqrt(len(logs))
+    margin = math.log(limit / ratio)
+    if len(ratios) >= STARTS_MAX:
+        return Answer(ratio, error, margin >= 0)
     passed = None
-    if len(ratios) >= ROUNDS_MIN and ratio + CLEAR_OF_NOISE * error <= limit:
+    if len(ratios) >= STARTS_MIN and margin >= CLEAR_OF_NOISE * error:
         passed = True
-    elif len(ratios) >= ROUNDS_BEFORE_FAILING and ratio - CLEAR_OF_NOISE * error > limit:
+    elif len(ratios) >= STARTS_BEFORE_FAILING and -margin > CLEAR_OF_NOISE * error:
         passed = False
     return Answer(ratio, error, passed)
 
 
-def standard_error(values: Sequence[float]) -> float:
-    """Of the median, by the median deviation, so that a few wild rounds do not widen it."""
-    middle = median(values)
-    # 1.4826 makes a deviation of a normal distribution's median deviation; its median errs 1.2533 times its mean.
-    return 1.2533 * 1.4826 * median(abs(value - middle) for value in values) / math.sqrt(len(values))
-
-
 async def check(stage: Stage, limit: float, say: Progress) -> Answer:
-    """Takes rounds until the answer is clear."""
-    take = await _rounds(stage)
-    ratios = await take(ROUNDS_MIN)
-    while (answer := decide(ratios, limit)).passed is None:
-        say(f"{len(ratios)} rounds: {answer.ratio:.4f} ± {answer.standard_error:.4f}, limit {limit:.4f}: not clear yet")
-        ratios += await take(ROUNDS_MIN)
-    say(f"{len(ratios)} rounds: {answer.ratio:.4f} ± {answer.standard_error:.4f}, limit {limit:.4f}")
-    return answer
+    """Takes starts until the answer is clear."""
+    aioapns = await stage.aioapns()
+    ratios: list[float] = []
+    while True:
+        ratios.append(await _start(stage, len(ratios), aioapns))
+        if len(ratios) >= STARTS_MIN:
+            answer = decide(ratios, limit)
+            say(
+                f"{len(ratios)} starts: {answer}, limit {limit:.4f}{'' if answer.passed is not None else ': not clear'}"
+            )
+            if answer.passed is not None:
+                return answer
 
 
-async def typical(stage: Stage, say: Progress) -> float:
-    """The ratio of one start, by as many rounds as a doubtful check takes."""
-    take = await _rounds(stage)
-    ratios = await take(ROUNDS_MAX)
-    say(f"{len(ratios)} rounds: {median(ratios):.4f} ± {standard_error(ratios):.4f}")
-    return median(ratios)
+async def typical(stage: Stage, say: Progress) -> Answer:
+    """The ratio of this code on this machine, for a baseline."""
+    aioapns = await stage.aioapns()
+    ratios: list[float] = []
+    for number in range(STARTS_OF_A_BASELINE):
+        ratios.append(await _start(stage, number, aioapns))
+        say(f"start {number + 1} of {STARTS_OF_A_BASELINE}: {ratios[-1]:.4f}")
+    return decide(ratios, limit=1)
 
 
-async def _rounds(stage: Stage) -> Callable[[int], Awaitable[list[float]]]:
-    """pushrpc and aioapns side by side and warm; what is returned takes rounds of them."""
-    pushrpc, aioapns = await stage.pushrpc(), await stage.aioapns()
+async def _start(stage: Stage, number: int, aioapns: Side) -> float:
+    """A new server's ratio."""
+    async with stage.pushrpc(f"start-{number}") as ours:
 
-    async def take(count: int) -> list[float]:
-        return [(await pushrpc.run(OURS)).cpu_us / (await aioapns.run(AIOAPNS)).cpu_us for _ in range(count)]
+        async def one() -> float:
+            return (await ours.run(OURS)).cpu_us / (await aioapns.run(AIOAPNS)).cpu_us
 
-    await take(WARM_UP_ROUNDS)
-    return take
+        await one()  # warms both
+        return geometric_mean([await one() for _ in range(ROUNDS)])

@@ -120,14 +120,11 @@ class Stage:
         account |= {"token_uri": "https://oauth2.googleapis.com/token"}
         write_private(self._file("service.json"), _json(account))
 
-    async def pushrpc(self) -> Side:
-        return await self._stack.enter_async_context(self.fresh_pushrpc("pushrpc", ("shop",)))
-
     @asynccontextmanager
-    async def fresh_pushrpc(
-        self, name: str, apps: Sequence[str], providers: Sequence[str] = ("apns", "fcm")
+    async def pushrpc(
+        self, name: str, apps: Sequence[str] = ("shop",), providers: Sequence[str] = ("apns",)
     ) -> AsyncIterator[Side]:
-        """`pushrpc serve` on a new, durable SQLite ledger, with a follower of every app."""
+        """`pushrpc serve` on a new, durable SQLite ledger, with a follower of every app; its own process each time."""
         directory = self._file(name)
         directory.mkdir()
         config = directory / "pushrpc.toml"

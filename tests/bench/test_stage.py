@@ -11,7 +11,7 @@ import pytest
 
 from bench.children import BenchError
 from bench.machine import cpu_s, description, rss_peak_mib
-from bench.measure import Case, Contender, take_turns
+from bench.measure import Case, take_turns
 from bench.sides import Load, Stage
 
 
@@ -37,10 +37,10 @@ def test_a_description_names_no_host_and_no_path(go: None, tmp_path: Path) -> No
 
 @pytest.mark.timeout(300)  # the first build of the rig fetches grpc-go
 async def test_sides_take_turns_and_lose_nothing(go: None, tmp_path: Path) -> None:
-    async with Stage(tmp_path) as stage:
-        ours, aioapns, echo = await stage.pushrpc(), await stage.aioapns(), await stage.echo()
-        contenders = tuple(map(Contender, (ours, aioapns, echo)))
-        found = await take_turns(Case("apns-10", "ten", "apns", 10, contenders), 2, 0.05, lambda _: None)
+    async with Stage(tmp_path) as stage, stage.pushrpc("ours", providers=("apns", "fcm")) as ours:
+        aioapns, echo = await stage.aioapns(), await stage.echo()
+        case = Case("apns-10", "ten", "apns", 10, (aioapns, echo))
+        found = await take_turns(case, ours, 2, 0.05, lambda _: None)
         assert {side: len(rounds) for side, rounds in found.samples.items()} == {"pushrpc": 2, "aioapns": 2, "echo": 2}
         for samples in found.samples.values():
             assert all(sample.cpu_us > 0 and sample.per_s > 0 for sample in samples)

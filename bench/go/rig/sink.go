@@ -109,14 +109,10 @@ func readFCM(body io.Reader, recorded bool) int64 {
 	}
 	content, _ := io.ReadAll(body)
 	_, rest, found := bytes.Cut(content, []byte(`"token":"`))
-	if !found || len(rest) < fcmDigits {
+	if !found {
 		return -1
 	}
-	number, err := strconv.ParseInt(string(rest[:fcmDigits]), 10, 64)
-	if err != nil {
-		return -1
-	}
-	return number
+	return numberOf(rest)
 }
 
 // serve starts the sink. It returns the HTTPS address and that of a proxy which leads every CONNECT here, for senders

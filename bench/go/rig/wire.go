@@ -9,23 +9,33 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Tokens carry their number, so that sink and follower know a push again: APNs tokens end with it in hex, FCM tokens
-// begin with it. Their lengths are those of real ones.
+// Tokens are as long as real ones, and begin as randomly, because a ledger's indexes feel that. They also carry their
+// number, so that sink and follower know a push again: APNs tokens end with it in hex, FCM tokens have it before the
+// colon in decimal.
 const (
-	fcmDigits = 22
+	fcmRandom = 11
+	fcmColon  = 22
 	fcmTail   = ":APA91bXbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbenchbench"
 )
 
 func appendToken(b []byte, provider string, number int64) []byte {
 	if provider == "fcm" {
-		return fmt.Appendf(b, "%022d%s", number, fcmTail)
+		return fmt.Appendf(b, "%0*x%0*d%s", fcmRandom, mixed(number)>>20, fcmColon-fcmRandom, number, fcmTail)
 	}
-	return fmt.Appendf(b, "%064x", number)
+	return fmt.Appendf(b, "%016x%048x", mixed(number), number)
+}
+
+// mixed is the finaliser of SplitMix64: the same number gives the same bits, and they look random.
+func mixed(number int64) uint64 {
+	z := uint64(number) + 0x9e3779b97f4a7c15
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
 }
 
 func numberOf(token []byte) int64 {
-	if len(token) > fcmDigits && token[fcmDigits] == ':' {
-		number, err := strconv.ParseInt(string(token[:fcmDigits]), 10, 64)
+	if len(token) > fcmColon && token[fcmColon] == ':' {
+		number, err := strconv.ParseInt(string(token[fcmRandom:fcmColon]), 10, 64)
 		if err != nil {
 			return -1
 		}
