@@ -54,7 +54,7 @@ class FakeLedger:
             {},
         )
         for i in range(count):
-            self.queued.append((now_us, Claimed(i, notification, i, f"token-{i}", "", "", 0, 0)))
+            self.queued.append((now_us, Claimed(i, notification, LANE, i, f"token-{i}", "", "", 0, 0)))
         self.open += count
         self.done.clear()
         self.changed.set()

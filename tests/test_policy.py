@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrpc.model import Claimed, Content, Notification, Outcome, Scope
+from pushrpc.model import Claimed, Content, Lane, Notification, Outcome, Scope
 from pushrpc.policy import (
     ATTEMPTS_MAX,
     BACKOFF_MAX_S,
@@ -17,10 +17,11 @@ from pushrpc.policy import (
     backoff_s,
     decide,
 )
-from pushrpc.words import FINAL_STATES, TRANSITIONS, Cause, DeliveryState, OutcomeKind, Priority
+from pushrpc.words import FINAL_STATES, TRANSITIONS, Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
 
 NOW = 1_800_000_000 * SECOND_US
 DAY = 86_400 * SECOND_US
+LANE = Lane("shop", Provider.APNS, "dev.pushrpc.shop", Environment.PRODUCTION)
 
 
 def delivery(
@@ -29,7 +30,7 @@ def delivery(
     notification = Notification(
         1, "shop", "n", "r", Content(title="t"), Priority.HIGH, "", at_most_once, one_try, NOW, expire_us, {}
     )
-    return Claimed(1, notification, 0, "token", "", "", tries, spent)
+    return Claimed(1, notification, LANE, 0, "token", "", "", tries, spent)
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
+from itertools import groupby
 from typing import NamedTuple, Protocol
 
 from pushrpc.authorization import Authorization
 from pushrpc.clock import Clock
-from pushrpc.exchange import Endpoint, NoAnswer, NotSent, Page, Requests, Response
+from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests, Response
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
 from pushrpc.policy import ATTEMPTS_MAX, ENDS_ALWAYS, Decision, LaneHealth, LaneState, decide
@@ -50,6 +51,25 @@ class Alike(NamedTuple):
     outcome: Outcome
     deliveries: list[Claimed]
     message_ids: list[str]
+
+
+def _answer_id(row: tuple[int, Answer]) -> int:
+    return id(row[1])
+
+
+def _sort_by_outcome(covered: Sequence[Claimed], classified: Sequence[Classified], told: dict[int, Alike]) -> None:
+    if len(covered) > 1 and classified.count(classified[0]) == len(covered):  # nearly always
+        outcome, message_id = classified[0]
+        same = told.setdefault(id(outcome), Alike(outcome, [], []))
+        same.deliveries.extend(covered)
+        same.message_ids.extend([message_id] * len(covered))
+        return
+    for delivery, (outcome, message_id) in zip(covered, classified, strict=True):
+        alike = told.get(id(outcome))
+        if alike is None:
+            alike = told[id(outcome)] = Alike(outcome, [], [])
+        alike.deliveries.append(delivery)
+        alike.message_ids.append(message_id)
 
 
 class LaneRunner:
@@ -217,10 +237,12 @@ class LaneRunner:
         told: dict[int, Alike] = {}  # by the outcome's identity: providers share one for what is common
         judged: list[int] = []
         answered = False
-        for row, answer in page:
-            covers = rows[row].covers
+        for _, neighbours in groupby(page, _answer_id):
+            same = list(neighbours)
+            answer = same[0][1]
+            covers = [position for row, _ in same for position in rows[row].covers]
             judged += covers
-            covered = [live[i] for i in covers]
+            covered = [live[position] for position in covers]
             if isinstance(answer, Response):
                 classified = classify(answer, covered, now_us)
                 if classified and classified[0][0].close_session:
@@ -228,12 +250,7 @@ class LaneRunner:
             else:
                 classified = _unanswered(answer, covered)
             answered = answered or not isinstance(answer, NotSent)
-            for delivery, (outcome, message_id) in zip(covered, classified, strict=True):
-                alike = told.get(id(outcome))
-                if alike is None:
-                    alike = told[id(outcome)] = Alike(outcome, [], [])
-                alike.deliveries.append(delivery)
-                alike.message_ids.append(message_id)
+            _sort_by_outcome(covered, classified, told)
         self._observe_all(told.values(), now_us)
         self._note_refusals(page, answered, now_us)
         self._judge(told.values(), started_us)

@@ -48,8 +48,11 @@ class Row(NamedTuple):
 
 
 class Requests(NamedTuple):
+    """`status_only`: an empty answer of status 200 says all, so its headers need not be told."""
+
     templates: Sequence[Template]
     rows: Sequence[Row]
+    status_only: bool = False
 
 
 class Response(NamedTuple):

@@ -379,6 +379,7 @@ class Claimed(NamedTuple):
 
     key: int  # the ledger's own row number
     notification: Notification
+    lane: Lane
     ordinal: int
     token: str
     device_id: str

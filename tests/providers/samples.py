@@ -9,10 +9,11 @@ from typing import Any
 from pushrpc.exchange import Headers, Requests, Row
 from pushrpc.model import Batch, Claimed, Content, Lane, Notification
 from pushrpc.providers import ProviderAccount
-from pushrpc.words import Environment, Priority
+from pushrpc.words import Environment, Priority, Provider
 
 NOW_US = 1_795_413_600_000_000  # 2026-11-23 06:00:00 UTC
 HOUR_US = 3_600_000_000
+LANE = Lane("shop", Provider.APNS, "com.example.shop", Environment.PRODUCTION)
 NOTIFICATION_ID = "0193f2a4-5b6c-7d8e-9fa0-b1c2d3e4f506"
 
 
@@ -35,7 +36,7 @@ def notification(content: Content | None = None, **given: Any) -> Notification:
 
 
 def claimed(of: Notification, token: str = "ab" * 32, ordinal: int = 0) -> Claimed:
-    return Claimed(ordinal + 1, of, ordinal, token, "", "", 0, 0)
+    return Claimed(ordinal + 1, of, LANE, ordinal, token, "", "", 0, 0)
 
 
 def batch(

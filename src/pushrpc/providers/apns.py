@@ -110,7 +110,7 @@ class Apns:
             apns_id = id_prefix + b"%08x" % delivery.ordinal
             path = _DEVICE + delivery.token.encode()
             rows.append(Row(index, path, ((b"apns-id", apns_id),), None, (position,)))
-        return Requests(templates, rows)
+        return Requests(templates, rows, status_only=True)
 
     def _header_values(self, notification: Notification, now_us: int) -> tuple[str, ...]:
         """Topic, push type, priority, expiration and collapse id: few notifications of a batch differ in them."""
@@ -128,7 +128,7 @@ class Apns:
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         if response.status == 200:
             # The id is the one that was sent: reading the echo would only cost time.
-            return _ACCEPTED_ONE if len(covered) == 1 else [_ACCEPTED] * len(covered)
+            return [_ACCEPTED] * len(covered)
         outcome = _refusal(response, now_us)
         return [(_blame(outcome, delivery.notification), "") for delivery in covered]
 
@@ -153,7 +153,6 @@ def _headers(values: tuple[str, ...], authorization: bytes | None) -> Headers:
 # --- answers -----------------------------------------------------------------------------------------------------
 
 _ACCEPTED: Classified = (Outcome(OutcomeKind.ACCEPTED, 200, own_id=True), "")
-_ACCEPTED_ONE: Sequence[Classified] = (_ACCEPTED,)
 _PAYLOAD = Outcome(OutcomeKind.PAYLOAD_REFUSED)
 _DEAD = Outcome(OutcomeKind.TOKEN_INVALID)
 # Either means as often that we hold the wrong environment or bundle as that the token is bad: the breaker counts them.

@@ -81,19 +81,31 @@ def messages(page: EventPage, ledger: str, bytes_max: int) -> Iterator[tuple[byt
 
 def entries_of(run: EventRun, ledger: str) -> Sequence[str]:
     """The octets of each event of a run, as an entry of StreamDeliveryStatusResponse.events."""
-    sizes, shared = _SIZES, _shared(run)
-    seqs = range(run.first_seq, run.last_seq + 1)
+    shared = _shared(run)
+    numbers = map(str, range(run.first_seq, run.last_seq + 1))
     message_ids = _octets(run.message_ids) or repeat("")
     registered = _registered(run) if run.device_ids or run.user_ids else repeat("")
+    between: dict[tuple[int, int, int, int], tuple[str, str, str, str]] = {}
     entries = []
-    for seq, token, message_id, device in zip(seqs, _octets(run.tokens), message_ids, registered, strict=False):
-        event_id = f"{ledger}-{seq}"
-        event = (
-            f"{shared}{device}{_TOKEN}{sizes[len(token)]}{token}{_MESSAGE_ID}{sizes[len(message_id)]}{message_id}"
-            f"{_EVENT_ID}{sizes[len(event_id)]}{event_id}"
-        )
-        entries.append(f"{_EVENTS}{sizes[len(event)]}{event}")
+    for number, token, message_id, device in zip(numbers, _octets(run.tokens), message_ids, registered, strict=False):
+        lengths = len(token), len(message_id), len(number), len(device)
+        told = between.get(lengths)
+        if told is None:
+            told = between[lengths] = _between(shared, ledger, *lengths)
+        first, second, third, fourth = told
+        entries.append(f"{first}{device}{second}{token}{third}{message_id}{fourth}{number}")
     return entries
+
+
+def _between(
+    shared: str, ledger: str, token: int, message_id: int, number: int, device: int
+) -> tuple[str, str, str, str]:
+    """What stands before each part of an entry that differs between events: the same while their lengths are."""
+    before_token = f"{_TOKEN}{_SIZES[token]}"
+    before_id = f"{_MESSAGE_ID}{_SIZES[message_id]}"
+    before_number = f"{_EVENT_ID}{_SIZES[len(ledger) + 1 + number]}{ledger}-"
+    said = len(shared) + device + len(before_token) + token + len(before_id) + message_id + len(before_number) + number
+    return f"{_EVENTS}{_SIZES[said]}{shared}", before_token, before_id, before_number
 
 
 def _shared(run: EventRun) -> str:

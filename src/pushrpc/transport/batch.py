@@ -8,10 +8,11 @@ from pushrpc.exchange import Answer, Headers, Requests
 class Batch:
     """`taken` rows have a stream or had one; `page` holds the answers not yet handed over."""
 
-    __slots__ = ("page", "requests", "taken")
+    __slots__ = ("page", "requests", "status_only", "taken")
 
     def __init__(self, requests: Requests) -> None:
         self.requests = requests
+        self.status_only = requests.status_only
         self.taken = 0
         self.page: list[tuple[int, Answer]] = []
 

@@ -137,7 +137,8 @@ class Encoder:
         names = self._names
         out = b""
         for name, value in headers:
-            out += (names.get(name) or self._name(name)) + _length(len(value)) + value
+            size = len(value)
+            out += (names.get(name) or self._name(name)) + (_LENGTHS[size] if size < 1024 else _length(size)) + value
         return out
 
     def _constant(self, header: Header) -> tuple[bytes, bool]:

@@ -113,7 +113,7 @@ class Connection:
         Headers must not hold `content-length`: it is added where there is a body.
         """
         out, opened, uploads, pack = self._outbox, self._open, self._uploads, f.pack_header
-        templates, rows = batch.requests
+        templates, rows, _ = batch.requests
         literals, frame_max = self._encoder.literals, uploads.frame_max
         whole_max = min(uploads.initial_window, frame_max)
         shared: dict[int, tuple[bytes, bytes, bytes, bytes | None]] = {}
@@ -186,8 +186,6 @@ class Connection:
 
     def data_to_send(self) -> bytes:
         """What must go to the peer now. Once taken, it counts as written."""
-        if not self._outbox:
-            return b""
         data = bytes(self._outbox)
         self._outbox.clear()
         self._first_unwritten = self._next_stream
@@ -212,8 +210,7 @@ class Connection:
         """Reads what the peer sent. Returns the batches whose page was empty and now has answers."""
         if self.ended:
             return ()
-        if self._inbox:
-            data = self._inbox + data
+        data = self._inbox + data
         try:
             used = self._read_frames(data)
         except ProtocolViolation as violation:
@@ -230,6 +227,7 @@ class Connection:
 
     def _read_frames(self, data: bytes) -> int:
         opened, answered, session, decoder = self._open, self._answered, self.session, self._decoder
+        plain = Response(200, (), b"", session)
         pieces, uploads, patience = self._pieces, self._uploads, self._patience
         unpack, end, at = f.unpack_header, len(data), 0
         while at + f.HEADER_BYTES <= end:
@@ -259,8 +257,11 @@ class Connection:
                 batch, row = opened.pop(stream)
                 if not batch.page:
                     answered.append(batch)
-                headers = LateHeaders(decoder, data[start:at_next])
-                batch.page.append((row, Response(200, headers, data[body_at:answer_end], session)))
+                if batch.status_only and body_at == answer_end:
+                    batch.page.append((row, plain))
+                else:
+                    headers = LateHeaders(decoder, data[start:at_next])
+                    batch.page.append((row, Response(200, headers, data[body_at:answer_end], session)))
                 patience.resets, self.worked = 0, True
             else:
                 self._frame(kind, flags, stream & 0x7FFFFFFF, data[start:at_next])

@@ -25,9 +25,15 @@ class Limits(NamedTuple):
     ping_timeout_s: float = 10.0  # after which the TCP connection counts as half open
     idle_s: float = 300.0  # a session beyond the first without work; the last is kept, as Apple asks
     goodbye_s: float = 1.0  # for TLS and TCP to close in order before they are cut
+    gather_s: float = 0.001  # answers of a crowded session are read together: a page costs more than a few answers
+    gather_bytes: int = 65_536  # ... or as soon as there are so many bytes of them
     write_high_bytes: int = 262_144  # unsent bytes at which a session takes no more rows
     write_max_bytes: int = 4_194_304  # unsent bytes at which a peer that reads nothing is given up
     tick_s: float = 1.0
+
+
+# Open streams from which a session counts as crowded. With fewer, every answer is read as it comes.
+CROWD = 64
 
 
 class Owner(Protocol):
@@ -63,6 +69,8 @@ class Session(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._paused = False
+        self._unread = b""
+        self._gathering: asyncio.TimerHandle | None = None
         self._heard_at = self._pinged_at = loop.time()
 
     # --- work
@@ -98,6 +106,7 @@ class Session(asyncio.Protocol):
 
     def cancel(self, batch: Batch, detail: str) -> None:
         """Resets what a batch has open here; its rows become NoAnswer, and nobody else is told."""
+        self._read()  # an answer that has come counts
         self.connection.cancel(batch, detail)
         self._flush()
         self._settle()
@@ -110,13 +119,14 @@ class Session(asyncio.Protocol):
     def close(self, detail: str) -> None:
         """Ends it in order, and by force when that takes too long. What is open becomes NoAnswer."""
         self.retiring = True
-        self._owner.answered(self.connection.close(detail))
+        batches = self._receive()
+        self._owner.answered([*batches, *self.connection.close(detail)])
         self._leave()
 
     def abort(self, detail: str) -> None:
         """Ends it now: what is open becomes NoAnswer."""
         self.retiring = True
-        batches = self.connection.lost(detail)
+        batches = [*self._receive(), *self.connection.lost(detail)]
         if self._transport is not None:
             self._transport.abort()
         elif not self.gone.done():
@@ -159,18 +169,11 @@ class Session(asyncio.Protocol):
         self._flush()
 
     def data_received(self, data: bytes) -> None:
-        now = self._loop.time()
-        batches = self.connection.receive(data)
-        if self.connection.progress:  # a peer that only drips is as good as silent
-            self._heard_at = now
-        self._flush()
-        if batches:
-            self.used_at = now
-            self._owner.answered(batches)
-        if self.connection.ready and not self.ready.done():
-            self.ready.set_result(None)
-        self._settle()
-        self._owner.changed(self)
+        self._unread = self._unread + data if self._unread else data
+        if self.connection.open_count < CROWD or len(self._unread) >= self._limits.gather_bytes:
+            self._read()
+        elif self._gathering is None:
+            self._gathering = self._loop.call_later(self._limits.gather_s, self._read)
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -183,12 +186,40 @@ class Session(asyncio.Protocol):
         detail = problem(exc) if exc else "the server closed the connection"
         if not self.connection.ready:
             detail += " before its SETTINGS"
-        batches = self.connection.lost(detail)
+        batches = [*self._receive(), *self.connection.lost(detail)]
         self._failed(self.connection.ended)
         if not self.gone.done():
             self.gone.set_result(None)
         self._owner.answered(batches)
         self._owner.changed(self)
+
+    # --- reading
+
+    def _read(self) -> None:
+        batches = self._receive()
+        self._flush()
+        if batches:
+            self._owner.answered(batches)
+        if self.connection.ready and not self.ready.done():
+            self.ready.set_result(None)
+        self._settle()
+        self._owner.changed(self)
+
+    def _receive(self) -> Sequence[Batch]:
+        """Takes in what has come. Returns the batches whose page was empty and now has answers."""
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        if not self._unread:
+            return ()
+        data, self._unread = self._unread, b""
+        batches = self.connection.receive(data)
+        now = self._loop.time()
+        if self.connection.progress:  # a peer that only drips is as good as silent
+            self._heard_at = now
+        if batches:
+            self.used_at = now
+        return batches
 
     # --- ends
 

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import groupby, repeat
+from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
@@ -28,7 +28,7 @@ def claim(lane: Lane, limit: int, transaction: Transaction) -> Batch:
     memory, sql = transaction.memory, transaction.sql
     queue = memory.queue(lane)
     rows = take(sql, memory, queue, limit)
-    claimed, unreadable = hold(sql, memory, queue, rows)
+    claimed, unreadable = hold(sql, memory, lane, rows)
     transaction.undo.append(partial(_give_back, claimed, queue, transaction))
     at_most_once = [(delivery.key,) for delivery in claimed if delivery.notification.at_most_once]
     if at_most_once:
@@ -46,9 +46,7 @@ def _give_back(deliveries: Sequence[Claimed], queue: LaneQueue, transaction: Tra
     transaction.woken.add(queue)
 
 
-def hold(
-    sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, rows: Sequence[Any]
-) -> tuple[list[Claimed], list[int]]:
+def hold(sql: sqlite3.Connection, memory: Memory, lane: Lane, rows: Sequence[Any]) -> tuple[list[Claimed], list[int]]:
     """Marks rows as claimed and makes of them what is handed out; with the keys of those that cannot be read."""
     known = notifications(sql, memory, {row[1] for row in rows})
     deliveries: list[Claimed] = []
@@ -59,10 +57,10 @@ def hold(
             continue
         notification, first_delivery = known[number]
         deliveries += [
-            _new((key, notification, key - first_delivery, token, device_id, user_id, tries, spent, due_us))
+            _new((key, notification, lane, key - first_delivery, token, device_id, user_id, tries, spent, due_us))
             for key, _, due_us, tries, spent, token, device_id, user_id in neighbours
         ]
-    memory.hold(list(zip(deliveries, repeat(queue))))
+    memory.hold(deliveries)
     return deliveries, unreadable
 
 

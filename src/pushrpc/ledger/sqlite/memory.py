@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from operator import attrgetter
 
 from pushrpc.clock import Clock
 from pushrpc.model import Claimed, Lane, Notification
@@ -84,11 +85,7 @@ class LaneQueue:
         self.offer(claimed.notification.priority, claimed.due_us, claimed.key)
 
 
-Hold = tuple[Claimed, LaneQueue]  # what is claimed, and the queue it was taken from
-
-
-def _notification(hold: Hold) -> Notification:
-    return hold[0].notification
+_key, _notification = attrgetter("key"), attrgetter("notification")
 
 
 @dataclass(slots=True)
@@ -100,7 +97,7 @@ class Memory:
     lane_keys: dict[Lane, int] = field(default_factory=dict)
     lanes: dict[int, Lane] = field(default_factory=dict)
     queues: dict[Lane, LaneQueue] = field(default_factory=dict)
-    held: dict[int, Hold] = field(default_factory=dict)  # by delivery key; bounded by what dispatchers claim
+    held: dict[int, Claimed] = field(default_factory=dict)  # by delivery key; bounded by what dispatchers claim
     held_of: dict[int, int] = field(default_factory=dict)  # how many, by notification key
     removed: set[int] = field(default_factory=set)  # held deliveries whose device has been removed
     cancelled: set[int] = field(default_factory=set)  # cancelled notifications that still have open deliveries
@@ -111,19 +108,19 @@ class Memory:
         queue = self.queues.get(lane)
         return queue if queue is not None else self.queues.setdefault(lane, LaneQueue(lane))
 
-    def hold(self, holds: Sequence[Hold]) -> None:
-        self.held.update((hold[0].key, hold) for hold in holds)
-        self._count(holds, 1)
+    def hold(self, deliveries: Sequence[Claimed]) -> None:
+        self.held.update(zip(map(_key, deliveries), deliveries, strict=True))
+        self._count(deliveries, 1)
 
-    def release(self, keys: Iterable[int]) -> list[Hold | None]:
+    def release(self, keys: Iterable[int]) -> list[Claimed | None]:
         """For each key what was held of it; None when nothing was."""
         pop = self.held.pop
         released = [pop(key, None) for key in keys]
         self._count(released if all(released) else list(filter(None, released)), -1)  # type: ignore[arg-type]
         return released
 
-    def _count(self, holds: Sequence[Hold], sign: int) -> None:
-        for notification, of_one in groupby(holds, _notification):
+    def _count(self, deliveries: Sequence[Claimed], sign: int) -> None:
+        for notification, of_one in groupby(deliveries, _notification):
             count = self.held_of.pop(notification.key, 0) + sign * len(list(of_one))
             if count:
                 self.held_of[notification.key] = count

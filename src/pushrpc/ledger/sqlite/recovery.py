@@ -54,7 +54,7 @@ def _release_settled(memory: Memory, sql: sqlite3.Connection) -> None:
     And claims that an unregistration turns out to have marked: they are not queued again.
     """
     for key, state, tries in sql.execute(_STANDING, (json.dumps(list(memory.held)),)).fetchall():
-        claimed, _ = memory.held[key]
+        claimed = memory.held[key]
         if state > DeliveryState.IN_FLIGHT or tries != claimed.tries:
             memory.release([key])
         elif state == DeliveryState.IN_FLIGHT and not claimed.notification.at_most_once:
@@ -77,7 +77,7 @@ def end_orphans(now_us: int, transaction: Transaction) -> None:
         by_lane[lane].append(row)
     unknown = Outcome(OutcomeKind.UNKNOWN, detail="the server stopped before the answer was seen")
     for lane, rows in by_lane.items():
-        deliveries, unreadable = hold(transaction.sql, memory, memory.queue(memory.lanes[lane]), rows)
+        deliveries, unreadable = hold(transaction.sql, memory, memory.lanes[lane], rows)
         settlements = []
         for claimed in deliveries:
             if claimed.notification.at_most_once:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pushrpc.ledger.sqlite import events
 from pushrpc.ledger.sqlite.due import refresh
-from pushrpc.ledger.sqlite.memory import Hold, LaneQueue
+from pushrpc.ledger.sqlite.memory import LaneQueue
 from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Claimed, Lane, Settlement, own_id_prefix
@@ -35,7 +35,7 @@ class Ending(NamedTuple):
 def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
     """Applies each settlement to what is still claimed of it; what was applied before is passed over."""
     memory = transaction.memory
-    released: list[Hold] = []
+    released: list[Claimed] = []
     transaction.undo.append(partial(memory.hold, released))
     attempts = _Attempts(transaction)
     endings: list[Ending] = []
@@ -48,7 +48,7 @@ def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
         if not still:
             continue
         released += still
-        queue = still[0][1]
+        queue = memory.queue(still[0].lane)
         if len(still) < len(holds):
             wanted = _part(wanted, [place for place, hold in enumerate(holds) if hold])
         for settlement in _that_may_be(wanted, transaction):
@@ -62,7 +62,7 @@ def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
     attempts.write()
     _return(returns, transaction)
     end(endings, time_us, transaction)
-    removed = memory.removed.intersection(claimed.key for claimed, _ in released) if memory.removed else set()
+    removed = memory.removed.intersection(claimed.key for claimed in released) if memory.removed else set()
     memory.removed -= removed
     transaction.undo.append(partial(memory.removed.update, removed))
 
