@@ -109,7 +109,8 @@ def _return(returns: Iterable[tuple[Settlement, LaneQueue]], transaction: Transa
 # --- attempts
 
 _SETTLE_FINAL = """
-    UPDATE deliveries SET state = ?, tries = ?, spent = ?, last_seq = ? WHERE key BETWEEN ? AND ? AND state < 3"""
+    UPDATE deliveries SET due_us = 0, state = ?, tries = ?, spent = ?, last_seq = ?
+    WHERE key BETWEEN ? AND ? AND state < 3"""
 _SETTLE_RETRY = f"""
     UPDATE deliveries SET state = {QUEUED}, due_us = ?, tries = ?, spent = ?, last_seq = ?
     WHERE key BETWEEN ? AND ? AND state < 3"""
@@ -240,7 +241,7 @@ _ENDING = f"""
            coalesce({events.of_delivery("message_ids", "d.key")}, '')
     FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value
     LEFT JOIN events AS e ON e.last_seq = d.last_seq WHERE d.state < 3"""
-_END = "UPDATE deliveries SET state = ?, last_seq = ? WHERE key BETWEEN ? AND ? AND state < 3"
+_END = "UPDATE deliveries SET due_us = 0, state = ?, last_seq = ? WHERE key BETWEEN ? AND ? AND state < 3"
 
 
 def end(endings: Sequence[Ending], time_us: int, transaction: Transaction, paused: Collection[Lane] = ()) -> None:

@@ -115,7 +115,8 @@ CREATE INDEX notifications_complete ON notifications (completed_us) WHERE comple
 
 -- What the last attempt came to is told by the run of events with this last_seq; 0 is none yet.
 -- State IN_FLIGHT is written only for at_most_once, and when the device of a claimed delivery is removed: a start ends
--- those. All other claims live in memory.
+-- those. All other claims live in memory. due_us is 0 once a delivery is final: what its end adds to the row then fits in
+-- what that frees, so that settling never splits a page (measured: a fifth of the cost of the update).
 CREATE TABLE deliveries (
     key INTEGER PRIMARY KEY,
     app INTEGER NOT NULL,
