@@ -16,7 +16,7 @@ from h2.settings import SettingCodes
 from pushrpc.exchange import Endpoint, NoAnswer, NotSent, Response
 from pushrpc.transport.http2 import OUTBOX_BYTES_MAX
 from pushrpc.transport.pool import NEW_SESSION_ROOM, Pool
-from pushrpc.transport.session import Limits
+from pushrpc.transport.session import CROWD, Limits
 from tests.tls import Authority, make_authority
 from tests.transport.loopback import Loopback, Served, collect, endpoint, listening, server_context, silent, until
 from tests.transport.peer import goaway
@@ -81,6 +81,23 @@ async def test_answers_come_in_pages(authority: Authority) -> None:
 
 async def _pages(pool: Pool, count: int) -> list[int]:
     return [len(page) async for page in pool.send(requests(count), 10)]
+
+
+async def test_a_crowded_session_gathers_answers_and_loses_none_at_its_end(authority: Authority) -> None:
+    server = Loopback(silent)
+    async with connected(server, authority, QUICK._replace(gather_s=3_600)) as pool:
+        collecting = asyncio.create_task(collect(pool, 2 * CROWD))
+        await until(lambda: server.connections and len(server.connections[0].h2.whole) == 2 * CROWD)
+        for stream in server.connections[0].h2.whole[: CROWD // 2]:
+            server.connections[0].respond(stream)
+        server.connections[0].transport.close()
+        assert kinds(await collecting) == {"Response": CROWD // 2, "NoAnswer": 2 * CROWD - CROWD // 2}
+
+
+@pytest.mark.parametrize(("rows", "gather_bytes"), [(CROWD - 1, 1 << 20), (2 * CROWD, 1)])
+async def test_few_answers_and_many_bytes_are_read_at_once(authority: Authority, rows: int, gather_bytes: int) -> None:
+    async with connected(Loopback(), authority, QUICK._replace(gather_s=3_600, gather_bytes=gather_bytes)) as pool:
+        assert kinds(await collect(pool, rows)) == {"Response": rows}
 
 
 async def test_concurrent_sends_share_a_session(authority: Authority) -> None:
