@@ -165,16 +165,12 @@ class BlockPieces:
         return self._flags, block
 
 
-def last_data(data: bytes, at: int, stream: int) -> tuple[int, int]:
-    """Where the payload begins and ends of a DATA frame that is whole, unpadded and ends its stream; else 0, 0."""
-    if at + HEADER_BYTES > len(data):
-        return 0, 0
-    high, low, kind, flags, of_stream = unpack_header(data, at)
-    start = at + HEADER_BYTES
-    end = start + (high << 16 | low)
-    if kind != DATA or flags != END_STREAM or of_stream != stream:
-        return 0, 0
-    return (start, end) if end <= min(len(data), start + FRAME_SIZE_DEFAULT) else (0, 0)
+def window_update(stream: int, increment: int) -> bytes:
+    return frame(WINDOW_UPDATE, 0, stream, increment.to_bytes(4))
+
+
+def rst_stream(stream: int, code: ErrorCode) -> bytes:
+    return frame(RST_STREAM, 0, stream, code.to_bytes(4))
 
 
 def check_size(payload: bytes, size: int, what: str) -> None:

@@ -1,9 +1,9 @@
 """One HTTP/2 client connection without I/O (RFC 9113): bytes in, answers out; requests in, bytes out.
 
 Work moves in batches. `start` writes as many requests as limits allow into one buffer, `receive` reads frames by
-offset and leaves answers in their batch's page. The common answer, a HEADERS frame that says 200, alone or with a DATA
-frame that ends the stream right behind it, never leaves the inner loop; everything else takes the careful path. What a
-peer does against the rules ends the connection; what is wrong with one response ends its stream.
+offset and leaves answers in their batch's page. The common answer, a HEADERS frame that says 200, alone or with one
+DATA frame (seldom its neighbour: servers write the HEADERS of many answers first), never leaves the inner loop; all
+else takes the careful path. What breaks the rules ends the connection; what is wrong with one response, its stream.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Connection:
                 f.MAX_HEADER_LIST_SIZE: RESPONSE_HEADERS_BYTES_MAX,
             }
         )
-        self._outbox += self._window_update(0, RECEIVE_WINDOW - f.WINDOW_DEFAULT)
+        self._outbox += f.window_update(0, RECEIVE_WINDOW - f.WINDOW_DEFAULT)
 
     # --- requests in, bytes out
 
@@ -198,10 +198,8 @@ class Connection:
 
     def lost(self, detail: str) -> Sequence[Batch]:
         """The bytes stopped flowing. What was never taken by `data_to_send` is NotSent, the rest NoAnswer."""
-        if self._goaway:
-            detail = f"{detail} after {self._goaway}"
         self._outbox.clear()  # what is called NotSent must not leave any more
-        self._give_up(detail)
+        self._give_up(f"{detail} after {self._goaway}" if self._goaway else detail)
         return self._take_answered()
 
     # --- bytes in, answers out
@@ -210,9 +208,8 @@ class Connection:
         """Reads what the peer sent. Returns the batches whose page was empty and now has answers."""
         if self.ended:
             return ()
-        data = self._inbox + data
         try:
-            used = self._read_frames(data)
+            used = self._read_frames(data := self._inbox + data)
         except ProtocolViolation as violation:
             self._end(violation.code, violation.detail)
         else:
@@ -226,9 +223,9 @@ class Connection:
         return answered
 
     def _read_frames(self, data: bytes) -> int:
-        opened, answered, session, decoder = self._open, self._answered, self.session, self._decoder
+        opened, partials, answered, session = self._open, self._partial, self._answered, self.session
+        pieces, uploads, patience, decoder = self._pieces, self._uploads, self._patience, self._decoder
         plain = Response(200, (), b"", session)
-        pieces, uploads, patience = self._pieces, self._uploads, self._patience
         unpack, end, at = f.unpack_header, len(data), 0
         while at + f.HEADER_BYTES <= end:
             high, low, kind, flags, stream = unpack(data, at)
@@ -239,33 +236,45 @@ class Connection:
                 raise ProtocolViolation(ErrorCode.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
             if at_next > end:
                 break
-            body_at = answer_end = 0
+            at = at_next
+            plain_sailing = not (pieces.stream or uploads.waiting)
             if (
-                kind == f.HEADERS
+                plain_sailing
+                and kind == f.HEADERS
+                and flags | f.END_STREAM == _OK_WHOLE
                 and stream in opened
                 and size
                 and data[start] == _STATUS_200
-                and not pieces.stream
-                and not uploads.waiting
             ):
-                if flags == _OK_WHOLE:
-                    body_at = answer_end = at_next
-                elif flags == f.END_HEADERS and self._receive_window > RECEIVE_WINDOW // 2 + f.FRAME_SIZE_DEFAULT:
-                    body_at, answer_end = f.last_data(data, at_next, stream)
-                    self._receive_window -= answer_end - body_at
-            if answer_end:
                 batch, row = opened.pop(stream)
-                if not batch.page:
-                    answered.append(batch)
-                if batch.status_only and body_at == answer_end:
-                    batch.page.append((row, plain))
-                else:
-                    headers = LateHeaders(decoder, data[start:at_next])
-                    batch.page.append((row, Response(200, headers, data[body_at:answer_end], session)))
-                patience.resets, self.worked = 0, True
+                if flags == f.END_HEADERS:
+                    partials[stream] = Partial(batch, row, 200, LateHeaders(decoder, data[start:at_next]), size)
+                    patience.hold(size)
+                    continue
+                answer = plain
+                if not batch.status_only:
+                    answer = Response(200, LateHeaders(decoder, data[start:at_next]), b"", session)
+            elif (
+                plain_sailing
+                and kind == f.DATA
+                and flags == f.END_STREAM
+                and stream in partials
+                and size <= BODY_BYTES_MAX
+                and not partials[stream].body
+                and self._receive_window > RECEIVE_WINDOW // 2 + f.FRAME_SIZE_DEFAULT
+            ):
+                self._receive_window -= size
+                partial = partials.pop(stream)
+                patience.held_bytes -= partial.held
+                batch, row = partial.batch, partial.row
+                answer = Response(partial.status, partial.headers, data[start:at_next], session)
             else:
                 self._frame(kind, flags, stream & 0x7FFFFFFF, data[start:at_next])
-            at = answer_end or at_next
+                continue
+            if not batch.page:
+                answered.append(batch)
+            batch.page.append((row, answer))
+            patience.resets, self.worked = 0, True
         return at
 
     def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -356,7 +365,7 @@ class Connection:
         if self._receive_window < 0:
             raise ProtocolViolation(ErrorCode.FLOW_CONTROL_ERROR, "more DATA than the connection's window")
         if self._receive_window < RECEIVE_WINDOW // 2:
-            self._outbox += self._window_update(0, RECEIVE_WINDOW - self._receive_window)
+            self._outbox += f.window_update(0, RECEIVE_WINDOW - self._receive_window)
             self._receive_window = RECEIVE_WINDOW
         data = f.unpadded(flags, payload)
         partial = self._partial.get(stream)
@@ -370,7 +379,7 @@ class Connection:
         if flags & f.END_STREAM:
             self._complete(stream)
         elif len(partial.body) >= BODY_BYTES_MAX:
-            self._outbox += self._rst(stream, ErrorCode.CANCEL)
+            self._outbox += f.rst_stream(stream, ErrorCode.CANCEL)
             self._complete(stream)
         elif data:
             partial.held += len(data)
@@ -379,7 +388,7 @@ class Connection:
             self._patience.idle()
         if len(payload) > len(data) and stream in self._partial:
             # The stream's window is the bound on bodies, so only padding is ever given back.
-            self._outbox += self._window_update(stream, len(payload) - len(data))
+            self._outbox += f.window_update(stream, len(payload) - len(data))
 
     def _complete(self, stream: int) -> None:
         partial = self._partial[stream]
@@ -396,7 +405,7 @@ class Connection:
         if isinstance(answer, Response):
             self._patience.resets, self.worked = 0, True
             if unfinished:  # answered before we were done: the rest of the body is not wanted
-                self._outbox += self._rst(stream, ErrorCode.CANCEL)
+                self._outbox += f.rst_stream(stream, ErrorCode.CANCEL)
         if not batch.page:
             self._answered.append(batch)
         batch.page.append((row, answer))
@@ -415,7 +424,7 @@ class Connection:
         self._patience.reset()
 
     def _reset(self, stream: int, code: ErrorCode, detail: str) -> None:
-        self._outbox += self._rst(stream, code)
+        self._outbox += f.rst_stream(stream, code)
         self._answer(stream, NoAnswer(detail, self.session))
 
     # --- the connection
@@ -489,11 +498,3 @@ class Connection:
         for stream in [*self._open, *self._partial]:
             unwritten = stream >= self._first_unwritten
             self._answer(stream, NotSent(detail) if unwritten else NoAnswer(detail, self.session))
-
-    @staticmethod
-    def _window_update(stream: int, increment: int) -> bytes:
-        return f.frame(f.WINDOW_UPDATE, 0, stream, increment.to_bytes(4))
-
-    @staticmethod
-    def _rst(stream: int, code: ErrorCode) -> bytes:
-        return f.frame(f.RST_STREAM, 0, stream, code.to_bytes(4))
