@@ -89,8 +89,16 @@ def _goals(results: Results) -> str:
         [v.figure, v.goal, v.measured, "reached" if v.is_reached else f"**missed**: {v.shortfall}"]
         for v in verdicts(results)
     ]
-    reasons = [f"- {v.figure}: {v.why}" for v in verdicts(results) if v.why]
-    return "\n\n".join([_markdown(["figure", "goal", "measured", "verdict"], rows, left=1), *reasons])
+    missed_by: dict[str, list[str]] = {}
+    for verdict in verdicts(results):
+        if verdict.why:
+            missed_by.setdefault(verdict.why, []).append(verdict.figure)
+    reasons = [f"- **{'; '.join(figures)}**: {why}" for why, figures in missed_by.items()]
+    table = _markdown(["figure", "goal", "measured", "verdict"], rows, left=1)
+    if not reasons:
+        return table
+    heading = "Why goals are missed ([what was tried](../docs/decisions/0005-what-a-push-costs.md)):"
+    return "\n\n".join([table, heading, "\n".join(reasons)])
 
 
 def _fan_out(results: Results, provider: str, name: str) -> str:
