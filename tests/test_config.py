@@ -50,7 +50,7 @@ def test_the_smallest_file_has_the_documented_defaults(directory: Path) -> None:
         log_level="info",
         event_retention_s=168 * 3600,
         request_id_retention_s=72 * 3600,
-        in_flight_max=512,
+        in_flight_max=768,
         attempts_max=50,
         queue_max=2_000_000,
     )

@@ -80,7 +80,7 @@ class Config:
     log_level: str = "info"
     event_retention_s: int = 168 * HOUR_S
     request_id_retention_s: int = 72 * HOUR_S
-    in_flight_max: int = 512
+    in_flight_max: int = 768
     attempts_max: int = 50
     queue_max: int = 2_000_000
 

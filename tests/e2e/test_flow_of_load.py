@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # the asynchronous stub exists for type checkers only
     from pushrpc.v1.service_pb2_grpc import PushServiceAsyncStub
 
 MIB = 1024 * 1024
-IN_FLIGHT_MAX = 512  # the server's default
+IN_FLIGHT_MAX = 768  # the server's default
 NEVER_MS = 3_600_000  # the server gives its request up long before
 
 

@@ -19,7 +19,7 @@ from pushrpc.record import EventRun
 T = TypeVar("T")
 
 GROUP_ROWS_MAX = 1_000  # about 5 ms: nobody waits much longer for the writer to be free
-GROUP_ROWS_ENOUGH = 256  # half of what a lane has in flight: waiting for more would starve the wire
+GROUP_ROWS_ENOUGH = 256  # a third of what a lane has in flight: waiting for more would starve the wire
 PENDING_MAX = 65_536  # calls that wait for the writer; far above what the callers' own limits let through
 REOPEN_EVERY_S = 1.0
 
