@@ -22,8 +22,8 @@ from pushrpc.providers import Classified, ProviderAccount
 from pushrpc.transport import Fetch, Sessions
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
 
-# Sent, or answered but unsettled, per lane: the most that a crash can repeat. With fewer the wire runs dry while answers
-# are being committed (measured, docs/decisions/0006).
+# Sent, or answered but unsettled, per lane: the most that a crash can repeat. With fewer, the wire runs dry while
+# answers are being committed (docs/decisions/0006).
 IN_FLIGHT_MAX = 768
 # Fewer, larger claims: a lane in full flow waits until this part of its room is free again.
 ROOM_PART = 8
