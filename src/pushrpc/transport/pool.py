@@ -1,8 +1,8 @@
 """The sessions of one lane: rows are placed where streams are free, and every row is answered exactly once.
 
-Nothing waits for a whole batch: each socket read wakes the sends it has answers for, and its free streams take the
-next rows at once. Rows go out in the order of their sends. A row that no session can take is refused as soon as that
-is known, because only the caller knows what else to do with it.
+Nothing waits for a whole batch: each look at a session wakes the sends it has answers for, and its free streams take
+the next rows at once. Rows go out in the order of their sends. A row that no session can take is refused as soon as
+that is known, because only the caller knows what else to do with it.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Pool:
     async def send(
         self, requests: Requests, timeout_s: float, start_within_s: float | None = None
     ) -> AsyncGenerator[Page, None]:
-        """Yields pages of (row position, answer), one for each socket read that brought some."""
+        """Yields pages of (row position, answer), one for each look at a session that brought some."""
         send = _Send(requests)
         self._sends[send] = None
         loop = asyncio.get_running_loop()
