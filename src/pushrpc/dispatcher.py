@@ -25,7 +25,7 @@ from pushrpc.words import Cause, DeliveryState, OutcomeKind
 # Sent, or answered but unsettled, per lane: the most that a crash can repeat. With fewer, the wire runs dry while
 # answers are being committed (docs/decisions/0006).
 IN_FLIGHT_MAX = 768
-# Fewer, larger claims: a lane in full flow waits until this part of its room is free again.
+# Fewer, larger claims: a lane in full flow waits until this part of all that fits is free again.
 ROOM_PART = 8
 REQUEST_TIMEOUT_S = 10.0  # FCM advises at least 10 s before a request is given up; Apple names none
 LEDGER_RETRY_S = 1.0  # a failed ledger reopens itself; asking more often would not help it
@@ -153,7 +153,8 @@ class LaneRunner:
                 continue
             limit = self.health.limit(now_us, self._in_flight_max)
             room = min(limit - self.in_flight, max(self.sessions.room - self._unplaced, 0 if self.in_flight else 1))
-            if room > 0 and (self.in_flight == 0 or room >= limit // ROOM_PART):
+            # Of what fits, not of the limit: a few slow answers on few streams shall not keep all others waiting.
+            if room > 0 and room * ROOM_PART >= min(limit, self.in_flight + room):
                 return room
             await self._wait_for_news()
 
