@@ -69,13 +69,15 @@ def report(results: Results) -> str:
             "## Goals\n\n" + _goals(results),
             "![CPU per push, pushes per second and growth](report.png)",
             *(_fan_out(results, provider, name) for provider, name in (("apns", "APNs"), ("fcm", "FCM"))),
-            "## Single sends\n\n" + _singles(results),
+            "## Single sends\n\nAPNs; unary sends through FCM are the first rows of its table above.\n\n"
+            + _singles(results),
             "## Latency at half load\n\n"
             "Calls come on a schedule, at half of the rate measured above; accept is counted from when a call was due, "
-            "event from the sink's answer to the event's arrival at the follower. Milliseconds.\n\n"
+            "event from the sink's answer to the event's arrival at the follower. APNs; milliseconds.\n\n"
             + _latency(results),
-            "## Growth\n\nEvery row is a new server on a new ledger; calls of 1,000 tokens.\n\n" + _growth(results),
-            "## Cancel\n\n" + _cancel(results.cases["cancel"]),
+            "## Growth\n\nEvery row is a new server on a new ledger; calls of 1,000 tokens, APNs.\n\n"
+            + _growth(results),
+            "## Cancel\n\nOne run. " + _cancel(results.cases["cancel"]),
         ]
     )
 
@@ -109,7 +111,8 @@ def _fan_out(results: Results, provider: str, name: str) -> str:
             if side != "echo":
                 rows.append([f"{int(tokens):,}", *_side_cells(case, side)])
     header = ["tokens per call", "side", "our CPU", "our rate", "CPU µs/push", "pushes/s", "cores"]
-    return f"## {name} fan-out\n\n" + _markdown(header, rows, left=2)
+    about = "" if provider == "apns" else "aioapns and apns2 speak to Apple only.\n\n"
+    return f"## {name} fan-out\n\n{about}" + _markdown(header, rows, left=2)
 
 
 def _singles(results: Results) -> str:
