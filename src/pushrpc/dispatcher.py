@@ -60,7 +60,8 @@ def _answer_id(row: tuple[int, Answer]) -> int:
 
 
 def _sort_by_outcome(covered: Sequence[Claimed], classified: Sequence[Classified], told: dict[int, Alike]) -> None:
-    if len(covered) > 1 and classified.count(classified[0]) == len(covered):  # nearly always
+    """Adds deliveries to what was told the same. A page of plain acceptances is one addition, not one for each."""
+    if len(covered) > 1 and classified.count(classified[0]) == len(covered):
         outcome, message_id = classified[0]
         same = told.setdefault(id(outcome), Alike(outcome, [], []))
         same.deliveries.extend(covered)
