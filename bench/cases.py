@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from statistics import median
 
 from bench.machine import description
 from bench.measure import CALLERS, Case, Progress, take_turns
-from bench.results import OURS, CaseResult, Results
+from bench.results import NAMES, OURS, PROVIDERS, CaseResult, Results
 from bench.sides import Load, Side, Stage
 from bench.stats import Sample
 
@@ -43,11 +44,12 @@ async def whole(stage: Stage, rounds: int, seconds: float, say: Progress) -> Res
     results = Results(description(stage.directory), rounds)
     for case in await _comparisons(stage):
         results.add(await _compared(stage, case, rounds, seconds, say))
-    for tokens in (1, 1000):
-        max_per_s = median(results.cases[f"apns-{tokens}"].per_s())
-        results.add(await _paced(stage, tokens, max_per_s / 2, rounds, say))
-    for case_result in await _growth(stage, rounds, say):
-        results.add(case_result)
+    for provider, tokens in product(PROVIDERS, (1, 1000)):
+        max_per_s = median(results.cases[f"{provider}-{tokens}"].per_s())
+        results.add(await _paced(stage, provider, tokens, max_per_s / 2, rounds, say))
+    for provider in PROVIDERS:
+        for case_result in await _growth(stage, provider, rounds, say):
+            results.add(case_result)
     results.add(await _cancel(stage, say))
     return results
 
@@ -70,30 +72,30 @@ async def _compared(stage: Stage, case: Case, rounds: int, seconds: float, say: 
         return await take_turns(case, ours, rounds, seconds, say)
 
 
-async def _paced(stage: Stage, tokens: int, per_s: float, rounds: int, say: Progress) -> CaseResult:
+async def _paced(stage: Stage, provider: str, tokens: int, per_s: float, rounds: int, say: Progress) -> CaseResult:
     calls_per_s = per_s / tokens
-    load = Load("apns", tokens, max(1, round(PACED_S * calls_per_s)), CALLERS[tokens])
+    key, title = f"paced-{provider}-{tokens}", f"{NAMES[provider]}, {tokens:,} tokens a call, {per_s:,.0f} pushes/s"
+    load = Load(provider, tokens, max(1, round(PACED_S * calls_per_s)), CALLERS[tokens])
     samples = []
-    async with stage.pushrpc(f"paced-{tokens}") as ours:
+    async with stage.pushrpc(key, providers=(provider,)) as ours:
         for number in range(1, rounds + 1):
-            say(f"half load, {tokens:,} tokens a call: round {number} of {rounds}")
+            say(f"half load, {title}: round {number} of {rounds}")
             samples.append(await ours.run(load, "pace", per_s=calls_per_s))
-    return CaseResult(
-        f"paced-{tokens}", f"half load ({per_s:,.0f} pushes/s), {tokens:,} tokens a call", {OURS: samples}
-    )
+    return CaseResult(key, title, {OURS: samples})
 
 
-async def _growth(stage: Stage, rounds: int, say: Progress) -> list[CaseResult]:
+async def _growth(stage: Stage, provider: str, rounds: int, say: Progress) -> list[CaseResult]:
     """Every section has a server and a ledger of its own, so that its peak of memory is its own."""
-    sizes = [(f"tokens-{tokens}", f"{tokens:,} tokens", tokens, 1) for tokens in GROWTH_TOKENS]
-    sizes += [(f"apps-{apps}", f"{apps} apps in turn", TOKENS_OF_APPS, apps) for apps in GROWTH_APPS]
+    name = NAMES[provider]
+    sizes = [(f"tokens-{provider}-{tokens}", f"{name}, {tokens:,} tokens", tokens, 1) for tokens in GROWTH_TOKENS]
+    sizes += [(f"apps-{provider}-{apps}", f"{name}, {apps} apps in turn", TOKENS_OF_APPS, apps) for apps in GROWTH_APPS]
     found: dict[str, CaseResult] = {key: CaseResult(key, title, {OURS: []}) for key, title, _, _ in sizes}
     for number in range(1, rounds + 1):
         for key, title, tokens, apps in sizes:
             say(f"growth, {title}: round {number} of {rounds}")
             names = [f"app-{i}" for i in range(apps)]
-            async with stage.pushrpc(f"{key}-{number}", names) as side:
-                sample = await side.run(Load("apns", 1000, tokens // 1000, CALLERS[1000]))
+            async with stage.pushrpc(f"{key}-{number}", names, (provider,)) as side:
+                sample = await side.run(Load(provider, 1000, tokens // 1000, CALLERS[1000]))
                 found[key].samples[OURS].append(_with_memory(sample, side))
     return list(found.values())
 

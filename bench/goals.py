@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from bench.results import CaseResult, Results
+from bench.results import PROVIDERS, CaseResult, Results
 from bench.stats import paired_ratios
 
 REST = "gorush-rest"
@@ -61,26 +61,35 @@ Cases = Mapping[str, CaseResult]
 
 def _worst_paced(quantile: str) -> Callable[[Cases], float]:
     def value(cases: Cases) -> float:
-        return max(median(case.extra(f"event_ms.{quantile}")) for key, case in cases.items() if _is(key, "paced"))
+        return max(
+            median(case.extra(f"event_ms.{quantile}")) for key, case in cases.items() if key.startswith("paced-")
+        )
 
     return value
 
 
 def _flatness(prefix: str) -> Callable[[Cases], float]:
-    """How far the costliest or cheapest size is from the first one, in percent: medians of each round's own ratio."""
+    """How far a provider's costliest or cheapest size is from its first, in percent: medians of rounds' own ratios."""
 
     def value(cases: Cases) -> float:
-        first, *others = [case.cpu_us() for key, case in cases.items() if _is(key, prefix)]
-        return max(abs(median(paired_ratios(other, first)) - 1) * 100 for other in others)
+        away = []
+        for provider in PROVIDERS:
+            first, *others = [case.cpu_us() for key, case in cases.items() if _is(key, f"{prefix}-{provider}")]
+            away += [abs(median(paired_ratios(other, first)) - 1) * 100 for other in others]
+        return max(away)
 
     return value
 
 
 def _accounted(cases: Cases) -> float:
-    """Percent of the cancelled run's and the largest run's pushes whose one final event arrived."""
-    samples = [cases["cancel"].samples["pushrpc"][0], *cases["tokens-1000000"].samples["pushrpc"]]
+    """Percent of the cancelled run's and the largest runs' pushes whose one final event arrived."""
+    samples = [cases["cancel"].samples["pushrpc"][0], *(s for case in _largest(cases) for s in case.samples["pushrpc"])]
     told = sum(n for sample in samples for name, n in sample.extra.items() if name.startswith("states."))
     return told / sum(sample.pushes for sample in samples) * 100
+
+
+def _largest(cases: Cases) -> list[CaseResult]:
+    return [cases[f"tokens-{provider}-1000000"] for provider in PROVIDERS]
 
 
 def _is(key: str, prefix: str) -> bool:
@@ -139,7 +148,12 @@ GOALS = (
     ),
     Goal("answer to event at half load, p50", _worst_paced("p50"), 20, "ms"),
     Goal("answer to event at half load, p99", _worst_paced("p99"), 250, "ms"),
-    Goal("1,000,000 tokens: peak memory", lambda c: max(c["tokens-1000000"].extra("rss_peak_mib")), 300, "MiB"),
+    Goal(
+        "1,000,000 tokens: peak memory",
+        lambda c: max(m for case in _largest(c) for m in case.extra("rss_peak_mib")),
+        300,
+        "MiB",
+    ),
     Goal("1,000,000 tokens, sent and cancelled: accounted for", _accounted, 100, "%", False),
     Goal(
         "last provider call after a cancel was asked for", lambda c: c["cancel"].extra("last_start_ms")[0], 1000, "ms"

@@ -13,8 +13,8 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from bench.report import NAMES
-from bench.results import OURS, CaseResult, Results
+from bench.report import SIDES
+from bench.results import NAMES, OURS, PROVIDERS, CaseResult, Results
 from bench.stats import Spread, spread
 
 # Okabe and Ito's colours: told apart by nearly every eye. Ours is the strong one.
@@ -32,8 +32,8 @@ _DPI = 110
 def draw(results: Results, path: Path) -> None:
     figure, axes = plt.subplots(2, 3, figsize=(15, 8.5), layout="constrained")
     figure.suptitle(f"pushrpc and its peers against one sink: {results.machine['CPU']}; medians of {results.rounds}")
-    for row, provider in enumerate(("apns", "fcm")):
-        name = {"apns": "APNs", "fcm": "FCM"}[provider]
+    for row, provider in enumerate(PROVIDERS):
+        name = NAMES[provider]
         _lines(axes[row][0], results, provider, f"{name}: CPU per push", "µs", lambda case, side: case.cpu_us(side))
         _lines(axes[row][1], results, provider, f"{name}: pushes per second", "", lambda case, side: case.per_s(side))
     axes[0][0].legend(fontsize=9)
@@ -65,7 +65,7 @@ def _line(axes: Axes, points: list[tuple[int, Spread]], side: str) -> None:
     whiskers = [[s.median - s.least for _, s in points], [s.greatest - s.median for _, s in points]]
     numbers = [number for number, _ in points]
     width = 2.5 if side == OURS else 1.5
-    axes.errorbar(numbers, middle, whiskers, None, "o-", color=_COLOURS[side], label=NAMES[side], lw=width, capsize=3)
+    axes.errorbar(numbers, middle, whiskers, None, "o-", color=_COLOURS[side], label=SIDES[side], lw=width, capsize=3)
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -89,11 +89,15 @@ def _single_sends(axes: Axes, results: Results) -> None:
 
 
 def _growth(axes: Axes, results: Results) -> None:
-    _line(axes, results.series("tokens", lambda case: case.cpu_us()), OURS)
+    memory = axes.twinx()
+    for provider, marker, line in zip(PROVIDERS, "os", ("-", "--"), strict=True):
+        cpu = results.series(f"tokens-{provider}", lambda case: case.cpu_us())
+        peaks = results.series(f"tokens-{provider}", lambda case: case.extra("rss_peak_mib"))
+        for where, points, colour, what in ((axes, cpu, _COLOURS[OURS], "CPU"), (memory, peaks, "#444444", "memory")):
+            numbers, middle = [n for n, _ in points], [s.median for _, s in points]
+            where.plot(numbers, middle, marker + line, color=colour, label=f"{NAMES[provider]}, {what}")
     axes.set(title="Growth: CPU per push and peak memory", xlabel="tokens", ylabel="µs", xscale="log", ylim=(0, None))
     _plain_ticks(axes)
-    memory = axes.twinx()
-    points = results.series("tokens", lambda case: case.extra("rss_peak_mib"))
-    memory.plot([n for n, _ in points], [s.median for _, s in points], "s--", color="#444444", label="peak memory")
     memory.set(ylabel="MiB", ylim=(0, None))
+    axes.legend(fontsize=9, loc="lower left")
     memory.legend(fontsize=9, loc="lower right")

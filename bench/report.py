@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from bench.goals import GRPC, REST, verdicts
-from bench.results import OURS, CaseResult, Results
+from bench.results import NAMES, OURS, PROVIDERS, CaseResult, Results
 
-NAMES = {
+SIDES = {
     OURS: "pushrpc",
     "aioapns": "aioapns",
     "apns2": "apns2 pool",
@@ -68,15 +68,14 @@ def report(results: Results) -> str:
             _machine(results),
             "## Goals\n\n" + _goals(results),
             "![CPU per push, pushes per second and growth](report.png)",
-            *(_fan_out(results, provider, name) for provider, name in (("apns", "APNs"), ("fcm", "FCM"))),
+            *(_fan_out(results, provider) for provider in PROVIDERS),
             "## Single sends\n\nAPNs; unary sends through FCM are the first rows of its table above.\n\n"
             + _singles(results),
             "## Latency at half load\n\n"
             "Calls come on a schedule, at half of the rate measured above; accept is counted from when a call was due, "
-            "event from the sink's answer to the event's arrival at the follower. APNs; milliseconds.\n\n"
+            "event from the sink's answer to the event's arrival at the follower. Milliseconds.\n\n"
             + _latency(results),
-            "## Growth\n\nEvery row is a new server on a new ledger; calls of 1,000 tokens, APNs.\n\n"
-            + _growth(results),
+            "## Growth\n\nEvery row is a new server on a new ledger; calls of 1,000 tokens.\n\n" + _growth(results),
             "## Cancel\n\nOne run. " + _cancel(results.cases["cancel"]),
         ]
     )
@@ -103,7 +102,7 @@ def _goals(results: Results) -> str:
     return "\n\n".join([table, heading, "\n".join(reasons)])
 
 
-def _fan_out(results: Results, provider: str, name: str) -> str:
+def _fan_out(results: Results, provider: str) -> str:
     rows = []
     for key, case in results.cases.items():
         prefix, _, tokens = key.rpartition("-")
@@ -112,7 +111,7 @@ def _fan_out(results: Results, provider: str, name: str) -> str:
                 rows.append([f"{int(tokens):,}", *_side_cells(case, side)])
     header = ["tokens per call", "side", "our CPU", "our rate", "CPU µs/push", "pushes/s", "cores"]
     about = "" if provider == "apns" else "aioapns and apns2 speak to Apple only.\n\n"
-    return f"## {name} fan-out\n\n{about}" + _markdown(header, rows, left=2)
+    return f"## {NAMES[provider]} fan-out\n\n{about}" + _markdown(header, rows, left=2)
 
 
 def _singles(results: Results) -> str:
@@ -128,7 +127,7 @@ def _side_cells(case: CaseResult, side: str) -> list[str]:
     cpu, rate = case.cpu_us(side), case.per_s(side)
     cores = median(c * r / 1e6 for c, r in zip(cpu, rate, strict=True))
     figures = [f"{median(cpu):.1f} ({min(cpu):.1f}–{max(cpu):.1f})", f"{median(rate):,.0f}", f"{cores:.2f}"]
-    return [NAMES[side], *ratios, *figures]
+    return [SIDES[side], *ratios, *figures]
 
 
 def _latency(results: Results) -> str:

@@ -11,6 +11,8 @@ from statistics import median
 from bench.stats import Sample, Spread, paired_ratios, spread
 
 OURS = "pushrpc"
+PROVIDERS = ("apns", "fcm")
+NAMES = {"apns": "APNs", "fcm": "FCM"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from bench.cases import FAN_OUT, GROWTH_APPS, GROWTH_TOKENS
-from bench.results import CaseResult, Results
+from bench.results import PROVIDERS, CaseResult, Results
 from bench.stats import Sample
 
 EVENT = {"event_ms.p50": 5.0, "event_ms.p99": 50.0, "event_ms.max": 60.0}
@@ -31,13 +33,14 @@ def results(pushrpc_us: float = 10.0) -> Results:
     for tokens in FAN_OUT:
         run.add(case(f"fcm-{tokens}", pushrpc=ours, gorush_rest=[70.0, 71.0], gorush_grpc=[75.0, 76.0]))
     run.add(case("bulk", pushrpc=ours, gorush_rest=[120.0, 130.0], gorush_grpc=[90.0, 95.0]))
-    for tokens in (1, 1000):
-        run.add(case(f"paced-{tokens}", extra={**EVENT, **ACCEPT}, pushrpc=ours))
+    for provider, tokens in product(PROVIDERS, (1, 1000)):
+        run.add(case(f"paced-{provider}-{tokens}", extra={**EVENT, **ACCEPT}, pushrpc=ours))
     memory = {"rss_peak_mib": 150.0, "states.sent": 1000}
-    for tokens in GROWTH_TOKENS:
-        run.add(case(f"tokens-{tokens}", extra=memory, pushrpc=ours))
-    for apps in GROWTH_APPS:
-        run.add(case(f"apps-{apps}", extra=memory, pushrpc=ours))
+    for provider in PROVIDERS:
+        for tokens in GROWTH_TOKENS:
+            run.add(case(f"tokens-{provider}-{tokens}", extra=memory, pushrpc=ours))
+        for apps in GROWTH_APPS:
+            run.add(case(f"apps-{provider}-{apps}", extra=memory, pushrpc=ours))
     ended = {"states.sent": 100, "states.cancelled": 900, "cancel_ms": 300.0, "last_start_ms": -200.0}
     run.add(case("cancel", extra={**memory, **ended}, pushrpc=ours[:1]))
     return run

@@ -39,13 +39,13 @@ def measured(figure: str, run: Results) -> str:
 
 def test_growth_is_how_far_any_size_is_from_the_first() -> None:
     run = results()
-    run.add(case("tokens-100000", extra={"rss_peak_mib": 1.0}, pushrpc=[7.0, 7.0]))
+    run.add(case("tokens-fcm-100000", extra={"rss_peak_mib": 1.0}, pushrpc=[7.0, 7.0]))
     assert measured("10 k to 1 M tokens", run) == "30.7 %"
 
 
 def test_a_push_without_its_final_event_is_missed() -> None:
     run = results()
-    run.add(case("tokens-1000000", extra={"rss_peak_mib": 1.0, "states.sent": 999}, pushrpc=[10.0, 10.0]))
+    run.add(case("tokens-apns-1000000", extra={"rss_peak_mib": 1.0, "states.sent": 999}, pushrpc=[10.0, 10.0]))
     figure = "1,000,000 tokens, sent and cancelled"
     assert [v.is_reached for v in verdicts(run) if v.figure.startswith(figure)] == [False]
 
@@ -53,6 +53,6 @@ def test_a_push_without_its_final_event_is_missed() -> None:
 def test_latency_is_that_of_the_worst_load() -> None:
     run = results()
     slow = {"event_ms.p50": 21.0, "event_ms.p99": 251.0}
-    run.add(case("paced-1", extra=slow, pushrpc=[10.0, 10.0]))
+    run.add(case("paced-fcm-1", extra=slow, pushrpc=[10.0, 10.0]))
     assert (measured("answer to event at half load, p50", run), len(GOALS)) == ("21 ms", 14)
     assert measured("answer to event at half load, p99", run) == "251 ms"
