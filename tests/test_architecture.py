@@ -11,20 +11,22 @@ import pytest
 ROOT = Path(__file__).parent.parent / "src" / "pushrpc"
 LINES_MAX = 500
 
-VALUES = {"words", "model", "record", "exchange", "clock"}
+VALUES = {"words", "content", "model", "record", "exchange", "clock"}
 ARROWS: dict[str, set[str]] = {
     "words": set(),
-    "model": {"words"},
+    "content": {"words"},
+    "model": {"words", "content"},
     "record": {"words"},
     "exchange": set(),
     "clock": set(),
     "policy": {"words", "model"},
-    "config": {"words", "model"},
+    "tables": set(),
+    "config": {"words", "model", "tables"},
     "audience": {"words", "model"},
     "telemetry": {"words", "model", "record", "policy"},
-    "providers": {"words", "model", "exchange"},
+    "providers": {"words", "content", "model", "exchange"},
     "transport": {"exchange"},
-    "ledger": {"words", "model", "record", "clock"},
+    "ledger": {"words", "content", "model", "record", "clock"},
     "emulator": {"exchange"},
     "authorization": VALUES | {"providers", "transport"},
     "dispatcher": VALUES | {"policy", "authorization", "providers", "transport", "ledger", "telemetry"},
@@ -45,7 +47,7 @@ KEPT_IN: dict[str, set[str]] = {
     "structlog": {"telemetry"},
     "prometheus_client": {"telemetry"},
 }
-STANDARD_LIBRARY_ONLY = {"words", "model", "record", "exchange", "clock", "policy"}
+STANDARD_LIBRARY_ONLY = {"words", "content", "model", "tables", "record", "exchange", "clock", "policy"}
 
 
 def sources() -> list[Path]:

@@ -7,9 +7,9 @@ from itertools import zip_longest
 
 import pytest
 
-from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, choose, plan
-from pushrpc.model import Audience, Found, Lane, Planned
-from pushrpc.words import DeviceState, Environment, Provider, RejectReason, TokenKind
+from pushrpc.audience import Route, Routes, Target, TokenGroup, choose, plan
+from pushrpc.model import Address, Audience, Found, Lane, Planned, Refused
+from pushrpc.words import AudienceKind, DeviceState, Environment, Provider, RejectReason, TokenKind
 
 APP = "shop"
 PRODUCTION, SANDBOX, NO_ENVIRONMENT = Environment.PRODUCTION, Environment.SANDBOX, Environment.UNSPECIFIED
@@ -25,10 +25,22 @@ class FakeRoute:
     refusal: Refused | None = None
     asked: list[str] = field(default_factory=list)
 
-    def token_problem(self, *tokens: str) -> str:
-        return "is no token" if any(token.startswith("bad") for token in tokens) else ""
+    def origin(self, token: str) -> str:
+        return token.rpartition("/")[0]
 
-    def refused(self) -> Refused | None:
+    def token_problem(self, *tokens: str) -> Refused | None:
+        is_bad = any(token.startswith("bad") for token in tokens)
+        return Refused(RejectReason.TOKEN_MALFORMED, "is no token") if is_bad else None
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        """Tokens that are addresses need keys; of audiences there are topics only."""
+        if address.audience:
+            return None if address.audience is AudienceKind.TOPIC else Refused(RejectReason.TOKEN_MALFORMED, "no topic")
+        if "/" in token and not address.auth:
+            return Refused(RejectReason.WEB_PUSH_KEYS_INVALID, "auth is missing")
+        return None
+
+    def refused(self, address: Address) -> Refused | None:
         self.asked.append("refused")
         return self.refusal
 

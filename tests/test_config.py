@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pushrpc.config import Config, ConfigError, Mistake, Tls, is_loopback, read_config, split_listen
+from pushrpc.config import Config, ConfigError, Tls, read_config
 from pushrpc.model import ApnsAccount, FcmAccount
+from pushrpc.tables import Mistake, is_loopback, split_listen
 from pushrpc.words import Environment
 
 PEM = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n"

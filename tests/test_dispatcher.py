@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from pushrpc.content import Content
 from pushrpc.dispatcher import REQUEST_TIMEOUT_S, Dispatcher, LaneRunner
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Request, Requests, Response, Row, Template
 from pushrpc.ledger import LedgerUnavailable
-from pushrpc.model import Batch, Claimed, Content, Lane, Notification, Outcome, Settlement
+from pushrpc.model import Batch, Claimed, Lane, Notification, Outcome, Settlement
 from pushrpc.policy import LaneHealth, LaneState
 from pushrpc.providers import Classified
 from pushrpc.transport import ExchangeFailed

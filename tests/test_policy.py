@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrpc.model import Claimed, Content, Lane, Notification, Outcome, Scope
+from pushrpc.content import Content
+from pushrpc.model import Claimed, Lane, Notification, Outcome, Scope
 from pushrpc.policy import (
     ATTEMPTS_MAX,
     BACKOFF_MAX_S,

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeVar
 
-from pushrpc.model import Audience, Found, Lane, Named, Planned, Rejection
-from pushrpc.words import DeviceState, Environment, Provider, RejectReason, TokenKind
+from pushrpc.model import NO_ADDRESS, Address, Audience, Found, Lane, Named, Planned, Refused, Rejection
+from pushrpc.words import AudienceKind, DeviceState, Environment, HubPlatform, Provider, RejectReason, TokenKind
 
 
 class TokenGroup(NamedTuple):
@@ -25,19 +25,25 @@ class TokenGroup(NamedTuple):
     environment: Environment = Environment.UNSPECIFIED
     provider_app_id: str = ""
     token_kind: TokenKind = TokenKind.UNSPECIFIED
+    addresses: Sequence[Address] = ()  # one for each token, or none at all
+    path: str = ""  # where the tokens stand in the request; empty: in the group of this place
+
+
+class ProviderAudience(NamedTuple):
+    """What a provider itself spreads a push to: one call to it, one delivery."""
+
+    provider: Provider
+    kind: AudienceKind
+    name: str
+    environment: Environment = Environment.UNSPECIFIED
+    provider_app_id: str = ""
 
 
 class Target(NamedTuple):
     groups: Sequence[TokenGroup] = ()
     device_ids: Sequence[str] = ()
     user_ids: Sequence[str] = ()
-
-
-class Refused(NamedTuple):
-    """Why a target makes no delivery."""
-
-    reason: RejectReason
-    detail: str
+    audiences: Sequence[ProviderAudience] = ()
 
 
 class Account(Protocol):
@@ -58,12 +64,20 @@ class Route(Account, Protocol):
         """The kind of token that the message needs there."""
         ...
 
-    def token_problem(self, *tokens: str) -> str:
-        """Empty when the provider could have issued every one of the tokens."""
+    def origin(self, token: str) -> str:
+        """The origin that a token leads to, where tokens are addresses."""
         ...
 
-    def refused(self) -> Refused | None:
-        """Why the provider can never carry the message; the same on every call."""
+    def token_problem(self, *tokens: str) -> Refused | None:
+        """None when the provider could have issued every one of the tokens."""
+        ...
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        """What is wrong with what comes beside a token, or is missing."""
+        ...
+
+    def refused(self, address: Address) -> Refused | None:
+        """Why the provider can never carry the message to such an address; the same on every call."""
         ...
 
 
@@ -95,61 +109,106 @@ def plan(app_id: str, target: Target, routes: Routes) -> tuple[Named, Resolve]:
     rejected: list[Rejection] = []
     parts: list[_Part] = []
     for position, group in enumerate(target.groups):
-        part = _part(app_id, position, group, routes, rejected)
-        if part is not None:
-            parts.append(part)
+        parts += _parts(app_id, position, group, routes, rejected)
     named = Named(target.device_ids, target.user_ids, [(part.lane, part.tokens) for part in parts])
+    parts += _audiences(app_id, target.audiences, routes, rejected)
 
-    if len(parts) == 1 and not (target.device_ids or target.user_ids) and parts[0].distinct:
+    if len(parts) == 1 and not (target.device_ids or target.user_ids) and parts[0].alone:
         alone = Audience([Planned(parts[0].lane, parts[0].tokens)], 0, rejected)
         return named, lambda found: _resolve(target, parts, rejected, routes, found) if found else alone
     return named, lambda found: _resolve(target, parts, rejected, routes, found)
 
 
 class _Part(NamedTuple):
-    """What is left of a token group: `places` are the positions of its tokens in the request."""
+    """What is left of a token group, in one lane: `places` are the positions of its tokens at `path` in the request."""
 
-    group: int
-    kind: TokenKind
+    path: str
+    route: Route
     lane: Lane
     tokens: Sequence[str]
     places: Sequence[int]
+    addresses: Sequence[Address] = ()
 
     @property
-    def distinct(self) -> bool:
-        return len(set(self.tokens)) == len(self.tokens)
+    def alone(self) -> bool:
+        """Whether these are the deliveries, unless the registry knows one of them."""
+        if self.addresses or len(set(self.tokens)) < len(self.tokens):
+            return False
+        return self.route.address_problem(self.tokens[0], NO_ADDRESS) is None
+
+    def rejected(self, place: int, token: str, refused: Refused) -> Rejection:
+        return Rejection(f"{self.path}[{place}]", token, self.lane.provider, refused.reason, refused.detail)
 
 
-def _part(app_id: str, position: int, group: TokenGroup, routes: Routes, rejected: list[Rejection]) -> _Part | None:
-    """Rejects what can be known without the registry; None when that leaves nothing."""
+def _parts(app_id: str, position: int, group: TokenGroup, routes: Routes, rejected: list[Rejection]) -> list[_Part]:
+    """Rejects what can be known without the registry; what is left, as runs of one lane."""
     provider, tokens = group.provider, group.tokens
+    path = group.path or f"target.tokens[{position}].tokens"
+
+    def reject(place: int, refused: Refused) -> None:
+        rejected.append(Rejection(f"{path}[{place}]", tokens[place], provider, refused.reason, refused.detail))
+
     chosen = choose(routes(provider), group.provider_app_id, group.environment)
     if isinstance(chosen, Refused):
-        rejected += [_rejected_token(position, i, token, provider, chosen) for i, token in enumerate(tokens)]
-        return None
+        for place in range(len(tokens)):
+            reject(place, chosen)
+        return []
     route, environment = chosen
-    kind = route.kind
-    refused = _kind_mismatch(group.token_kind or kind, kind) or route.refused()
+    refused = _kind_mismatch(group.token_kind or route.kind, route.kind)
+    refused = refused or (None if group.addresses else route.refused(NO_ADDRESS))
     if refused is not None:
-        rejected += [_rejected_token(position, i, token, provider, refused) for i, token in enumerate(tokens)]
-        return None
+        for place in range(len(tokens)):
+            reject(place, refused)
+        return []
     places: Sequence[int] = range(len(tokens))
-    if route.token_problem(*tokens):
-        problems = list(map(route.token_problem, tokens))
-        for i, problem in enumerate(problems):
+    if group.addresses or route.token_problem(*tokens):
+        good: list[int] = []
+        for place, token in enumerate(tokens):
+            problem = route.token_problem(token)
+            if not problem and group.addresses:
+                address = group.addresses[place]
+                problem = route.address_problem(token, address) or route.refused(address)
             if problem:
-                malformed = Refused(RejectReason.TOKEN_MALFORMED, problem)
-                rejected.append(_rejected_token(position, i, tokens[i], provider, malformed))
-        places = [i for i, problem in enumerate(problems) if not problem]
-        tokens = [tokens[i] for i in places]
+                reject(place, problem)
+            else:
+                good.append(place)
+        places = good
+        tokens = [tokens[place] for place in places]
     if not tokens:
-        return None
-    lane = Lane(app_id, provider, route.provider_app_id, environment)
-    return _Part(position, kind, lane, tokens, places)
+        return []
+    lane = Lane(app_id, provider, route.provider_app_id, environment, route.origin(tokens[0]))
+    if not lane.origin:
+        addresses = [group.addresses[place] for place in places] if group.addresses else ()
+        return [_Part(path, route, lane, tokens, places, addresses)]
+    parts = []
+    for origin, run in groupby(places, lambda place: route.origin(group.tokens[place])):
+        of_origin = list(run)
+        addresses = [group.addresses[place] for place in of_origin] if group.addresses else ()
+        named = [group.tokens[place] for place in of_origin]
+        parts.append(_Part(path, route, lane._replace(origin=origin), named, of_origin, addresses))
+    return parts
 
 
-def _rejected_token(group: int, position: int, token: str, provider: Provider, refused: Refused) -> Rejection:
-    return Rejection(f"target.tokens[{group}].tokens[{position}]", token, provider, refused.reason, refused.detail)
+def _audiences(
+    app_id: str, audiences: Sequence[ProviderAudience], routes: Routes, rejected: list[Rejection]
+) -> list[_Part]:
+    parts = []
+    for place, wanted in enumerate(audiences):
+        address = Address(audience=wanted.kind)
+        chosen = choose(routes(wanted.provider), wanted.provider_app_id, wanted.environment)
+        if isinstance(chosen, Refused):
+            refused: Refused | None = chosen
+        else:
+            refused = chosen[0].address_problem(wanted.name, address) or chosen[0].refused(address)
+        if refused is not None or isinstance(chosen, Refused):
+            assert refused is not None
+            path = f"target.provider_audiences[{place}]"
+            rejected.append(Rejection(path, wanted.name, wanted.provider, refused.reason, refused.detail))
+            continue
+        route, environment = chosen
+        lane = Lane(app_id, wanted.provider, route.provider_app_id, environment)
+        parts.append(_Part("target.provider_audiences", route, lane, [wanted.name], [place], [address]))
+    return parts
 
 
 def _kind_mismatch(given: TokenKind, needed: TokenKind) -> Refused | None:
@@ -165,20 +224,20 @@ class _Draft:
     def __init__(self, rejected: Sequence[Rejection]) -> None:
         self.rejected = list(rejected)
         self.duplicate_count = 0
-        self._deliveries: list[tuple[Lane, str, str, str]] = []
-        self._tokens: set[tuple[Provider, Environment, str]] = set()
+        self._deliveries: list[tuple[Lane, str, str, str, str]] = []
+        self._tokens: set[tuple[Provider, Environment, str, AudienceKind | None]] = set()
         self._installs: dict[str, tuple[int, int]] = {}  # place in deliveries, updated_us
 
-    def add(self, lane: Lane, token: str, device: Found | None) -> None:
-        identity = (lane.provider, lane.environment, token)
+    def add(self, lane: Lane, token: str, device: Found | None, address: Address = NO_ADDRESS) -> None:
+        identity = (lane.provider, lane.environment, token, address.audience)
         if identity in self._tokens:
             self.duplicate_count += 1
             return
         self._tokens.add(identity)
         if device is None:
-            self._deliveries.append((lane, token, "", ""))
+            self._deliveries.append((lane, token, "", "", address.text))
             return
-        delivery = (lane, token, device.device_id, device.user_id)
+        delivery = (lane, token, device.device_id, device.user_id, address.text or device.address)
         install = device.installation_id
         if not install:
             self._deliveries.append(delivery)
@@ -196,8 +255,17 @@ class _Draft:
     def audience(self) -> Audience:
         planned = []
         for lane, of_lane in groupby(self._deliveries, key=itemgetter(0)):
-            _, tokens, device_ids, user_ids = zip(*of_lane, strict=True)
-            planned.append(Planned(lane, tokens, device_ids, user_ids) if any(device_ids) else Planned(lane, tokens))
+            _, tokens, device_ids, user_ids, addresses = zip(*of_lane, strict=True)
+            known = any(device_ids)
+            planned.append(
+                Planned(
+                    lane,
+                    tokens,
+                    device_ids if known else (),
+                    user_ids if known else (),
+                    addresses if any(addresses) else (),
+                )
+            )
         return Audience(planned, self.duplicate_count, self.rejected)
 
     def reject(self, path: str, value: str, provider: Provider, refused: Refused) -> None:
@@ -222,13 +290,18 @@ def _add_tokens(draft: _Draft, parts: Sequence[_Part], living: Sequence[Found]) 
     registered = {(d.lane.provider, d.lane.environment, d.token): d for d in living}
     for part in parts:
         provider, environment = part.lane.provider, part.lane.environment
-        for place, token in zip(part.places, part.tokens, strict=True):
-            device = registered.get((provider, environment, token)) if registered else None
-            refused = None if device is None else _dead(device) or _kind_mismatch(device.token_kind, part.kind)
-            if refused is not None:
-                draft.rejected.append(_rejected_token(part.group, place, token, provider, refused))
+        given = part.addresses or repeat(NO_ADDRESS)
+        for place, token, address in zip(part.places, part.tokens, given, strict=False):
+            device = registered.get((provider, environment, token)) if registered and not address.audience else None
+            refused = None if device is None else _dead(device) or _kind_mismatch(device.token_kind, part.route.kind)
+            if not refused and not part.addresses:
+                # A bare token may need keys, which only its registered device can bring.
+                known = Address.of(device.address) if device else NO_ADDRESS
+                refused = part.route.address_problem(token, known) or (part.route.refused(known) if device else None)
+            if refused:
+                draft.rejected.append(part.rejected(place, token, refused))
             else:
-                draft.add(part.lane, token, device)
+                draft.add(part.lane, token, device, address)
 
 
 def _add_devices(draft: _Draft, device_ids: Sequence[str], living: Sequence[Found], refusals: _LaneRefusals) -> None:
@@ -286,19 +359,20 @@ class _LaneRefusals:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._known: dict[Lane, tuple[TokenKind, Refused | None]] = {}
+        self._known: dict[tuple[Lane, HubPlatform], tuple[TokenKind, Refused | None]] = {}
 
     def of(self, device: Found) -> Refused | None:
-        lane = device.lane
-        if lane not in self._known:
-            self._known[lane] = self._ask(lane)
-        kind, refused = self._known[lane]
+        address = Address.of(device.address)
+        asked = device.lane, address.platform
+        if asked not in self._known:
+            self._known[asked] = self._ask(device.lane, address)
+        kind, refused = self._known[asked]
         if kind is not TokenKind.UNSPECIFIED and device.token_kind is not kind:
             return _kind_mismatch(device.token_kind, kind)
         return refused
 
-    def _ask(self, lane: Lane) -> tuple[TokenKind, Refused | None]:
+    def _ask(self, lane: Lane, address: Address) -> tuple[TokenKind, Refused | None]:
         chosen = choose(self._routes(lane.provider), lane.provider_app_id, lane.environment)
         if isinstance(chosen, Refused):
             return TokenKind.UNSPECIFIED, chosen
-        return chosen[0].kind, chosen[0].refused()
+        return chosen[0].kind, chosen[0].refused(address)

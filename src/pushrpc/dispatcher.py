@@ -442,7 +442,8 @@ class Dispatcher:
     async def _find_lanes(self, tasks: asyncio.TaskGroup, stopping: asyncio.Event) -> None:
         async for lane in self._ledger.lanes():
             account = self._account_of(lane)
-            if account is None:
+            endpoint = account.endpoint(lane) if account else None
+            if account is None or endpoint is None:
                 # Its deliveries wait for the account to come back to the configuration, or expire.
                 self._without_account.add(lane)
                 self._watcher.lane_changed(lane, LaneHealth(LaneState.PAUSED, reason="no such account configured"))
@@ -451,7 +452,7 @@ class Dispatcher:
                 lane,
                 account,
                 self._authorization(account),
-                self._open_sessions(account.endpoint(lane.environment)),
+                self._open_sessions(endpoint),
                 self._ledger,
                 self._clock,
                 self._watcher,

@@ -6,20 +6,19 @@ Tokens, payloads and keys are in these values and so must never be logged whole;
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import Enum
-from operator import attrgetter
 from typing import Any, NamedTuple
 
+from pushrpc.content import Content
 from pushrpc.words import (
-    ApnsPushType,
+    AudienceKind,
     Cause,
     DeliveryState,
     DeviceState,
     Environment,
-    InterruptionLevel,
+    HubPlatform,
     OutcomeKind,
     Permission,
     Priority,
@@ -43,12 +42,53 @@ def uuid7(now_us: int, random_bytes: bytes) -> str:
 
 
 class Lane(NamedTuple):
-    """What is limited, paused and measured together. `environment` is UNSPECIFIED for all providers but APNs."""
+    """What is limited, paused and measured together. `environment` is UNSPECIFIED for all providers but APNs.
+
+    `origin` is the https origin of the tokens' addresses where tokens are addresses (Web Push, WNS), else empty.
+    """
 
     app_id: str
     provider: Provider
     provider_app_id: str
     environment: Environment
+    origin: str = ""
+
+
+class Address(NamedTuple):
+    """What a push needs beside the token to reach it; all of it empty for most providers.
+
+    `p256dh` and `auth` are a browser subscription's keys in base64url (RFC 8291 §2), `platform` is the push service
+    behind a hub's handle. With an `audience` the token is no token but the name of a topic, a condition and so on.
+    """
+
+    p256dh: str = ""
+    auth: str = ""
+    platform: HubPlatform = HubPlatform.UNSPECIFIED
+    audience: AudienceKind | None = None
+
+    @property
+    def text(self) -> str:
+        """As the ledger keeps it; empty for the empty one."""
+        if self == NO_ADDRESS:
+            return ""
+        return f"{self.audience or ''} {int(self.platform)} {self.p256dh} {self.auth}"
+
+    @staticmethod
+    def of(text: str) -> Address:
+        if not text:
+            return NO_ADDRESS
+        audience, platform, p256dh, auth = text.split(" ")
+        return Address(p256dh, auth, HubPlatform(int(platform)), AudienceKind(audience) if audience else None)
+
+
+NO_ADDRESS = Address()
+
+
+class Refused(NamedTuple):
+    """Why a target, a token or an address cannot be reached, for programs and for people."""
+
+    reason: RejectReason
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +119,57 @@ class FcmAccount:
     table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
 
 
-Account = ApnsAccount | FcmAccount
+@dataclass(frozen=True, slots=True)
+class WnsAccount:
+    """One Windows app. With `tenant_id` the credential is Microsoft Entra's, without it Partner Center's."""
+
+    app_id: str
+    client_id: str
+    client_secret_file: str
+    tenant_id: str = ""
+    endpoint: str = ""
+    ca_file: str = ""
+    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class WebPushAccount:
+    """One VAPID key. `hosts` are push services beside the known ones: names, ".domain" for all below, "*" for any."""
+
+    app_id: str
+    vapid_key_file: str
+    subject: str
+    hosts: tuple[str, ...] = ()
+    endpoint: str = ""
+    ca_file: str = ""
+    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class HmsAccount:
+    """One app of Huawei's; `hms_app_id` is its id there."""
+
+    app_id: str
+    hms_app_id: str
+    client_secret_file: str
+    endpoint: str = ""
+    ca_file: str = ""
+    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
+
+
+@dataclass(frozen=True, slots=True)
+class HubAccount:
+    """One Azure Notification Hub. The file holds the connection string with a key that may send."""
+
+    app_id: str
+    connection_string_file: str
+    hub: str
+    endpoint: str = ""
+    ca_file: str = ""
+    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
+
+
+Account = ApnsAccount | FcmAccount | WnsAccount | WebPushAccount | HmsAccount | HubAccount
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +201,10 @@ class Registration:
     installation_id: str = ""
     registered_us: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict)
+    address: Address = NO_ADDRESS
+    origin: str = ""
+    token_expire_us: int = 0
+    replaces_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +235,9 @@ class Device:
     created_us: int = 0
     updated_us: int = 0
     seen_us: int = 0
+    address: Address = NO_ADDRESS
+    origin: str = ""
+    token_expire_us: int = 0
 
 
 class Registered(NamedTuple):
@@ -190,77 +287,6 @@ class DeviceFilter:
 # every send, and Python takes 5 µs to make the three so, 1 µs otherwise.
 
 
-@dataclass(frozen=True, slots=True)
-class ApnsOptions:
-    push_type: ApnsPushType = ApnsPushType.UNSPECIFIED
-    interruption_level: InterruptionLevel = InterruptionLevel.UNSPECIFIED
-    relevance_score: float | None = None
-    mutable_content: bool | None = None
-    content_available: bool | None = None
-    target_content_id: str = ""
-    filter_criteria: str = ""
-    critical_sound_volume: float | None = None
-    topic: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class FcmOptions:
-    analytics_label: str = ""
-    direct_boot_ok: bool = False
-    data_only: bool = False
-
-
-@dataclass(slots=True)
-class Content:
-    """NotificationContent as values; every provider builds its own form from it."""
-
-    title: str = ""
-    body: str = ""
-    subtitle: str = ""
-    image_url: str = ""
-    data: Mapping[str, str] = field(default_factory=dict)
-    badge: int | None = None
-    sound: str = ""
-    category: str = ""
-    thread_id: str = ""
-    link: str = ""
-    silent: bool = False
-    android_channel_id: str = ""
-    title_loc_key: str = ""
-    title_loc_args: tuple[str, ...] = ()
-    body_loc_key: str = ""
-    body_loc_args: tuple[str, ...] = ()
-    apns: ApnsOptions = ApnsOptions()
-    fcm: FcmOptions = FcmOptions()
-    apns_json: str = ""
-    fcm_json: str = ""
-
-    def to_json(self) -> str:
-        """Only what differs from an empty content, so that stored rows stay small and readable."""
-        raw: dict[str, Any] = {}
-        for name, value, empty in zip(_EMPTY, _values(self), _EMPTY.values(), strict=True):
-            if value is not empty and value != empty:
-                # asdict copies all it meets: only the parts that need it get it.
-                raw[name] = asdict(value) if isinstance(value, ApnsOptions | FcmOptions) else value
-        return _encode(raw)
-
-    @staticmethod
-    def from_json(text: str) -> Content:
-        raw = json.loads(text)
-        for name, kind in (("apns", ApnsOptions), ("fcm", FcmOptions)):
-            if name in raw:
-                raw[name] = kind(**raw[name])
-        for name in ("title_loc_args", "body_loc_args"):
-            if name in raw:
-                raw[name] = tuple(raw[name])
-        return Content(**raw)
-
-
-_EMPTY: Mapping[str, Any] = {f.name: getattr(Content(), f.name) for f in fields(Content)}
-_values = attrgetter(*_EMPTY)
-_encode = json.JSONEncoder(ensure_ascii=False, default=dict).encode  # made once: `dumps` makes one a call
-
-
 @dataclass(slots=True, eq=False)
 class Notification:
     """One accepted request: what every delivery of it shares.
@@ -293,15 +319,17 @@ class Found(NamedTuple):
     installation_id: str
     state: DeviceState
     updated_us: int
+    address: str = ""
 
 
 class Planned(NamedTuple):
-    """Deliveries to be made in one lane. The columns of devices are as long as `tokens`, or empty: none has one."""
+    """Deliveries to be made in one lane. The other columns are as long as `tokens`, or empty: none has one."""
 
     lane: Lane
     tokens: Sequence[str]
     device_ids: Sequence[str] = ()
     user_ids: Sequence[str] = ()
+    addresses: Sequence[str] = ()
 
 
 class Rejection(NamedTuple):
@@ -374,7 +402,7 @@ class Receipt(NamedTuple):
 class Claimed(NamedTuple):
     """A delivery whose turn has come. `tries` counts every attempt made, `spent` those that count against the limit.
 
-    `due_us` is the ledger's own: where the delivery stood in its queue.
+    `due_us` is the ledger's own: where the delivery stood in its queue. `address` is the text of an Address.
     """
 
     key: int  # the ledger's own row number
@@ -387,6 +415,7 @@ class Claimed(NamedTuple):
     tries: int
     spent: int
     due_us: int = 0
+    address: str = ""
 
     @property
     def own_id(self) -> str:

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
 from pushrpc.clock import Clock, SystemClock
-from pushrpc.config import Config, ConfigError, Mistake, Tls, read_config, split_listen
+from pushrpc.config import Config, ConfigError, Tls, read_config
 from pushrpc.dispatcher import Dispatcher
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
@@ -30,6 +30,7 @@ from pushrpc.providers.credentials import check_ca_file, check_certificate
 from pushrpc.rpc import PushService, add_to
 from pushrpc.rpc.apps import Accounts
 from pushrpc.rpc.limits import Settings
+from pushrpc.tables import Mistake, split_listen
 from pushrpc.telemetry import Telemetry
 from pushrpc.transport.http1 import HttpFetch
 from pushrpc.transport.pool import Pool

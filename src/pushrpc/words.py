@@ -6,7 +6,7 @@ Numbers are those of the Protobuf contract, so that crossing the gRPC edge is a 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class Provider(IntEnum):
@@ -130,6 +130,9 @@ class RejectReason(IntEnum):
     TOKEN_KIND_MISMATCH = 7
     PAYLOAD_TOO_LARGE = 8
     FIELD_MISSING = 9
+    WEB_PUSH_KEYS_INVALID = 10
+    ENDPOINT_FORBIDDEN = 11
+    PROVIDER_RETIRED = 12
 
 
 class EventKind(IntEnum):
@@ -139,6 +142,8 @@ class EventKind(IntEnum):
     STATE = 1
     ATTEMPT = 2
     DEVICE = 3
+    ENGAGEMENT = 4
+    PROVIDER_FEEDBACK = 5
 
 
 class NotificationState(IntEnum):
@@ -172,6 +177,68 @@ class ApnsPushType(IntEnum):
     PUSH_TO_TALK = 9
     CONTROLS = 10
     WIDGETS = 11
+
+
+class HubPlatform(IntEnum):
+    """The push service behind a hub's handle. Needed for handles and devices of NOTIFICATION_HUBS only."""
+
+    UNSPECIFIED = 0
+    APNS = 1
+    FCM_V1 = 2
+    WNS = 3
+    BROWSER = 4
+    ADM = 5
+    BAIDU = 6
+    XIAOMI = 7
+
+
+class LiveActivityEvent(IntEnum):
+    """What happens to a Live Activity."""
+
+    UNSPECIFIED = 0
+    START = 1
+    UPDATE = 2
+    END = 3
+
+
+class Urgency(IntEnum):
+    """RFC 8030 §5.3: how soon a browser should be woken."""
+
+    UNSPECIFIED = 0
+    VERY_LOW = 1
+    LOW = 2
+    NORMAL = 3
+    HIGH = 4
+
+
+class WnsType(IntEnum):
+    """What Windows does with it: X-WNS-Type."""
+
+    UNSPECIFIED = 0
+    TOAST = 1
+    TILE = 2
+    BADGE = 3
+    RAW = 4
+
+
+class Engagement(IntEnum):
+    """What became of a notification on the device, as the app reports it."""
+
+    UNSPECIFIED = 0
+    RECEIVED = 1
+    DISPLAYED = 2
+    OPENED = 3
+    DISMISSED = 4
+
+
+class AudienceKind(StrEnum):
+    """What a provider itself spreads a push to; the names are those of the contract's fields."""
+
+    TOPIC = "topic"
+    CONDITION = "condition"
+    CHANNEL = "channel_id"
+    TAGS = "tag_expression"
+    EVERYONE = "everyone"
 
 
 class InterruptionLevel(IntEnum):

@@ -351,7 +351,7 @@ class TestTheEnd:
         await connection.__aexit__(None, None, None)
         assert client.goaway
         assert client.goaway.debug_data == b'{"reason": "Shutdown"}'
-        async with Emulator.start(tmp_path, apns_port=port) as again:
+        async with Emulator.start(tmp_path, ports={"apns": port}) as again:
             assert urlsplit(again.apns_endpoint).port == port
 
     async def test_a_taken_port_is_an_error(self, emulator: Emulator, tmp_path: Path) -> None:
@@ -359,7 +359,7 @@ class TestTheEnd:
         assert port
         (tmp_path / "second").mkdir()
         with pytest.raises(OSError, match="address already in use"):
-            async with Emulator.start(tmp_path / "second", apns_port=port):
+            async with Emulator.start(tmp_path / "second", ports={"apns": port}):
                 pass
 
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pushrpc.content import Content
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import (
     NOT_SENT,
     Audience,
     Batch,
     Claimed,
-    Content,
     Found,
     Lane,
     Named,

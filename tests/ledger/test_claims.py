@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from pushrpc.model import ApnsOptions, Claimed, Content, FcmOptions, Lane
+from pushrpc.content import ApnsOptions, Content, FcmOptions
+from pushrpc.model import Claimed, Lane
 from pushrpc.record import Wanted
 from pushrpc.words import Cause, DeliveryState, OutcomeKind, Priority
 from tests.clocks import ManualClock

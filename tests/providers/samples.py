@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pushrpc.content import Content
 from pushrpc.exchange import Headers, Requests, Row
-from pushrpc.model import Batch, Claimed, Content, Lane, Notification
+from pushrpc.model import Batch, Claimed, Lane, Notification, Refused
 from pushrpc.providers import ProviderAccount
 from pushrpc.words import Environment, Priority, Provider
 
@@ -35,14 +36,24 @@ def notification(content: Content | None = None, **given: Any) -> Notification:
     return Notification(**(values | given))
 
 
-def claimed(of: Notification, token: str = "ab" * 32, ordinal: int = 0) -> Claimed:
-    return Claimed(ordinal + 1, of, LANE, ordinal, token, "", "", 0, 0)
+def claimed(of: Notification, token: str = "ab" * 32, ordinal: int = 0, address: str = "") -> Claimed:
+    return Claimed(ordinal + 1, of, LANE, ordinal, token, "", "", 0, 0, address=address)
 
 
 def batch(
     account: ProviderAccount, deliveries: Sequence[Claimed], environment: Environment = Environment.UNSPECIFIED
 ) -> Batch:
     return Batch(Lane("shop", account.provider, account.provider_app_id, environment), deliveries)
+
+
+def lane(environment: Environment = Environment.UNSPECIFIED, **parts: Any) -> Lane:
+    return LANE._replace(environment=environment, **parts)
+
+
+def refused(problem: Refused | None) -> str:
+    """What people are told of it."""
+    assert problem is not None
+    return problem.detail
 
 
 def headers_of(requests: Requests, row: Row) -> Headers:

@@ -6,7 +6,7 @@ import json
 
 from hypothesis import strategies as st
 
-from pushrpc.model import ApnsOptions, Content, FcmOptions
+from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.words import ApnsPushType, InterruptionLevel, Priority
 from tests.providers.samples import HOUR_US, NOW_US, notification
 

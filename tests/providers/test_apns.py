@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import ApnsAccount, ApnsOptions, Content, Outcome, Scope
+from pushrpc.model import ApnsAccount, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.apns import Apns, reserved_data_key
 from pushrpc.words import (
@@ -37,8 +38,10 @@ from tests.providers.samples import (
     claimed,
     headers_of,
     json_of,
+    lane,
     legal,
     notification,
+    refused,
 )
 from tests.providers.strategies import NOTIFICATIONS
 
@@ -147,7 +150,7 @@ def test_a_certificate_account_sends_no_authorization(keys: Keys) -> None:
     account = ApnsAccount("shop", TOPIC, cert_file=keys.file("cert.pem"), cert_key_file=keys.file("apple.p8"))
     apns = Apns(account, NOW_US)
     assert apns.credential is None
-    assert apns.endpoint(Environment.PRODUCTION).certificate == (keys.file("cert.pem"), keys.file("apple.p8"))
+    assert apns.endpoint(lane(Environment.PRODUCTION)).certificate == (keys.file("cert.pem"), keys.file("apple.p8"))
     requests = apns.prepare(batch(apns, [claimed(notification())]), None, NOW_US)
     assert b"authorization" not in dict(requests.templates[0].headers)
 
@@ -155,16 +158,16 @@ def test_a_certificate_account_sends_no_authorization(keys: Keys) -> None:
 def test_endpoints(account: ApnsAccount, keys: Keys) -> None:
     apns = Apns(account)
     assert apns.environment is Environment.PRODUCTION
-    assert apns.endpoint(Environment.UNSPECIFIED) == Endpoint("api.push.apple.com", 443)
-    assert apns.endpoint(Environment.SANDBOX) == Endpoint("api.sandbox.push.apple.com", 443)
+    assert apns.endpoint(lane(Environment.UNSPECIFIED)) == Endpoint("api.push.apple.com", 443)
+    assert apns.endpoint(lane(Environment.SANDBOX)) == Endpoint("api.sandbox.push.apple.com", 443)
     sandbox = Apns(replace(account, environment=Environment.SANDBOX))
-    assert sandbox.endpoint(Environment.UNSPECIFIED) == Endpoint("api.sandbox.push.apple.com", 443)
+    assert sandbox.endpoint(lane(Environment.UNSPECIFIED)) == Endpoint("api.sandbox.push.apple.com", 443)
     requests = sandbox.prepare(batch(sandbox, [claimed(notification())]), b"bearer t", NOW_US)
     assert requests.templates[0].authority == b"api.sandbox.push.apple.com"
     requests = apns.prepare(batch(apns, [claimed(notification())], Environment.SANDBOX), b"bearer t", NOW_US)
     assert requests.templates[0].authority == b"api.sandbox.push.apple.com", "the lane's environment decides"
     pointed = Apns(replace(account, endpoint="https://127.0.0.1:1234", ca_file=keys.file("cert.pem")))
-    assert pointed.endpoint(Environment.SANDBOX) == Endpoint("127.0.0.1", 1234, keys.file("cert.pem"))
+    assert pointed.endpoint(lane(Environment.SANDBOX)) == Endpoint("127.0.0.1", 1234, keys.file("cert.pem"))
     assert (
         pointed.prepare(batch(pointed, [claimed(notification())]), None, NOW_US).templates[0].authority
         == b"127.0.0.1:1234"
@@ -491,13 +494,13 @@ def test_what_passes_the_check_can_be_sent(apns: Apns, of: Any) -> None:
 
 @pytest.mark.parametrize("token", ["ab", "AB" * 32, "0f" * 100])
 def test_tokens_that_apple_could_have_issued(apns: Apns, token: str) -> None:
-    assert apns.token_problem(token) == ""
+    assert apns.token_problem(token) is None
 
 
 @pytest.mark.parametrize("token", ["", "a", "abc", "zz", "ab cd", "ab\n", "ab" * 101, "../x", "٣٣"])
 def test_tokens_that_apple_never_issues(apns: Apns, token: str) -> None:
-    assert "hexadecimal" in apns.token_problem(token)
-    assert "hexadecimal" in apns.token_problem("ab", token, "cd")
+    assert "hexadecimal" in refused(apns.token_problem(token))
+    assert "hexadecimal" in refused(apns.token_problem("ab", token, "cd"))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import ApnsOptions, Content, FcmAccount, FcmOptions, Outcome, Scope
+from pushrpc.model import FcmAccount, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.fcm import TARGET_KEYS, Fcm, reserved_data_key
 from pushrpc.providers.payload import patch_problem
@@ -27,8 +28,10 @@ from tests.providers.samples import (
     claimed,
     headers_of,
     json_of,
+    lane,
     legal,
     notification,
+    refused,
 )
 from tests.providers.strategies import NOTIFICATIONS
 
@@ -133,15 +136,15 @@ def test_a_batch_of_many_notifications_in_any_order_keeps_each_token_with_its_me
 
 @given(token=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40))
 def test_any_token_is_put_in_as_json(fcm: Fcm, token: str) -> None:
-    assert fcm.token_problem(token) == ""
+    assert fcm.token_problem(token) is None
     assert json_of(fcm.prepare(batch(fcm, [claimed(notification(), token)]), None, NOW_US))["message"]["token"] == token
 
 
 def test_endpoints(account: FcmAccount, fcm: Fcm, keys: Keys) -> None:
-    assert fcm.endpoint(Environment.UNSPECIFIED) == Endpoint("fcm.googleapis.com", 443)
+    assert fcm.endpoint(lane(Environment.UNSPECIFIED)) == Endpoint("fcm.googleapis.com", 443)
     assert (fcm.provider, fcm.provider_app_id, fcm.environment) == (Provider.FCM, "shop-1234", Environment.UNSPECIFIED)
     pointed = Fcm(replace(account, endpoint="https://[::1]:1234", ca_file=keys.file("cert.pem")))
-    assert pointed.endpoint(Environment.UNSPECIFIED) == Endpoint("::1", 1234, keys.file("cert.pem"))
+    assert pointed.endpoint(lane(Environment.UNSPECIFIED)) == Endpoint("::1", 1234, keys.file("cert.pem"))
     assert (
         pointed.prepare(batch(pointed, [claimed(notification())]), None, NOW_US).templates[0].authority == b"[::1]:1234"
     )
@@ -365,13 +368,13 @@ def test_what_passes_the_check_can_be_sent(fcm: Fcm, of: Any) -> None:
 
 @pytest.mark.parametrize("token", ["", "a b", "a\n", "tök", "\x7f", "x" * 4097])
 def test_tokens_that_google_never_issues(fcm: Fcm, token: str) -> None:
-    assert "visible ASCII" in fcm.token_problem(token)
-    assert "visible ASCII" in fcm.token_problem(TOKEN, token, TOKEN)
+    assert "visible ASCII" in refused(fcm.token_problem(token))
+    assert "visible ASCII" in refused(fcm.token_problem(TOKEN, token, TOKEN))
 
 
 @pytest.mark.parametrize("token", [TOKEN, "x", "x" * 4096])
 def test_tokens_that_google_could_have_issued(fcm: Fcm, token: str) -> None:
-    assert fcm.token_problem(token) == ""
+    assert fcm.token_problem(token) is None
 
 
 @pytest.mark.parametrize("project_id", [None, "", "a/b", "UPPER", 7])

@@ -15,8 +15,8 @@ from google.rpc import error_details_pb2, status_pb2
 from pushrpc.clock import Clock, SystemClock
 from pushrpc.exchange import Endpoint, Requests, Response
 from pushrpc.ledger import Ledger, open_ledger
-from pushrpc.model import Batch, Claimed, Lane, Notification, Outcome, Settlement
-from pushrpc.providers import Classified, Credential, MessageRefused
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Settlement
+from pushrpc.providers import Classified, Credential, MessageRefused, Preview
 from pushrpc.rpc import Accounts, PushService, Settings, add_to
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2, service_pb2_grpc
@@ -45,17 +45,28 @@ class FakeAccount:
         self.environment = environment
         self.credential: Credential | None = None
 
-    def endpoint(self, environment: Environment) -> Endpoint:
+    def endpoint(self, lane: Lane) -> Endpoint | None:
         raise NotImplementedError
 
-    def token_problem(self, *tokens: str) -> str:
-        return "" if all(re.fullmatch("[0-9a-f]+", token) for token in tokens) else "tokens are hexadecimal"
+    def origin(self, token: str) -> str:
+        return ""
+
+    def token_problem(self, *tokens: str) -> Refused | None:
+        if all(re.fullmatch("[0-9a-f]+", token) for token in tokens):
+            return None
+        return Refused(RejectReason.TOKEN_MALFORMED, "tokens are hexadecimal")
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        return None
 
     def token_kind(self, notification: Notification) -> TokenKind:
         is_voip = notification.content.apns.push_type is ApnsPushType.VOIP
         return TokenKind.VOIP if is_voip and self.provider is Provider.APNS else TokenKind.STANDARD
 
-    def check_message(self, notification: Notification) -> None:
+    def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
+        raise NotImplementedError
+
+    def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
         if self.provider is not Provider.APNS:
             return
         if notification.content.body == TOO_LARGE:

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrpc.clock import SystemClock
+from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.ledger import LedgerError, LedgerUnavailable
-from pushrpc.model import ApnsOptions, Content, FcmOptions, Receipt, Send, uuid7
+from pushrpc.model import Receipt, Send, uuid7
 from pushrpc.rpc import notifications
 from pushrpc.rpc.content import content_of
 from pushrpc.rpc.fields import Fields

@@ -29,11 +29,12 @@ from pushrpc import __version__
 from pushrpc.cli.caller import json_option
 from pushrpc.cli.screen import console, is_terminal, print_json, print_line
 from pushrpc.cli.serve import config_option
-from pushrpc.config import Config, ConfigError, split_listen
+from pushrpc.config import Config, ConfigError
 from pushrpc.exchange import Endpoint
-from pushrpc.model import ApnsAccount
+from pushrpc.model import ApnsAccount, Lane
 from pushrpc.providers import ProviderAccount
-from pushrpc.words import Environment, Provider
+from pushrpc.tables import split_listen
+from pushrpc.words import Provider
 
 REACH_TIMEOUT_S = 3.0
 REACHES_AT_ONCE = 8
@@ -209,8 +210,9 @@ def providers(accounts: list[ProviderAccount]) -> Iterator[Finding]:
     """Greets every endpoint once; where one tells the time (HTTP/1.1 Date), compares the clock."""
     endpoints: dict[Endpoint, Provider] = {}
     for account in accounts:
-        environment = account.environment or Environment.UNSPECIFIED
-        endpoints.setdefault(account.endpoint(environment), account.provider)
+        endpoint = account.endpoint(Lane("", account.provider, account.provider_app_id, account.environment))
+        if endpoint is not None:  # browsers have as many as they like, and none of them is ours to know
+            endpoints.setdefault(endpoint, account.provider)
     looks: list[Callable[[], Finding]] = []
     for endpoint, provider in endpoints.items():
         looks.append(lambda e=endpoint, p=provider: reach(e, p))  # type: ignore[misc]

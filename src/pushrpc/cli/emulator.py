@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,12 +26,12 @@ APP_ID = "shop"
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path),
               help="Where credentials and pushrpc.toml go; else a temporary one.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the faults.")
-@click.option("--apns-port", type=int, default=0, help="Else any free one.")
-@click.option("--fcm-port", type=int, default=0, help="Else any free one.")
+@click.option("--port", "ports", type=(str, int), multiple=True, metavar="SERVICE PORT",
+              help="Such as: --port apns 2197. Else any free one.")  # fmt: skip
 @click.option("--control-port", type=int, default=0, help="Of the control API; else any free one.")
 @json_option
 def emulator(
-    directory: Path | None, seed: int, apns_port: int, fcm_port: int, control_port: int, as_json: bool
+    directory: Path | None, seed: int, ports: Sequence[tuple[str, int]], control_port: int, as_json: bool
 ) -> None:
     """Run emulated APNs and FCM over TLS until Ctrl-C, believable enough for real clients.
 
@@ -45,7 +45,7 @@ def emulator(
     """
     with _directory(directory) as chosen:
         try:
-            asyncio.run(_emulate(chosen, seed, apns_port, fcm_port, control_port, as_json))
+            asyncio.run(_emulate(chosen, seed, dict(ports), control_port, as_json))
         except OSError as error:
             raise click.ClickException(f"the emulator cannot start: {error}; choose other ports or directory") from None
 
@@ -63,33 +63,30 @@ def _directory(directory: Path | None) -> Iterator[Path]:
     yield directory.absolute()
 
 
-async def _emulate(directory: Path, seed: int, apns_port: int, fcm_port: int, control_port: int, as_json: bool) -> None:
+async def _emulate(directory: Path, seed: int, ports: Mapping[str, int], control_port: int, as_json: bool) -> None:
     from pushrpc.emulator import Emulator
 
     stopping = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    starting = Emulator.start(directory, seed=seed, apns_port=apns_port, fcm_port=fcm_port, control_port=control_port)
-    async with starting as running:
+    async with Emulator.start(directory, seed=seed, ports=ports, control_port=control_port) as running:
         config_file = directory / "pushrpc.toml"
         config_file.write_text(configuration(running, running.credentials(directory)))
         if as_json:
             print_json(
                 {
                     "event": EMULATOR_READY,
-                    "apns_endpoint": running.apns_endpoint,
-                    "fcm_endpoint": running.fcm_endpoint,
+                    "endpoints": running.endpoints,
                     "control_url": running.control_url,
                     "ca_file": str(running.ca_file),
                     "config_file": str(config_file),
                 }
             )
         else:
-            print_line(f"APNs      {running.apns_endpoint}")
-            print_line(f"FCM       {running.fcm_endpoint}")
-            print_line(f"Control   {running.control_url}")
-            print_line(f"CA        {running.ca_file}")
-            print_line(f"\nNow run   {program()} serve --config {config_file}")
+            places = {**running.endpoints, "control": running.control_url, "CA": str(running.ca_file)}
+            for name, place in places.items():
+                print_line(f"{name:18}{place}")
+            print_line(f"\n{'Now run':18}{program()} serve --config {config_file}")
         await stopping.wait()
 
 

@@ -11,7 +11,8 @@ from typing import NoReturn
 import click
 
 from pushrpc.cli.screen import is_terminal
-from pushrpc.config import ConfigError, Mistake
+from pushrpc.config import ConfigError
+from pushrpc.tables import Mistake
 
 CANNOT_START = 2
 

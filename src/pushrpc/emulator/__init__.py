@@ -16,7 +16,7 @@ HTTP to other processes and languages (`control`).
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -81,7 +81,13 @@ class Emulator:
         self.tokens = {"apns": TokenBook(), "fcm": TokenBook()}
         self.apns_per_token = Quota(0)
         self.fcm = Fcm(self.tokens["fcm"], seed=seed)
-        self.apns_endpoint = self.apns_sandbox_endpoint = self.fcm_endpoint = self.control_url = ""
+        self.services: dict[str, Service] = {
+            "apns": self._apns("production"),
+            "apns_sandbox": self._apns("sandbox"),
+            "fcm": self.fcm,
+        }
+        self.endpoints: dict[str, str] = {}  # by service: https://host:port
+        self.control_url = ""
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
         self._authority = Authority(directory)
@@ -94,37 +100,47 @@ class Emulator:
         *,
         seed: int = 0,
         host: str = "127.0.0.1",
-        apns_port: int = 0,
-        apns_sandbox_port: int = 0,
-        fcm_port: int = 0,
+        ports: Mapping[str, int] = {},
         control_port: int = 0,
         idle_s: float = IDLE_S,
     ) -> AsyncIterator[Emulator]:
-        """Listens on `host` (0 = free ports) until left. Writes ca.pem and server.pem into `directory`.
+        """Listens on `host` until left, on free ports but for those named by service.
 
-        The directory is made when it does not exist. Raises OSError when a port is taken.
+        Writes ca.pem and server.pem into `directory`, which is made when it does not exist. Raises OSError when a port
+        is taken.
         """
         emulator = cls(directory, seed)
         certificate = directory / "server.pem"
         emulator._authority.issue_server(certificate, [host, *(name for name in HOSTS if name != host)])
 
         async def listen(stack: AsyncExitStack, service: Service, port: int) -> str:
-            http1 = service.name == "fcm"
             ca_file = emulator.ca_file if service.client_certificates else None
             stage = Stage(service, emulator.faults, emulator.journal, emulator.clock.now_us)
-            listener = Listener(stage, server_context(certificate, ca_file, http1=http1), http1=http1, idle_s=idle_s)
+            context = server_context(certificate, ca_file, http1=service.http1, http2=service.http2)
+            listener = Listener(stage, context, http1=service.http1, idle_s=idle_s)
             stack.push_async_callback(listener.close)
             return f"https://{host}:{await listener.open(host, port)}"
 
         async with AsyncExitStack() as stack:
-            emulator.apns_endpoint = await listen(stack, emulator._apns("production"), apns_port)
-            emulator.apns_sandbox_endpoint = await listen(stack, emulator._apns("sandbox"), apns_sandbox_port)
-            emulator.fcm_endpoint = await listen(stack, emulator.fcm, fcm_port)
+            for name, service in emulator.services.items():
+                emulator.endpoints[name] = await listen(stack, service, ports.get(name, 0))
             emulator.fcm.token_urls.add(emulator.token_url)
             control = Control(emulator)
             stack.push_async_callback(control.close)
             emulator.control_url = f"http://{host}:{await control.open(host, control_port)}"
             yield emulator
+
+    @property
+    def apns_endpoint(self) -> str:
+        return self.endpoints["apns"]
+
+    @property
+    def apns_sandbox_endpoint(self) -> str:
+        return self.endpoints["apns_sandbox"]
+
+    @property
+    def fcm_endpoint(self) -> str:
+        return self.endpoints["fcm"]
 
     @property
     def ca_file(self) -> Path:

@@ -158,6 +158,7 @@ class Apns:
 
     name = "apns"
     client_certificates = True
+    http1, http2 = False, True
 
     def __init__(self, environment: str, accounts: Accounts, tokens: TokenBook, per_token: Quota) -> None:
         self.environment = environment

@@ -97,6 +97,7 @@ class Fcm:
 
     name = "fcm"
     client_certificates = False
+    http1, http2 = True, True
     streams_max = STREAMS_MAX
 
     def __init__(self, tokens: TokenBook, *, seed: int = 0) -> None:

@@ -61,8 +61,12 @@ class Connection(Protocol):
 
 
 class Service(Protocol):
+    """`name` is the provider's; `http1` and `http2` are what its port speaks, chosen by ALPN when it is both."""
+
     name: str
     client_certificates: bool
+    http1: bool
+    http2: bool
 
     def connect(self, certificate: bytes | None) -> Connection:
         """A new connection; `certificate` is the client's in DER, already verified against the emulator's CA."""

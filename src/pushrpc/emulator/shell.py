@@ -59,12 +59,12 @@ CONNECTIONS_MAX = 1_000
 _SETTINGS, _GOAWAY = 4, 7
 
 
-def server_context(certificate: Path, ca_file: Path | None, *, http1: bool) -> ssl.SSLContext:
+def server_context(certificate: Path, ca_file: Path | None, *, http1: bool, http2: bool = True) -> ssl.SSLContext:
     """With `ca_file`, clients may show a certificate, and a bad one fails the handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(certificate)
-    context.set_alpn_protocols(["h2", "http/1.1"] if http1 else ["h2"])
+    context.set_alpn_protocols([*(["h2"] if http2 else []), *(["http/1.1"] if http1 else [])])
     if ca_file:
         context.load_verify_locations(ca_file)
         context.verify_mode = ssl.CERT_OPTIONAL

@@ -83,7 +83,10 @@ class Ledger(Protocol):
 
     # --- devices
     async def register(self, registration: Registration, now_us: int) -> Registered:
-        """Upserts on (app, provider, environment, token). Set, non-empty fields overwrite; registering revives."""
+        """Upserts on (app, provider, environment, token). Set, non-empty fields overwrite; registering revives.
+
+        A token that is not known, with a `replaces_token` that is, goes to that one's device.
+        """
         ...
 
     async def update(self, app_id: str, device_id: str, change: DeviceChange, now_us: int) -> Device | None: ...

@@ -8,10 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from pushrpc.exchange import Endpoint, Request, Requests, Response
-from pushrpc.model import Account, ApnsAccount, Batch, Claimed, FcmAccount, Notification, Outcome
+from pushrpc.model import (
+    NO_ADDRESS,
+    Account,
+    Address,
+    ApnsAccount,
+    Batch,
+    Claimed,
+    Device,
+    FcmAccount,
+    HmsAccount,
+    HubAccount,
+    Lane,
+    Notification,
+    Outcome,
+    Refused,
+    WebPushAccount,
+    WnsAccount,
+)
 from pushrpc.words import Environment, Provider, RejectReason, TokenKind
 
 
@@ -31,6 +48,21 @@ class MessageRefused(Exception):
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+
+
+class Preview(NamedTuple):
+    """What a push would look like. `headers` hold no credential; `payload` is the body as a person can read it.
+
+    `size_bytes` is what the provider counts against `limit_bytes`. `truncated` and `dropped` are paths of the contract,
+    such as "message.body": what was cut because the caller asked for it, and what this provider cannot carry.
+    """
+
+    headers: Sequence[tuple[str, str]]
+    payload: str
+    size_bytes: int
+    limit_bytes: int
+    truncated: Sequence[str] = ()
+    dropped: Sequence[str] = ()
 
 
 # The outcome, and the provider's id of the message when it made one.
@@ -65,20 +97,38 @@ class ProviderAccount(Protocol):
     environment: Environment  # the account's own; UNSPECIFIED for all but APNs
     credential: Credential | None  # None: the TLS certificate is the credential
 
-    def endpoint(self, environment: Environment) -> Endpoint:
-        """Where the sessions of this account's lane connect."""
+    def endpoint(self, lane: Lane) -> Endpoint | None:
+        """Where the sessions of this account's lane connect. None when its origin is not one (any more) to send to."""
         ...
 
-    def token_problem(self, *tokens: str) -> str:
-        """Empty when the provider could have issued every one of the tokens, otherwise what is wrong."""
+    def origin(self, token: str) -> str:
+        """The https origin that a token leads to, where tokens are addresses; empty for all other providers.
+
+        Only for tokens that `token_problem` has passed.
+        """
+        ...
+
+    def token_problem(self, *tokens: str) -> Refused | None:
+        """None when the provider could have issued every one of the tokens, otherwise what is wrong."""
+        ...
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        """What is wrong with what comes beside a token, or is missing. Of an audience, `token` is its name."""
         ...
 
     def token_kind(self, notification: Notification) -> TokenKind:
         """The kind of token that the message needs."""
         ...
 
-    def check_message(self, notification: Notification) -> None:
-        """Builds the payload once, before anything is accepted. Raises MessageRefused."""
+    def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
+        """Builds the payload once, before anything is accepted. Raises MessageRefused.
+
+        Of the address only `platform` and `audience` count: providers have other limits and forms for some of them.
+        """
+        ...
+
+    def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
+        """What would be sent. Raises MessageRefused."""
         ...
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
@@ -96,19 +146,113 @@ class ProviderAccount(Protocol):
         ...
 
 
+class Call(NamedTuple):
+    """One request beside a lane's batches: `requests` has a single row, which covers nothing."""
+
+    endpoint: Endpoint
+    requests: Requests
+
+
+@runtime_checkable
+class KeepsTopics(Protocol):
+    """A provider whose topics are joined and left by tokens, up to `topic_tokens_max` in a call."""
+
+    topic_tokens_max: int
+
+    def topic_call(self, topic: str, tokens: Sequence[str], join: bool, authorization: bytes | None) -> Call: ...
+
+    def topic_results(self, response: Response, tokens: Sequence[str], now_us: int) -> Sequence[Outcome]:
+        """One Outcome for each token, in their order. Total."""
+        ...
+
+
+@runtime_checkable
+class KeepsChannels(Protocol):
+    """A provider with broadcast channels: Apple."""
+
+    def create_channel_call(
+        self, environment: Environment, stores_latest: bool, authorization: bytes | None
+    ) -> Call: ...
+
+    def list_channels_call(self, environment: Environment, authorization: bytes | None) -> Call: ...
+
+    def delete_channel_call(self, environment: Environment, channel_id: str, authorization: bytes | None) -> Call: ...
+
+    def channel_ids(self, response: Response, now_us: int) -> tuple[Outcome, Sequence[str]]:
+        """What became of any of these calls, and the channels its answer names."""
+        ...
+
+
+@runtime_checkable
+class ChecksMessages(Protocol):
+    """A provider that can validate a message without delivering it (validate_only). `classify` reads the answer."""
+
+    def check_call(
+        self, notification: Notification, token: str, address: Address, authorization: bytes | None, now_us: int
+    ) -> Call: ...
+
+
+class Feedback(NamedTuple):
+    """What a provider tells of a push after it accepted it. `due_s`: ask again after so long; 0 is the last word."""
+
+    outcome: Outcome
+    due_s: float = 0.0
+
+
+@runtime_checkable
+class GivesFeedback(Protocol):
+    """A provider whose acceptance is not the last word: a hub, which answers before it has called anybody."""
+
+    feedback_after_s: float  # how long after the acceptance the first question makes sense
+
+    def feedback_call(self, message_id: str, authorization: bytes | None) -> Call: ...
+
+    def feedback(self, response: Response, now_us: int) -> Feedback:
+        """Total: what cannot be read is asked again."""
+        ...
+
+
+@runtime_checkable
+class KeepsDevices(Protocol):
+    """A provider with a registry of its own that is kept in step with ours: a hub's installations."""
+
+    def device_call(self, device: Device, authorization: bytes | None) -> Call:
+        """Writes the device as it stands, or removes it when its state says so. The same call again changes nothing."""
+        ...
+
+    def device_result(self, response: Response, now_us: int) -> Outcome: ...
+
+
 def open_account(account: Account, now_us: int = 0) -> ProviderAccount:
     """Loads the account's key files. Raises AccountError.
 
     `now_us` tells a certificate that is out of date; 0 leaves that to the TLS handshake.
     """
-    from pushrpc.providers.apns import Apns
-    from pushrpc.providers.fcm import Fcm
-
     match account:
         case ApnsAccount():
+            from pushrpc.providers.apns import Apns
+
             return Apns(account, now_us)
         case FcmAccount():
+            from pushrpc.providers.fcm import Fcm
+
             return Fcm(account)
+        case WnsAccount():
+            from pushrpc.providers.wns import Wns
+
+            return Wns(account)
+        case WebPushAccount():
+            from pushrpc.providers.webpush import WebPush
+
+            return WebPush(account)
+        case HmsAccount():
+            from pushrpc.providers.hms import Hms
+
+            return Hms(account)
+        case HubAccount():
+            from pushrpc.providers.notification_hubs import NotificationHub
+
+            return NotificationHub(account)
 
 
 def file_errors(account: Account, now_us: int) -> Iterator[AccountError]:
@@ -126,6 +270,17 @@ def file_errors(account: Account, now_us: int) -> Iterator[AccountError]:
         case FcmAccount():
             if account.service_account_file:
                 checks.append(partial(credentials.read_service_account, account.service_account_file))
+        case WnsAccount() | HmsAccount():
+            if account.client_secret_file:
+                checks.append(partial(credentials.read_secret, "client_secret_file", account.client_secret_file))
+        case WebPushAccount():
+            if account.vapid_key_file:
+                checks.append(partial(credentials.read_vapid_key, account.vapid_key_file))
+        case HubAccount():
+            if account.connection_string_file:
+                checks.append(
+                    partial(credentials.read_secret, "connection_string_file", account.connection_string_file)
+                )
     for check in checks:
         try:
             check()

@@ -14,7 +14,19 @@ from operator import attrgetter
 from typing import Any
 
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
-from pushrpc.model import ApnsAccount, Batch, Claimed, Notification, Outcome, Scope, own_id_prefix
+from pushrpc.model import (
+    NO_ADDRESS,
+    Address,
+    ApnsAccount,
+    Batch,
+    Claimed,
+    Lane,
+    Notification,
+    Outcome,
+    Refused,
+    Scope,
+    own_id_prefix,
+)
 from pushrpc.providers import AccountError, Classified, Credential, MessageRefused
 from pushrpc.providers.answer import by_status, cause_of, json_object, retry_after_s, text, word
 from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
@@ -31,6 +43,10 @@ _DIGITS = re.compile("[0-9A-Fa-f]*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
 _DEVICE = b"/3/device/"
 
+_NO_TOKEN = Refused(
+    RejectReason.TOKEN_MALFORMED, "an APNs token is an even number of hexadecimal digits, 2 to 200 of them"
+)
+_NO_ADDRESS = Refused(RejectReason.TOKEN_MALFORMED, "APNs takes a token alone, without keys or a hub_platform")
 _notification = attrgetter("notification")
 _new_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)  # half of what its own __new__ costs
 
@@ -68,22 +84,28 @@ class Apns:
         self._payloads = KeptPayloads()
         self._origin = Origin.of_endpoint(account.endpoint)
 
-    def endpoint(self, environment: Environment) -> Endpoint:
-        origin = self._origin_in(environment)
+    def endpoint(self, lane: Lane) -> Endpoint | None:
+        origin = self._origin_in(lane.environment)
         return Endpoint(origin.host, origin.port, self._ca_file, self._certificate)
 
     def _origin_in(self, environment: Environment) -> Origin:
         return self._origin or Origin(HOSTS[environment or self.environment])
 
-    def token_problem(self, *tokens: str) -> str:
+    def origin(self, token: str) -> str:
+        return ""
+
+    def token_problem(self, *tokens: str) -> Refused | None:
         if _TOKEN_CHARS.issuperset(map(len, tokens)) and _DIGITS.fullmatch("".join(tokens)):
-            return ""
-        return "an APNs token is an even number of hexadecimal digits, 2 to 200 of them"
+            return None
+        return _NO_TOKEN
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        return None if address == NO_ADDRESS else _NO_ADDRESS
 
     def token_kind(self, notification: Notification) -> TokenKind:
         return token_kind(notification.content)
 
-    def check_message(self, notification: Notification) -> None:
+    def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
         content = notification.content
         if content.apns.topic and not _TOPIC.fullmatch(content.apns.topic):
             raise MessageRefused(RejectReason.PROVIDER_APP_UNKNOWN, "apns.topic is not a bundle id with a suffix")

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from aioapns.common import PRIORITY_HIGH, PRIORITY_NORMAL, PushType
 
-from pushrpc.model import Content, Notification
+from pushrpc.content import Content
+from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused
 from pushrpc.providers.payload import encoded, patched
 from pushrpc.words import ApnsPushType, InterruptionLevel, Priority, RejectReason, TokenKind

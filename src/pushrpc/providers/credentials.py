@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -67,7 +69,7 @@ class ApnsToken(JWTAuthorizationHeaderProvider):
         issued_s = now_us // SECOND_US // self.TOKEN_TTL * self.TOKEN_TTL
         if issued_s != self._issued_s:
             claims = {"iss": self.team_id, "iat": issued_s}
-            token = jwt.encode(_Es256(self.key), claims, header={"alg": "ES256"}, key_id=self.key_id)  # type: ignore[no-untyped-call]
+            token = jwt.encode(Es256(self.key), claims, header={"alg": "ES256"}, key_id=self.key_id)  # type: ignore[no-untyped-call]
             self._issued_s, self._header = issued_s, f"bearer {token.decode()}"
         return self._header.encode()
 
@@ -81,7 +83,7 @@ class ApnsToken(JWTAuthorizationHeaderProvider):
         return None
 
 
-class _Es256:
+class Es256:
     """Signs as RFC 7518 §3.4 wants it (R and S, 32 bytes each), with RFC 6979's nonce instead of a random one."""
 
     key_id = None
@@ -119,7 +121,7 @@ def _apns_key(key_pem: bytes) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise AccountError("key_file", "is not an EC P-256 key; use the .p8 file that Apple gave for APNs")
     try:
-        _Es256(key).sign(b"")
+        Es256(key).sign(b"")
     except UnsupportedAlgorithm:
         raise AccountError("key_file", "this OpenSSL cannot sign deterministically; it needs 3.2 or newer") from None
     return key
@@ -156,7 +158,68 @@ def check_ca_file(ca_file: str) -> None:
         raise AccountError("ca_file", "is not a PEM certificate") from None
 
 
-class GoogleToken:
+class ExchangedToken:
+    """An OAuth access token (RFC 6749 §5.1) that an exchange renews; what is exchanged for it, a subclass says.
+
+    `lifetime_s` is how long a token lives whose answer says nothing, or something absurd, of that, and the longest
+    that is believed.
+    """
+
+    def __init__(self, lifetime_s: float) -> None:
+        self._lifetime_s = lifetime_s
+        self._value: bytes | None = None
+        self._expire_us = 0
+        self._renew_at_us = 1  # long past: there is nothing to serve yet
+
+    def current(self, now_us: int) -> bytes | None:
+        return self._value if now_us < self._expire_us else None
+
+    def renew_at_us(self) -> int:
+        return self._renew_at_us
+
+    def renewed(self, response: Response, now_us: int) -> Outcome | None:
+        """A refusal leaves the token that is there: it may serve until it expires."""
+        told = json_object(response.body)
+        if response.status != 200:
+            return _renewal_refused(response, told, now_us)
+        token = told.get("access_token")
+        if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
+            return Outcome(OutcomeKind.UNAVAILABLE, 200, detail="the token endpoint's answer holds no access_token")
+        lifetime_s = _seconds(told.get("expires_in"))
+        if not 0 < lifetime_s <= self._lifetime_s:
+            lifetime_s = self._lifetime_s
+        self._value = b"Bearer " + token.encode()
+        self._expire_us = now_us + int(lifetime_s * SECOND_US)
+        # A token shorter than ten minutes is renewed half-way, so that renewing never becomes a loop.
+        self._renew_at_us = self._expire_us - int(min(RENEW_AHEAD_S, lifetime_s / 2) * SECOND_US)
+        return None
+
+
+def _seconds(value: object) -> float:
+    """`expires_in`, which Microsoft Entra gives as a text; 0 for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+class ClientToken(ExchangedToken):
+    """An access token for a client's id and secret (RFC 6749 §4.4)."""
+
+    def __init__(self, url: str, form: Mapping[str, str], ca_file: str, lifetime_s: float) -> None:
+        """`form` is sent as it is, and so holds the secret."""
+        super().__init__(lifetime_s)
+        self._url = url
+        self._body = urlencode(form).encode()
+        self._ca_file = ca_file
+
+    def renewal(self, now_us: int) -> Request:
+        return Request("POST", self._url, _FORM, self._body, self._ca_file)
+
+
+_FORM = ((b"content-type", b"application/x-www-form-urlencoded"),)
+
+
+class GoogleToken(ExchangedToken):
     """A service account's OAuth access token, renewed by a signed assertion (RFC 7523; Google, "Using OAuth 2.0 for
     Server to Server Applications").
 
@@ -165,6 +228,7 @@ class GoogleToken:
     """
 
     def __init__(self, info: Mapping[str, Any], endpoint: Origin | None, ca_file: str) -> None:
+        super().__init__(TOKEN_LIFETIME_S)
         try:
             account = service_account.Credentials.from_service_account_info(info, scopes=[FCM_SCOPE])  # type: ignore[no-untyped-call]
         except (ValueError, GoogleAuthError, KeyError, TypeError, AttributeError):
@@ -176,15 +240,6 @@ class GoogleToken:
         self._audience: str = info["token_uri"]
         self._url = _token_url(self._audience, endpoint)
         self._ca_file = ca_file
-        self._value: bytes | None = None
-        self._expire_us = 0
-        self._renew_at_us = 1  # long past: there is nothing to serve yet
-
-    def current(self, now_us: int) -> bytes | None:
-        return self._value if now_us < self._expire_us else None
-
-    def renew_at_us(self) -> int:
-        return self._renew_at_us
 
     def renewal(self, now_us: int) -> Request:
         now_s = now_us // SECOND_US
@@ -197,25 +252,7 @@ class GoogleToken:
         }
         assertion: bytes = jwt.encode(self._signer, claims)  # type: ignore[no-untyped-call]
         form = {"grant_type": JWT_BEARER, "assertion": assertion}
-        headers = ((b"content-type", b"application/x-www-form-urlencoded"),)
-        return Request("POST", self._url, headers, urlencode(form).encode(), self._ca_file)
-
-    def renewed(self, response: Response, now_us: int) -> Outcome | None:
-        """A refusal leaves the token that is there: it may serve until it expires."""
-        told = json_object(response.body)
-        if response.status != 200:
-            return _renewal_refused(response, told, now_us)
-        token = told.get("access_token")
-        if not isinstance(token, str) or not _HEADER_VALUE.fullmatch(token):
-            return Outcome(OutcomeKind.UNAVAILABLE, 200, detail="the token endpoint's answer holds no access_token")
-        lifetime_s = told.get("expires_in")
-        if isinstance(lifetime_s, bool) or not isinstance(lifetime_s, int) or not 0 < lifetime_s <= TOKEN_LIFETIME_S:
-            lifetime_s = TOKEN_LIFETIME_S
-        self._value = b"Bearer " + token.encode()
-        self._expire_us = now_us + int(lifetime_s * SECOND_US)
-        # A token shorter than ten minutes is renewed half-way, so that renewing never becomes a loop.
-        self._renew_at_us = self._expire_us - int(min(RENEW_AHEAD_S, lifetime_s / 2) * SECOND_US)
-        return None
+        return Request("POST", self._url, _FORM, urlencode(form).encode(), self._ca_file)
 
 
 def _renewal_refused(response: Response, told: Mapping[str, Any], now_us: int) -> Outcome:
@@ -254,6 +291,35 @@ def read_service_account(path: str) -> Mapping[str, Any]:
     if not isinstance(info, dict) or info.get("type") != "service_account":
         raise AccountError("service_account_file", "is not a service account's JSON key file")
     return info
+
+
+def read_secret(setting: str, path: str) -> str:
+    """The one line of a file that holds a secret. Raises AccountError."""
+    try:
+        secret = read_file(setting, path).decode().strip()
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret or not secret.isprintable():
+        raise AccountError(setting, "does not hold one line of text; store the secret in it, and nothing else")
+    return secret
+
+
+def read_vapid_key(path: str) -> ec.EllipticCurvePrivateKey:
+    """The key that signs for browsers (RFC 8292 §2): PEM, or the 32 bytes in base64url that other tools write."""
+    pem = read_file("vapid_key_file", path)
+    key: object = None
+    if b"-----" in pem:
+        key = _private_key("vapid_key_file", pem)
+    else:
+        with suppress(ValueError):
+            number = urlsafe_b64decode(pem.strip() + b"=" * (-len(pem.strip()) % 4))
+            key = ec.derive_private_key(int.from_bytes(number, "big"), ec.SECP256R1()) if len(number) == 32 else None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise AccountError(
+            "vapid_key_file",
+            "is not an EC P-256 key; make one with: openssl ecparam -name prime256v1 -genkey -noout -out vapid.pem",
+        )
+    return key
 
 
 def read_file(setting: str, path: str) -> bytes:

@@ -14,8 +14,9 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
+from pushrpc.content import Content
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
-from pushrpc.model import Batch, Claimed, Content, FcmAccount, Notification, Outcome, Scope
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, FcmAccount, Lane, Notification, Outcome, Refused, Scope
 from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, apns_message
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
@@ -32,6 +33,10 @@ QUOTA_RETRY_AFTER_S = 60.0  # what a 429 without Retry-After asks for ("Throttli
 TARGET_KEYS = frozenset({"token", "topic", "condition"})
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,128}")
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
+_NO_TOKEN = Refused(
+    RejectReason.TOKEN_MALFORMED, f"an FCM token is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
+)
+_NO_ADDRESS = Refused(RejectReason.TOKEN_MALFORMED, "FCM takes a token alone, without keys or a hub_platform")
 _RESERVED = frozenset({"from", "gcm", "message_type", "collapse_key"})
 _URGENCIES = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
 
@@ -198,18 +203,24 @@ class Fcm:
         self._ca_file = account.ca_file
         self._path = f"/v1/projects/{project_id}/messages:send".encode()
 
-    def endpoint(self, environment: Environment) -> Endpoint:
+    def endpoint(self, lane: Lane) -> Endpoint | None:
         return Endpoint(self._origin.host, self._origin.port, self._ca_file)
 
-    def token_problem(self, *tokens: str) -> str:
+    def origin(self, token: str) -> str:
+        return ""
+
+    def token_problem(self, *tokens: str) -> Refused | None:
         if all(tokens) and max(map(len, tokens), default=0) <= TOKEN_CHARS_MAX and _VISIBLE.fullmatch("".join(tokens)):
-            return ""
-        return f"an FCM token is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
+            return None
+        return _NO_TOKEN
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        return None if address == NO_ADDRESS else _NO_ADDRESS
 
     def token_kind(self, notification: Notification) -> TokenKind:
         return TokenKind.STANDARD
 
-    def check_message(self, notification: Notification) -> None:
+    def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
         encoded(_message(notification, notification.created_us))
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, NoReturn
 
-from pushrpc.model import Content, Notification
+from pushrpc.content import Content
+from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused
 from pushrpc.words import RejectReason
 
@@ -26,6 +29,44 @@ def encoded(value: object) -> bytes:
         return _ENCODER.encode(value).encode()
     except ValueError as error:
         raise MessageRefused(RejectReason.FIELD_MISSING, f"cannot be written as JSON: {error}") from None
+
+
+def fitted(content: Content, limit_bytes: int, build: Callable[[Content], bytes]) -> tuple[bytes, bool]:
+    """The payload, and whether its body was cut to fit: only where the caller allows it, and as little as will do.
+
+    What is still too large comes back whole, for the provider to refuse.
+    """
+    payload = build(content)
+    if len(payload) <= limit_bytes or not (content.truncate and content.body):
+        return payload, False
+    fitting, least, most = None, 0, len(content.body) - 1
+    while least <= most:
+        middle = (least + most) // 2
+        candidate = build(replace(content, body=shortened(content.body, middle)))
+        if len(candidate) <= limit_bytes:
+            fitting, least = candidate, middle + 1
+        else:
+            most = middle - 1
+    return (payload, False) if fitting is None else (fitting, True)
+
+
+def shortened(text: str, characters: int) -> str:
+    """At most so many characters and an ellipsis; what is one letter or one emoji to a reader is not torn apart."""
+    while characters and (_joins(text[characters]) or text[characters - 1] == _ZERO_WIDTH_JOINER):
+        characters -= 1
+    return text[:characters].rstrip() + "…"
+
+
+def _joins(character: str) -> bool:
+    """Whether it changes the character before it: marks, variation selectors, skin tones (Unicode UAX #29)."""
+    return (
+        character == _ZERO_WIDTH_JOINER
+        or unicodedata.category(character) in ("Mn", "Mc", "Me")
+        or "\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}" <= character <= "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"
+    )
+
+
+_ZERO_WIDTH_JOINER = "\N{ZERO WIDTH JOINER}"
 
 
 class KeptPayloads:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+from pushrpc.content import Content
 from pushrpc.ledger import LedgerError
-from pushrpc.model import Content, Receipt, Send
+from pushrpc.model import Receipt, Send
 from pushrpc.rpc.apps import Accounts, AppAccounts, accounts_of
 from pushrpc.rpc.content import content_of
 from pushrpc.rpc.errors import Reason, Refusal, failure_of, refusal_of

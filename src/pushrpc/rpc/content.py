@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pushrpc.model import ApnsOptions, Content, FcmOptions
+from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.providers import apns, fcm
 from pushrpc.providers.payload import patch_problem
 from pushrpc.rpc.errors import Reason

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pushrpc.audience import Refused, choose
+from pushrpc.audience import choose
 from pushrpc.clock import Clock
 from pushrpc.ledger import Ledger
-from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registration
+from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Refused, Registration
 from pushrpc.providers import ProviderAccount
 from pushrpc.rpc.apps import AppAccounts
 from pushrpc.rpc.cursors import Cursors
@@ -142,7 +142,7 @@ def _registration(request: devices_pb2.RegisterDeviceRequest, accounts: AppAccou
 
     account, environment = _account(accounts, provider, request.provider_app_id, environment)
     if problem := account.token_problem(token):
-        fields.wrong(Reason.TOKEN_MALFORMED, "token", f"cannot be real: {problem}")
+        fields.wrong(Reason[problem.reason.name], "token", f"cannot be real: {problem.detail}")
         fields.refuse()
     return Registration(
         app_id=request.app_id,

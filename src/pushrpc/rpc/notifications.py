@@ -7,10 +7,11 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 
-from pushrpc.audience import Refused, Route, Routes, Target, TokenGroup, plan
+from pushrpc.audience import Route, Routes, Target, TokenGroup, plan
 from pushrpc.clock import Clock
+from pushrpc.content import Content
 from pushrpc.ledger import Ledger, LedgerError
-from pushrpc.model import Content, Notification, Receipt, Send, uuid7
+from pushrpc.model import Address, Notification, Receipt, Refused, Send, uuid7
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
 from pushrpc.rpc.apps import AppAccounts
@@ -34,7 +35,7 @@ from pushrpc.rpc.limits import (
 from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
-from pushrpc.words import Environment, Provider, TokenKind
+from pushrpc.words import AudienceKind, Environment, HubPlatform, Provider, TokenKind
 
 RANDOM_BYTES = 8
 FRAMING_BYTES = 4  # before an entry of less than 2 MiB: its tag, and its length as a varint
@@ -296,8 +297,9 @@ class _AccountRoute:
         "_asked",
         "_kind",
         "_notification",
-        "_refused",
+        "address_problem",
         "environment",
+        "origin",
         "provider_app_id",
         "token_problem",
     )
@@ -306,11 +308,12 @@ class _AccountRoute:
         self._account = account
         self._notification = notification
         self._kind = TokenKind.UNSPECIFIED
-        self._asked = False
-        self._refused: Refused | None = None
+        self._asked: dict[tuple[HubPlatform, AudienceKind | None], Refused | None] = {}
         self.provider_app_id = account.provider_app_id
         self.environment = account.environment
+        self.origin = account.origin
         self.token_problem = account.token_problem
+        self.address_problem = account.address_problem
 
     @property
     def kind(self) -> TokenKind:
@@ -318,14 +321,15 @@ class _AccountRoute:
             self._kind = self._account.token_kind(self._notification)
         return self._kind
 
-    def refused(self) -> Refused | None:
-        if not self._asked:
-            self._asked = True
+    def refused(self, address: Address) -> Refused | None:
+        form = address.platform, address.audience
+        if form not in self._asked:
+            self._asked[form] = None
             try:
-                self._account.check_message(self._notification)
+                self._account.check_message(self._notification, address)
             except MessageRefused as error:
-                self._refused = Refused(error.reason, error.detail)
-        return self._refused
+                self._asked[form] = Refused(error.reason, error.detail)
+        return self._asked[form]
 
 
 def routes_of(accounts: AppAccounts, notification: Notification) -> Routes:

@@ -58,6 +58,32 @@ class Location(_message.Message):
 Global___Location: _TypeAlias = Location  # noqa: Y015
 
 @_typing.final
+class WebPushKeys(_message.Message):
+    """The keys of a browser's subscription, as PushSubscription.toJSON() gives them: base64url."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    P256DH_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    p256dh: _builtins.str
+    """The browser's public key: a P-256 point of 65 bytes."""
+    auth: _builtins.str
+    """The authentication secret of 16 bytes."""
+    def __init__(
+        self,
+        *,
+        p256dh: _builtins.str = ...,
+        auth: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "p256dh", b"p256dh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebPushKeys: _TypeAlias = WebPushKeys  # noqa: Y015
+
+@_typing.final
 class RegisterDeviceRequest(_message.Message):
     """Upserts one provider token. Set, non-empty fields overwrite; unset ones stay as they are."""
 
@@ -100,6 +126,10 @@ class RegisterDeviceRequest(_message.Message):
     INSTALLATION_ID_FIELD_NUMBER: _builtins.int
     REGISTERED_TIME_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
+    HUB_PLATFORM_FIELD_NUMBER: _builtins.int
+    REPLACES_TOKEN_FIELD_NUMBER: _builtins.int
+    TOKEN_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     app_id: _builtins.str
     """Required. The app the token belongs to."""
     provider: _enums_pb2.Provider.ValueType
@@ -126,6 +156,10 @@ class RegisterDeviceRequest(_message.Message):
     """Unset is STANDARD."""
     installation_id: _builtins.str
     """Groups the tokens of one app install, so that an audience gets one copy per install; at most 128 bytes."""
+    hub_platform: _enums_pb2.HubPlatform.ValueType
+    """NOTIFICATION_HUBS only: whose handle the token is."""
+    replaces_token: _builtins.str
+    """The token that this one follows, so that its device keeps its id and history."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Free labels for choosing audiences, at most 64 of 120 bytes; they replace the stored ones."""
@@ -145,6 +179,14 @@ class RegisterDeviceRequest(_message.Message):
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 32 entries of the caller's own; keys 64 bytes, values 256."""
+
+    @_builtins.property
+    def web_push(self) -> Global___WebPushKeys:
+        """WEB_PUSH and browsers of a hub; needed with a new endpoint, kept with a known one."""
+
+    @_builtins.property
+    def token_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the token stops being valid, such as a subscription's expirationTime; later sends reject it as DEVICE_DEAD."""
 
     def __init__(
         self,
@@ -166,10 +208,14 @@ class RegisterDeviceRequest(_message.Message):
         installation_id: _builtins.str = ...,
         registered_time: _timestamp_pb2.Timestamp | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        web_push: Global___WebPushKeys | None = ...,
+        hub_platform: _enums_pb2.HubPlatform.ValueType = ...,
+        replaces_token: _builtins.str = ...,
+        token_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "registered_time", b"registered_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["location", b"location", "registered_time", b"registered_time", "token_expire_time", b"token_expire_time", "web_push", b"web_push"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "device_id", b"device_id", "environment", b"environment", "installation_id", b"installation_id", "locale", b"locale", "location", b"location", "metadata", b"metadata", "permission", b"permission", "provider", b"provider", "provider_app_id", b"provider_app_id", "registered_time", b"registered_time", "tags", b"tags", "time_zone", b"time_zone", "token", b"token", "token_kind", b"token_kind", "topics", b"topics", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "device_id", b"device_id", "environment", b"environment", "hub_platform", b"hub_platform", "installation_id", b"installation_id", "locale", b"locale", "location", b"location", "metadata", b"metadata", "permission", b"permission", "provider", b"provider", "provider_app_id", b"provider_app_id", "registered_time", b"registered_time", "replaces_token", b"replaces_token", "tags", b"tags", "time_zone", b"time_zone", "token", b"token", "token_expire_time", b"token_expire_time", "token_kind", b"token_kind", "topics", b"topics", "user_id", b"user_id", "web_push", b"web_push"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,6 +305,9 @@ class Device(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     SEEN_TIME_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
+    HUB_PLATFORM_FIELD_NUMBER: _builtins.int
+    TOKEN_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     app_id: _builtins.str
     """The app it belongs to."""
     device_id: _builtins.str
@@ -266,7 +315,7 @@ class Device(_message.Message):
     provider: _enums_pb2.Provider.ValueType
     """Who issued the token."""
     token: _builtins.str
-    """The provider's token."""
+    """The provider's token; of Web Push and WNS an address."""
     user_id: _builtins.str
     """Who uses it."""
     locale: _builtins.str
@@ -289,6 +338,8 @@ class Device(_message.Message):
     """The provider's word, when DEAD."""
     token_replaced_by: _builtins.str
     """The provider's newer token, when it told one; APNs and FCM never do."""
+    hub_platform: _enums_pb2.HubPlatform.ValueType
+    """Whose handle the token is, at a hub."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Free labels."""
@@ -325,6 +376,14 @@ class Device(_message.Message):
     def seen_time(self) -> _timestamp_pb2.Timestamp:
         """When the app last registered it."""
 
+    @_builtins.property
+    def web_push(self) -> Global___WebPushKeys:
+        """Keys of a browser's subscription."""
+
+    @_builtins.property
+    def token_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the token stops being valid."""
+
     def __init__(
         self,
         *,
@@ -352,10 +411,13 @@ class Device(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
         seen_time: _timestamp_pb2.Timestamp | None = ...,
+        web_push: Global___WebPushKeys | None = ...,
+        hub_platform: _enums_pb2.HubPlatform.ValueType = ...,
+        token_expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dead_time", b"dead_time", "location", b"location", "registered_time", b"registered_time", "seen_time", b"seen_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dead_time", b"dead_time", "location", b"location", "registered_time", b"registered_time", "seen_time", b"seen_time", "token_expire_time", b"token_expire_time", "update_time", b"update_time", "web_push", b"web_push"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "create_time", b"create_time", "dead_reason", b"dead_reason", "dead_time", b"dead_time", "device_id", b"device_id", "environment", b"environment", "installation_id", b"installation_id", "locale", b"locale", "location", b"location", "metadata", b"metadata", "permission", b"permission", "provider", b"provider", "provider_app_id", b"provider_app_id", "registered_time", b"registered_time", "seen_time", b"seen_time", "state", b"state", "tags", b"tags", "time_zone", b"time_zone", "token", b"token", "token_kind", b"token_kind", "token_replaced_by", b"token_replaced_by", "topics", b"topics", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "create_time", b"create_time", "dead_reason", b"dead_reason", "dead_time", b"dead_time", "device_id", b"device_id", "environment", b"environment", "hub_platform", b"hub_platform", "installation_id", b"installation_id", "locale", b"locale", "location", b"location", "metadata", b"metadata", "permission", b"permission", "provider", b"provider", "provider_app_id", b"provider_app_id", "registered_time", b"registered_time", "seen_time", b"seen_time", "state", b"state", "tags", b"tags", "time_zone", b"time_zone", "token", b"token", "token_expire_time", b"token_expire_time", "token_kind", b"token_kind", "token_replaced_by", b"token_replaced_by", "topics", b"topics", "update_time", b"update_time", "user_id", b"user_id", "web_push", b"web_push"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -402,6 +402,12 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     """What this provider would get passes its size limit."""
     REJECT_REASON_FIELD_MISSING: _RejectReason.ValueType  # 9
     """A part that this provider needs is not set."""
+    REJECT_REASON_WEB_PUSH_KEYS_INVALID: _RejectReason.ValueType  # 10
+    """A browser subscription's p256dh or auth is missing or not a key."""
+    REJECT_REASON_ENDPOINT_FORBIDDEN: _RejectReason.ValueType  # 11
+    """The token is an address at a host that the app does not send to."""
+    REJECT_REASON_PROVIDER_RETIRED: _RejectReason.ValueType  # 12
+    """The provider behind the token is switched off; the detail names its successor."""
 
 class RejectReason(_RejectReason, metaclass=_RejectReasonEnumTypeWrapper):
     """Why a named target made no delivery."""
@@ -426,6 +432,12 @@ REJECT_REASON_PAYLOAD_TOO_LARGE: RejectReason.ValueType  # 8
 """What this provider would get passes its size limit."""
 REJECT_REASON_FIELD_MISSING: RejectReason.ValueType  # 9
 """A part that this provider needs is not set."""
+REJECT_REASON_WEB_PUSH_KEYS_INVALID: RejectReason.ValueType  # 10
+"""A browser subscription's p256dh or auth is missing or not a key."""
+REJECT_REASON_ENDPOINT_FORBIDDEN: RejectReason.ValueType  # 11
+"""The token is an address at a host that the app does not send to."""
+REJECT_REASON_PROVIDER_RETIRED: RejectReason.ValueType  # 12
+"""The provider behind the token is switched off; the detail names its successor."""
 Global___RejectReason: _TypeAlias = RejectReason  # noqa: Y015
 
 class _EventKind:
@@ -442,6 +454,10 @@ class _EventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventKind.V
     """An attempt ended and another will follow."""
     EVENT_KIND_DEVICE: _EventKind.ValueType  # 3
     """A device changed its state because of a provider's answer."""
+    EVENT_KIND_ENGAGEMENT: _EventKind.ValueType  # 4
+    """The app reported what became of it on the device; carries no state."""
+    EVENT_KIND_PROVIDER_FEEDBACK: _EventKind.ValueType  # 5
+    """The provider told more after it had accepted the push; carries no state."""
 
 class EventKind(_EventKind, metaclass=_EventKindEnumTypeWrapper):
     """What a DeliveryEvent tells."""
@@ -454,6 +470,10 @@ EVENT_KIND_ATTEMPT: EventKind.ValueType  # 2
 """An attempt ended and another will follow."""
 EVENT_KIND_DEVICE: EventKind.ValueType  # 3
 """A device changed its state because of a provider's answer."""
+EVENT_KIND_ENGAGEMENT: EventKind.ValueType  # 4
+"""The app reported what became of it on the device; carries no state."""
+EVENT_KIND_PROVIDER_FEEDBACK: EventKind.ValueType  # 5
+"""The provider told more after it had accepted the push; carries no state."""
 Global___EventKind: _TypeAlias = EventKind  # noqa: Y015
 
 class _NotificationState:
@@ -595,3 +615,171 @@ INTERRUPTION_LEVEL_TIME_SENSITIVE: InterruptionLevel.ValueType  # 3
 INTERRUPTION_LEVEL_CRITICAL: InterruptionLevel.ValueType  # 4
 """Breaks through the mute switch; needs Apple's entitlement."""
 Global___InterruptionLevel: _TypeAlias = InterruptionLevel  # noqa: Y015
+
+class _HubPlatform:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HubPlatformEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HubPlatform.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HUB_PLATFORM_UNSPECIFIED: _HubPlatform.ValueType  # 0
+    """Not said; refused where a handle is named."""
+    HUB_PLATFORM_APNS: _HubPlatform.ValueType  # 1
+    """Apple."""
+    HUB_PLATFORM_FCM_V1: _HubPlatform.ValueType  # 2
+    """Google, HTTP v1."""
+    HUB_PLATFORM_WNS: _HubPlatform.ValueType  # 3
+    """Windows."""
+    HUB_PLATFORM_BROWSER: _HubPlatform.ValueType  # 4
+    """Browsers."""
+    HUB_PLATFORM_ADM: _HubPlatform.ValueType  # 5
+    """Amazon."""
+    HUB_PLATFORM_BAIDU: _HubPlatform.ValueType  # 6
+    """Baidu."""
+    HUB_PLATFORM_XIAOMI: _HubPlatform.ValueType  # 7
+    """Xiaomi."""
+
+class HubPlatform(_HubPlatform, metaclass=_HubPlatformEnumTypeWrapper):
+    """The push service behind a handle of an Azure hub."""
+
+HUB_PLATFORM_UNSPECIFIED: HubPlatform.ValueType  # 0
+"""Not said; refused where a handle is named."""
+HUB_PLATFORM_APNS: HubPlatform.ValueType  # 1
+"""Apple."""
+HUB_PLATFORM_FCM_V1: HubPlatform.ValueType  # 2
+"""Google, HTTP v1."""
+HUB_PLATFORM_WNS: HubPlatform.ValueType  # 3
+"""Windows."""
+HUB_PLATFORM_BROWSER: HubPlatform.ValueType  # 4
+"""Browsers."""
+HUB_PLATFORM_ADM: HubPlatform.ValueType  # 5
+"""Amazon."""
+HUB_PLATFORM_BAIDU: HubPlatform.ValueType  # 6
+"""Baidu."""
+HUB_PLATFORM_XIAOMI: HubPlatform.ValueType  # 7
+"""Xiaomi."""
+Global___HubPlatform: _TypeAlias = HubPlatform  # noqa: Y015
+
+class _LiveActivityEvent:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LiveActivityEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LiveActivityEvent.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LIVE_ACTIVITY_EVENT_UNSPECIFIED: _LiveActivityEvent.ValueType  # 0
+    """Not said; refused in a live_activity."""
+    LIVE_ACTIVITY_EVENT_START: _LiveActivityEvent.ValueType  # 1
+    """Starts one on the device; needs a LIVE_ACTIVITY_START token."""
+    LIVE_ACTIVITY_EVENT_UPDATE: _LiveActivityEvent.ValueType  # 2
+    """Changes a running one."""
+    LIVE_ACTIVITY_EVENT_END: _LiveActivityEvent.ValueType  # 3
+    """Ends a running one."""
+
+class LiveActivityEvent(_LiveActivityEvent, metaclass=_LiveActivityEventEnumTypeWrapper):
+    """What happens to a Live Activity."""
+
+LIVE_ACTIVITY_EVENT_UNSPECIFIED: LiveActivityEvent.ValueType  # 0
+"""Not said; refused in a live_activity."""
+LIVE_ACTIVITY_EVENT_START: LiveActivityEvent.ValueType  # 1
+"""Starts one on the device; needs a LIVE_ACTIVITY_START token."""
+LIVE_ACTIVITY_EVENT_UPDATE: LiveActivityEvent.ValueType  # 2
+"""Changes a running one."""
+LIVE_ACTIVITY_EVENT_END: LiveActivityEvent.ValueType  # 3
+"""Ends a running one."""
+Global___LiveActivityEvent: _TypeAlias = LiveActivityEvent  # noqa: Y015
+
+class _Urgency:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UrgencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Urgency.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    URGENCY_UNSPECIFIED: _Urgency.ValueType  # 0
+    """From the priority: HIGH is high, NORMAL normal, LOW low."""
+    URGENCY_VERY_LOW: _Urgency.ValueType  # 1
+    """On power and Wi-Fi."""
+    URGENCY_LOW: _Urgency.ValueType  # 2
+    """On power or Wi-Fi."""
+    URGENCY_NORMAL: _Urgency.ValueType  # 3
+    """On neither."""
+    URGENCY_HIGH: _Urgency.ValueType  # 4
+    """Even on a low battery."""
+
+class Urgency(_Urgency, metaclass=_UrgencyEnumTypeWrapper):
+    """How soon a browser should be woken (RFC 8030)."""
+
+URGENCY_UNSPECIFIED: Urgency.ValueType  # 0
+"""From the priority: HIGH is high, NORMAL normal, LOW low."""
+URGENCY_VERY_LOW: Urgency.ValueType  # 1
+"""On power and Wi-Fi."""
+URGENCY_LOW: Urgency.ValueType  # 2
+"""On power or Wi-Fi."""
+URGENCY_NORMAL: Urgency.ValueType  # 3
+"""On neither."""
+URGENCY_HIGH: Urgency.ValueType  # 4
+"""Even on a low battery."""
+Global___Urgency: _TypeAlias = Urgency  # noqa: Y015
+
+class _WnsType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WnsTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WnsType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WNS_TYPE_UNSPECIFIED: _WnsType.ValueType  # 0
+    """TOAST; RAW when silent or when raw is set, BADGE when there is a badge alone."""
+    WNS_TYPE_TOAST: _WnsType.ValueType  # 1
+    """Shows a notification."""
+    WNS_TYPE_TILE: _WnsType.ValueType  # 2
+    """Changes the app's tile."""
+    WNS_TYPE_BADGE: _WnsType.ValueType  # 3
+    """Changes the number on the app's tile."""
+    WNS_TYPE_RAW: _WnsType.ValueType  # 4
+    """Hands bytes to the app."""
+
+class WnsType(_WnsType, metaclass=_WnsTypeEnumTypeWrapper):
+    """What Windows does with it."""
+
+WNS_TYPE_UNSPECIFIED: WnsType.ValueType  # 0
+"""TOAST; RAW when silent or when raw is set, BADGE when there is a badge alone."""
+WNS_TYPE_TOAST: WnsType.ValueType  # 1
+"""Shows a notification."""
+WNS_TYPE_TILE: WnsType.ValueType  # 2
+"""Changes the app's tile."""
+WNS_TYPE_BADGE: WnsType.ValueType  # 3
+"""Changes the number on the app's tile."""
+WNS_TYPE_RAW: WnsType.ValueType  # 4
+"""Hands bytes to the app."""
+Global___WnsType: _TypeAlias = WnsType  # noqa: Y015
+
+class _Engagement:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _EngagementEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Engagement.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ENGAGEMENT_UNSPECIFIED: _Engagement.ValueType  # 0
+    """Not said; refused in a report."""
+    ENGAGEMENT_RECEIVED: _Engagement.ValueType  # 1
+    """It arrived."""
+    ENGAGEMENT_DISPLAYED: _Engagement.ValueType  # 2
+    """It was shown."""
+    ENGAGEMENT_OPENED: _Engagement.ValueType  # 3
+    """The person opened it."""
+    ENGAGEMENT_DISMISSED: _Engagement.ValueType  # 4
+    """The person put it away."""
+
+class Engagement(_Engagement, metaclass=_EngagementEnumTypeWrapper):
+    """What became of a notification on the device, as the app reports it."""
+
+ENGAGEMENT_UNSPECIFIED: Engagement.ValueType  # 0
+"""Not said; refused in a report."""
+ENGAGEMENT_RECEIVED: Engagement.ValueType  # 1
+"""It arrived."""
+ENGAGEMENT_DISPLAYED: Engagement.ValueType  # 2
+"""It was shown."""
+ENGAGEMENT_OPENED: Engagement.ValueType  # 3
+"""The person opened it."""
+ENGAGEMENT_DISMISSED: Engagement.ValueType  # 4
+"""The person put it away."""
+Global___Engagement: _TypeAlias = Engagement  # noqa: Y015

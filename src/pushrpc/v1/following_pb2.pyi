@@ -926,3 +926,129 @@ class ListDeliveriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class EngagementReport(_message.Message):
+    """What became of a notification on a device, as the app saw it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
+    DEVICE_ID_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    ENGAGEMENT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    notification_id: _builtins.str
+    """Required. From the payload's data."""
+    device_id: _builtins.str
+    """The device, or"""
+    provider: _enums_pb2.Provider.ValueType
+    """the provider with"""
+    token: _builtins.str
+    """the token; neither when the notification had one delivery only."""
+    engagement: _enums_pb2.Engagement.ValueType
+    """Required."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it happened; unset is now."""
+
+    def __init__(
+        self,
+        *,
+        notification_id: _builtins.str = ...,
+        device_id: _builtins.str = ...,
+        provider: _enums_pb2.Provider.ValueType = ...,
+        token: _builtins.str = ...,
+        engagement: _enums_pb2.Engagement.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "engagement", b"engagement", "notification_id", b"notification_id", "provider", b"provider", "time", b"time", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngagementReport: _TypeAlias = EngagementReport  # noqa: Y015
+
+@_typing.final
+class ReportEngagementRequest(_message.Message):
+    """Passes on what apps saw of their notifications; followers get an ENGAGEMENT event for each."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_ID_FIELD_NUMBER: _builtins.int
+    REPORTS_FIELD_NUMBER: _builtins.int
+    app_id: _builtins.str
+    """Required."""
+    @_builtins.property
+    def reports(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngagementReport]:
+        """At most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        app_id: _builtins.str = ...,
+        reports: _abc.Iterable[Global___EngagementReport] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "reports", b"reports"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEngagementRequest: _TypeAlias = ReportEngagementRequest  # noqa: Y015
+
+@_typing.final
+class EngagementRejection(_message.Message):
+    """A report that names no delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Such as "reports[3]"."""
+    detail: _builtins.str
+    """Why, for people."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngagementRejection: _TypeAlias = EngagementRejection  # noqa: Y015
+
+@_typing.final
+class ReportEngagementResponse(_message.Message):
+    """What was kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    REJECTED_FIELD_NUMBER: _builtins.int
+    recorded_count: _builtins.int
+    """Reports that became events; a repeat of one that is known counts and makes none."""
+    @_builtins.property
+    def rejected(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngagementRejection]:
+        """The others."""
+
+    def __init__(
+        self,
+        *,
+        recorded_count: _builtins.int = ...,
+        rejected: _abc.Iterable[Global___EngagementRejection] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded_count", b"recorded_count", "rejected", b"rejected"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportEngagementResponse: _TypeAlias = ReportEngagementResponse  # noqa: Y015

@@ -23,6 +23,36 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class Subscription(_message.Message):
+    """A browser's subscription, as PushSubscription.toJSON() gives it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    P256DH_FIELD_NUMBER: _builtins.int
+    AUTH_FIELD_NUMBER: _builtins.int
+    endpoint: _builtins.str
+    """https URL of the push service."""
+    p256dh: _builtins.str
+    """The browser's public key, base64url."""
+    auth: _builtins.str
+    """The authentication secret, base64url."""
+    def __init__(
+        self,
+        *,
+        endpoint: _builtins.str = ...,
+        p256dh: _builtins.str = ...,
+        auth: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auth", b"auth", "endpoint", b"endpoint", "p256dh", b"p256dh"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
+
+@_typing.final
 class TokenTarget(_message.Message):
     """Raw tokens of one provider. They make no device, but are matched to the registry."""
 
@@ -33,6 +63,8 @@ class TokenTarget(_message.Message):
     ENVIRONMENT_FIELD_NUMBER: _builtins.int
     PROVIDER_APP_ID_FIELD_NUMBER: _builtins.int
     TOKEN_KIND_FIELD_NUMBER: _builtins.int
+    HUB_PLATFORM_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     provider: _enums_pb2.Provider.ValueType
     """Required. Who issued the tokens."""
     environment: _enums_pb2.Environment.ValueType
@@ -41,9 +73,15 @@ class TokenTarget(_message.Message):
     """Empty is the app's first account at this provider."""
     token_kind: _enums_pb2.TokenKind.ValueType
     """Unset is the kind the message needs."""
+    hub_platform: _enums_pb2.HubPlatform.ValueType
+    """NOTIFICATION_HUBS only: whose handles the tokens are."""
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tokens as the provider's SDK returned them."""
+
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
+        """WEB_PUSH, and browsers of a hub: tokens with the keys that reach them."""
 
     def __init__(
         self,
@@ -53,14 +91,68 @@ class TokenTarget(_message.Message):
         environment: _enums_pb2.Environment.ValueType = ...,
         provider_app_id: _builtins.str = ...,
         token_kind: _enums_pb2.TokenKind.ValueType = ...,
+        hub_platform: _enums_pb2.HubPlatform.ValueType = ...,
+        subscriptions: _abc.Iterable[Global___Subscription] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "provider", b"provider", "provider_app_id", b"provider_app_id", "token_kind", b"token_kind", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["environment", b"environment", "hub_platform", b"hub_platform", "provider", b"provider", "provider_app_id", b"provider_app_id", "subscriptions", b"subscriptions", "token_kind", b"token_kind", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TokenTarget: _TypeAlias = TokenTarget  # noqa: Y015
+
+@_typing.final
+class ProviderAudience(_message.Message):
+    """What a provider itself spreads a push to. One call to it, one delivery, whose token is the name."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_APP_ID_FIELD_NUMBER: _builtins.int
+    ENVIRONMENT_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    CHANNEL_ID_FIELD_NUMBER: _builtins.int
+    TAG_EXPRESSION_FIELD_NUMBER: _builtins.int
+    EVERYONE_FIELD_NUMBER: _builtins.int
+    provider: _enums_pb2.Provider.ValueType
+    """Required. FCM and HMS know topics and conditions, APNs channels, hubs tag expressions and everyone."""
+    provider_app_id: _builtins.str
+    """Empty is the app's first account at this provider."""
+    environment: _enums_pb2.Environment.ValueType
+    """APNs only; unset is the account's own environment."""
+    topic: _builtins.str
+    """Whoever subscribed to the topic."""
+    condition: _builtins.str
+    """Whoever's topics fulfil it, such as "'a' in topics && 'b' in topics"."""
+    channel_id: _builtins.str
+    """Whoever listens to the broadcast channel; the message is a Live Activity."""
+    tag_expression: _builtins.str
+    """Whoever's tags fulfil it, such as "(news || sport) && !quiet"."""
+    everyone: _builtins.bool
+    """Every installation of the hub; true."""
+    def __init__(
+        self,
+        *,
+        provider: _enums_pb2.Provider.ValueType = ...,
+        provider_app_id: _builtins.str = ...,
+        environment: _enums_pb2.Environment.ValueType = ...,
+        topic: _builtins.str = ...,
+        condition: _builtins.str = ...,
+        channel_id: _builtins.str = ...,
+        tag_expression: _builtins.str = ...,
+        everyone: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "condition", b"condition", "everyone", b"everyone", "kind", b"kind", "tag_expression", b"tag_expression", "topic", b"topic"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "condition", b"condition", "environment", b"environment", "everyone", b"everyone", "kind", b"kind", "provider", b"provider", "provider_app_id", b"provider_app_id", "tag_expression", b"tag_expression", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["topic", "condition", "channel_id", "tag_expression", "everyone"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ProviderAudience: _TypeAlias = ProviderAudience  # noqa: Y015
 
 @_typing.final
 class Target(_message.Message):
@@ -71,6 +163,7 @@ class Target(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     DEVICE_IDS_FIELD_NUMBER: _builtins.int
     USER_IDS_FIELD_NUMBER: _builtins.int
+    PROVIDER_AUDIENCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___TokenTarget]:
         """Raw tokens."""
@@ -83,20 +176,81 @@ class Target(_message.Message):
     def user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Every device of these users that takes this kind of message."""
 
+    @_builtins.property
+    def provider_audiences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderAudience]:
+        """Audiences that a provider keeps."""
+
     def __init__(
         self,
         *,
         tokens: _abc.Iterable[Global___TokenTarget] | None = ...,
         device_ids: _abc.Iterable[_builtins.str] | None = ...,
         user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        provider_audiences: _abc.Iterable[Global___ProviderAudience] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "tokens", b"tokens", "user_ids", b"user_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_ids", b"device_ids", "provider_audiences", b"provider_audiences", "tokens", b"tokens", "user_ids", b"user_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Target: _TypeAlias = Target  # noqa: Y015
+
+@_typing.final
+class LiveActivity(_message.Message):
+    """A Live Activity's start, update or end. Content and attributes are the app's own JSON objects."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    CONTENT_STATE_JSON_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_TYPE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_JSON_FIELD_NUMBER: _builtins.int
+    STALE_TIME_FIELD_NUMBER: _builtins.int
+    DISMISSAL_TIME_FIELD_NUMBER: _builtins.int
+    TIMESTAMP_FIELD_NUMBER: _builtins.int
+    CHANNEL_ID_FIELD_NUMBER: _builtins.int
+    event: _enums_pb2.LiveActivityEvent.ValueType
+    """Required. What happens."""
+    content_state_json: _builtins.str
+    """ContentState of the activity; needed but for END."""
+    attributes_type: _builtins.str
+    """Name of the ActivityAttributes type; START only."""
+    attributes_json: _builtins.str
+    """Its values; START only."""
+    channel_id: _builtins.str
+    """START only: the broadcast channel that the started activity listens to."""
+    @_builtins.property
+    def stale_time(self) -> _timestamp_pb2.Timestamp:
+        """When the content is out of date."""
+
+    @_builtins.property
+    def dismissal_time(self) -> _timestamp_pb2.Timestamp:
+        """When an ended activity leaves the screen."""
+
+    @_builtins.property
+    def timestamp(self) -> _timestamp_pb2.Timestamp:
+        """Orders updates; unset is the moment of the send."""
+
+    def __init__(
+        self,
+        *,
+        event: _enums_pb2.LiveActivityEvent.ValueType = ...,
+        content_state_json: _builtins.str = ...,
+        attributes_type: _builtins.str = ...,
+        attributes_json: _builtins.str = ...,
+        stale_time: _timestamp_pb2.Timestamp | None = ...,
+        dismissal_time: _timestamp_pb2.Timestamp | None = ...,
+        timestamp: _timestamp_pb2.Timestamp | None = ...,
+        channel_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dismissal_time", b"dismissal_time", "stale_time", b"stale_time", "timestamp", b"timestamp"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes_json", b"attributes_json", "attributes_type", b"attributes_type", "channel_id", b"channel_id", "content_state_json", b"content_state_json", "dismissal_time", b"dismissal_time", "event", b"event", "stale_time", b"stale_time", "timestamp", b"timestamp"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveActivity: _TypeAlias = LiveActivity  # noqa: Y015
 
 @_typing.final
 class ApnsOptions(_message.Message):
@@ -113,6 +267,7 @@ class ApnsOptions(_message.Message):
     FILTER_CRITERIA_FIELD_NUMBER: _builtins.int
     CRITICAL_SOUND_VOLUME_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
+    LIVE_ACTIVITY_FIELD_NUMBER: _builtins.int
     push_type: _enums_pb2.ApnsPushType.ValueType
     """Unset is ALERT, or BACKGROUND when silent."""
     interruption_level: _enums_pb2.InterruptionLevel.ValueType
@@ -131,6 +286,10 @@ class ApnsOptions(_message.Message):
     """0 to 1; makes the sound critical, which needs Apple's entitlement."""
     topic: _builtins.str
     """apns-topic as it shall be sent; empty is the bundle id with the push type's suffix."""
+    @_builtins.property
+    def live_activity(self) -> Global___LiveActivity:
+        """Makes the push one of a Live Activity."""
+
     def __init__(
         self,
         *,
@@ -143,10 +302,11 @@ class ApnsOptions(_message.Message):
         filter_criteria: _builtins.str = ...,
         critical_sound_volume: _builtins.float | None = ...,
         topic: _builtins.str = ...,
+        live_activity: Global___LiveActivity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_available", b"_content_available", "_critical_sound_volume", b"_critical_sound_volume", "_mutable_content", b"_mutable_content", "_relevance_score", b"_relevance_score", "content_available", b"content_available", "critical_sound_volume", b"critical_sound_volume", "mutable_content", b"mutable_content", "relevance_score", b"relevance_score"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_content_available", b"_content_available", "_critical_sound_volume", b"_critical_sound_volume", "_mutable_content", b"_mutable_content", "_relevance_score", b"_relevance_score", "content_available", b"content_available", "critical_sound_volume", b"critical_sound_volume", "live_activity", b"live_activity", "mutable_content", b"mutable_content", "relevance_score", b"relevance_score"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_available", b"_content_available", "_critical_sound_volume", b"_critical_sound_volume", "_mutable_content", b"_mutable_content", "_relevance_score", b"_relevance_score", "content_available", b"content_available", "critical_sound_volume", b"critical_sound_volume", "filter_criteria", b"filter_criteria", "interruption_level", b"interruption_level", "mutable_content", b"mutable_content", "push_type", b"push_type", "relevance_score", b"relevance_score", "target_content_id", b"target_content_id", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_content_available", b"_content_available", "_critical_sound_volume", b"_critical_sound_volume", "_mutable_content", b"_mutable_content", "_relevance_score", b"_relevance_score", "content_available", b"content_available", "critical_sound_volume", b"critical_sound_volume", "filter_criteria", b"filter_criteria", "interruption_level", b"interruption_level", "live_activity", b"live_activity", "mutable_content", b"mutable_content", "push_type", b"push_type", "relevance_score", b"relevance_score", "target_content_id", b"target_content_id", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__content_available: _TypeAlias = _typing.Literal["content_available"]  # noqa: Y015
     _WhichOneofArgType__content_available: _TypeAlias = _typing.Literal["_content_available", b"_content_available"]  # noqa: Y015
@@ -176,26 +336,212 @@ class FcmOptions(_message.Message):
     ANALYTICS_LABEL_FIELD_NUMBER: _builtins.int
     DIRECT_BOOT_OK_FIELD_NUMBER: _builtins.int
     DATA_ONLY_FIELD_NUMBER: _builtins.int
+    LIVE_ACTIVITY_TOKEN_FIELD_NUMBER: _builtins.int
     analytics_label: _builtins.str
     """1 to 50 of [a-zA-Z0-9-_.~%]."""
     direct_boot_ok: _builtins.bool
     """Deliver before the first unlock."""
     data_only: _builtins.bool
     """Send title and body as data, and let the app show them."""
+    live_activity_token: _builtins.str
+    """Token of the Live Activity that apns.live_activity is for; the target is the app's FCM token."""
     def __init__(
         self,
         *,
         analytics_label: _builtins.str = ...,
         direct_boot_ok: _builtins.bool = ...,
         data_only: _builtins.bool = ...,
+        live_activity_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["analytics_label", b"analytics_label", "data_only", b"data_only", "direct_boot_ok", b"direct_boot_ok"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["analytics_label", b"analytics_label", "data_only", b"data_only", "direct_boot_ok", b"direct_boot_ok", "live_activity_token", b"live_activity_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FcmOptions: _TypeAlias = FcmOptions  # noqa: Y015
+
+@_typing.final
+class WebPushOptions(_message.Message):
+    """What only browsers understand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URGENCY_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    ICON_URL_FIELD_NUMBER: _builtins.int
+    BADGE_URL_FIELD_NUMBER: _builtins.int
+    ACTIONS_JSON_FIELD_NUMBER: _builtins.int
+    REQUIRE_INTERACTION_FIELD_NUMBER: _builtins.int
+    urgency: _enums_pb2.Urgency.ValueType
+    """Unset follows the priority."""
+    topic: _builtins.str
+    """Replaces an undelivered message of the same topic; empty is the collapse_key."""
+    icon_url: _builtins.str
+    """https URL of a small picture."""
+    badge_url: _builtins.str
+    """https URL of a monochrome picture for the status bar."""
+    actions_json: _builtins.str
+    """JSON array of {action, title, icon}, as Notification.actions takes it."""
+    require_interaction: _builtins.bool
+    """Stays until the person acts."""
+    def __init__(
+        self,
+        *,
+        urgency: _enums_pb2.Urgency.ValueType = ...,
+        topic: _builtins.str = ...,
+        icon_url: _builtins.str = ...,
+        badge_url: _builtins.str = ...,
+        actions_json: _builtins.str = ...,
+        require_interaction: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions_json", b"actions_json", "badge_url", b"badge_url", "icon_url", b"icon_url", "require_interaction", b"require_interaction", "topic", b"topic", "urgency", b"urgency"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebPushOptions: _TypeAlias = WebPushOptions  # noqa: Y015
+
+@_typing.final
+class WnsOptions(_message.Message):
+    """What only Windows understands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    RAW_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    type: _enums_pb2.WnsType.ValueType
+    """Unset is TOAST, RAW or BADGE by what is set."""
+    raw: _builtins.bytes
+    """Body of a RAW notification, at most 5,000 bytes."""
+    tag: _builtins.str
+    """At most 16 letters and digits; replaces a tile or toast of the same tag."""
+    group: _builtins.str
+    """At most 16 letters and digits."""
+    cache: _builtins.bool
+    """Keep it for a device that is offline; unset is Windows' own choice."""
+    def __init__(
+        self,
+        *,
+        type: _enums_pb2.WnsType.ValueType = ...,
+        raw: _builtins.bytes = ...,
+        tag: _builtins.str = ...,
+        group: _builtins.str = ...,
+        cache: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "cache", b"cache"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cache", b"_cache", "cache", b"cache", "group", b"group", "raw", b"raw", "tag", b"tag", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__cache: _TypeAlias = _typing.Literal["cache"]  # noqa: Y015
+    _WhichOneofArgType__cache: _TypeAlias = _typing.Literal["_cache", b"_cache"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__cache) -> _WhichOneofReturnType__cache | None: ...
+
+Global___WnsOptions: _TypeAlias = WnsOptions  # noqa: Y015
+
+@_typing.final
+class HmsOptions(_message.Message):
+    """What only Huawei understands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    BI_TAG_FIELD_NUMBER: _builtins.int
+    TEST_MESSAGE_FIELD_NUMBER: _builtins.int
+    category: _builtins.str
+    """Message category, such as "IM" or "WORK"."""
+    bi_tag: _builtins.str
+    """Tag of Huawei's delivery report, at most 64 bytes."""
+    test_message: _builtins.bool
+    """Counts against the test quota."""
+    def __init__(
+        self,
+        *,
+        category: _builtins.str = ...,
+        bi_tag: _builtins.str = ...,
+        test_message: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bi_tag", b"bi_tag", "category", b"category", "test_message", b"test_message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HmsOptions: _TypeAlias = HmsOptions  # noqa: Y015
+
+@_typing.final
+class NotificationHubsOptions(_message.Message):
+    """What only Azure Notification Hubs understands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class TemplatePropertiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HEADERS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_PROPERTIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers handed on to the push service behind the hub: those of apns-* and X-WNS-*."""
+
+    @_builtins.property
+    def template_properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values for the templates of the hub's installations; when set, nothing else of the message is sent."""
+
+    def __init__(
+        self,
+        *,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        template_properties: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["headers", b"headers", "template_properties", b"template_properties"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationHubsOptions: _TypeAlias = NotificationHubsOptions  # noqa: Y015
 
 @_typing.final
 class NotificationContent(_message.Message):
@@ -243,6 +589,13 @@ class NotificationContent(_message.Message):
     FCM_FIELD_NUMBER: _builtins.int
     APNS_JSON_FIELD_NUMBER: _builtins.int
     FCM_JSON_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_FIELD_NUMBER: _builtins.int
+    WNS_FIELD_NUMBER: _builtins.int
+    HMS_FIELD_NUMBER: _builtins.int
+    NOTIFICATION_HUBS_FIELD_NUMBER: _builtins.int
+    WEB_PUSH_JSON_FIELD_NUMBER: _builtins.int
+    HMS_JSON_FIELD_NUMBER: _builtins.int
+    WNS_XML_FIELD_NUMBER: _builtins.int
     title: _builtins.str
     """At most 1,024 bytes."""
     body: _builtins.str
@@ -273,6 +626,12 @@ class NotificationContent(_message.Message):
     """JSON merge patch (RFC 7396) on the payload built for Apple."""
     fcm_json: _builtins.str
     """JSON merge patch (RFC 7396) on the "message" object built for Google."""
+    web_push_json: _builtins.str
+    """JSON merge patch (RFC 7396) on the object that the service worker gets."""
+    hms_json: _builtins.str
+    """JSON merge patch (RFC 7396) on the "message" object built for Huawei."""
+    wns_xml: _builtins.str
+    """XML that replaces the toast, tile or badge built for Windows."""
     @_builtins.property
     def data(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The app's own entries, 4,096 bytes in all. notification_id, and what a provider reserves, may not be keys."""
@@ -292,6 +651,22 @@ class NotificationContent(_message.Message):
     @_builtins.property
     def fcm(self) -> Global___FcmOptions:
         """What only Google understands."""
+
+    @_builtins.property
+    def web_push(self) -> Global___WebPushOptions:
+        """What only browsers understand."""
+
+    @_builtins.property
+    def wns(self) -> Global___WnsOptions:
+        """What only Windows understands."""
+
+    @_builtins.property
+    def hms(self) -> Global___HmsOptions:
+        """What only Huawei understands."""
+
+    @_builtins.property
+    def notification_hubs(self) -> Global___NotificationHubsOptions:
+        """What only Azure Notification Hubs understands."""
 
     def __init__(
         self,
@@ -316,10 +691,17 @@ class NotificationContent(_message.Message):
         fcm: Global___FcmOptions | None = ...,
         apns_json: _builtins.str = ...,
         fcm_json: _builtins.str = ...,
+        web_push: Global___WebPushOptions | None = ...,
+        wns: Global___WnsOptions | None = ...,
+        hms: Global___HmsOptions | None = ...,
+        notification_hubs: Global___NotificationHubsOptions | None = ...,
+        web_push_json: _builtins.str = ...,
+        hms_json: _builtins.str = ...,
+        wns_xml: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_badge", b"_badge", "apns", b"apns", "badge", b"badge", "fcm", b"fcm"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_badge", b"_badge", "apns", b"apns", "badge", b"badge", "fcm", b"fcm", "hms", b"hms", "notification_hubs", b"notification_hubs", "web_push", b"web_push", "wns", b"wns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_badge", b"_badge", "android_channel_id", b"android_channel_id", "apns", b"apns", "apns_json", b"apns_json", "badge", b"badge", "body", b"body", "body_loc_args", b"body_loc_args", "body_loc_key", b"body_loc_key", "category", b"category", "data", b"data", "fcm", b"fcm", "fcm_json", b"fcm_json", "image_url", b"image_url", "link", b"link", "silent", b"silent", "sound", b"sound", "subtitle", b"subtitle", "thread_id", b"thread_id", "title", b"title", "title_loc_args", b"title_loc_args", "title_loc_key", b"title_loc_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_badge", b"_badge", "android_channel_id", b"android_channel_id", "apns", b"apns", "apns_json", b"apns_json", "badge", b"badge", "body", b"body", "body_loc_args", b"body_loc_args", "body_loc_key", b"body_loc_key", "category", b"category", "data", b"data", "fcm", b"fcm", "fcm_json", b"fcm_json", "hms", b"hms", "hms_json", b"hms_json", "image_url", b"image_url", "link", b"link", "notification_hubs", b"notification_hubs", "silent", b"silent", "sound", b"sound", "subtitle", b"subtitle", "thread_id", b"thread_id", "title", b"title", "title_loc_args", b"title_loc_args", "title_loc_key", b"title_loc_key", "web_push", b"web_push", "web_push_json", b"web_push_json", "wns", b"wns", "wns_xml", b"wns_xml"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__badge: _TypeAlias = _typing.Literal["badge"]  # noqa: Y015
     _WhichOneofArgType__badge: _TypeAlias = _typing.Literal["_badge", b"_badge"]  # noqa: Y015
@@ -359,12 +741,18 @@ class SendOptions(_message.Message):
     COLLAPSE_KEY_FIELD_NUMBER: _builtins.int
     AT_MOST_ONCE_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    TRUNCATE_FIELD_NUMBER: _builtins.int
     priority: _enums_pb2.Priority.ValueType
     """Unset is HIGH when visible, NORMAL when silent."""
     collapse_key: _builtins.str
     """A newer notification with this key replaces an undelivered older one; at most 64 bytes."""
     at_most_once: _builtins.bool
     """Never repeat after an answer that was not seen: such a delivery ends FAILED, ANSWER_UNKNOWN."""
+    dry_run: _builtins.bool
+    """Check everything and answer as for a real send, but store and send nothing."""
+    truncate: _builtins.bool
+    """Cut the body where a provider's limit asks for it, instead of rejecting its targets as PAYLOAD_TOO_LARGE."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """From accept; 0s is one try and no storing; at most 28 days.
@@ -388,10 +776,12 @@ class SendOptions(_message.Message):
         collapse_key: _builtins.str = ...,
         at_most_once: _builtins.bool = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        dry_run: _builtins.bool = ...,
+        truncate: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "expiry", b"expiry", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "collapse_key", b"collapse_key", "expire_time", b"expire_time", "expiry", b"expiry", "labels", b"labels", "priority", b"priority", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at_most_once", b"at_most_once", "collapse_key", b"collapse_key", "dry_run", b"dry_run", "expire_time", b"expire_time", "expiry", b"expiry", "labels", b"labels", "priority", b"priority", "truncate", b"truncate", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_expiry: _TypeAlias = _typing.Literal["ttl", "expire_time"]  # noqa: Y015
     _WhichOneofArgType_expiry: _TypeAlias = _typing.Literal["expiry", b"expiry"]  # noqa: Y015
@@ -502,6 +892,7 @@ class SendNotificationResponse(_message.Message):
     STATUSES_FIELD_NUMBER: _builtins.int
     COMPLETE_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    TRUNCATED_PROVIDERS_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """UUIDv7, also in every payload's data."""
     target_count: _builtins.int
@@ -526,6 +917,10 @@ class SendNotificationResponse(_message.Message):
     def expire_time(self) -> _timestamp_pb2.Timestamp:
         """When what is left becomes EXPIRED."""
 
+    @_builtins.property
+    def truncated_providers(self) -> _containers.RepeatedScalarFieldContainer[_enums_pb2.Provider.ValueType]:
+        """Providers whose targets get a shortened body, which options.truncate allowed."""
+
     def __init__(
         self,
         *,
@@ -538,14 +933,223 @@ class SendNotificationResponse(_message.Message):
         statuses: _abc.Iterable[_following_pb2.Delivery] | None = ...,
         complete: _builtins.bool = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        truncated_providers: _abc.Iterable[_enums_pb2.Provider.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor", b"cursor", "duplicate_count", b"duplicate_count", "expire_time", b"expire_time", "notification_id", b"notification_id", "rejected", b"rejected", "replayed", b"replayed", "statuses", b"statuses", "target_count", b"target_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete", b"complete", "cursor", b"cursor", "duplicate_count", b"duplicate_count", "expire_time", b"expire_time", "notification_id", b"notification_id", "rejected", b"rejected", "replayed", b"replayed", "statuses", b"statuses", "target_count", b"target_count", "truncated_providers", b"truncated_providers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendNotificationResponse: _TypeAlias = SendNotificationResponse  # noqa: Y015
+
+@_typing.final
+class PreviewNotificationRequest(_message.Message):
+    """Asks what providers would be sent, without sending anything."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APP_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    PROVIDERS_FIELD_NUMBER: _builtins.int
+    HUB_PLATFORMS_FIELD_NUMBER: _builtins.int
+    ASK_PROVIDER_FIELD_NUMBER: _builtins.int
+    app_id: _builtins.str
+    """Required."""
+    @_builtins.property
+    def message(self) -> Global___NotificationContent:
+        """Required. What would be sent."""
+
+    @_builtins.property
+    def options(self) -> Global___SendOptions:
+        """How."""
+
+    @_builtins.property
+    def providers(self) -> _containers.RepeatedScalarFieldContainer[_enums_pb2.Provider.ValueType]:
+        """Only these; none is every provider of the app."""
+
+    @_builtins.property
+    def hub_platforms(self) -> _containers.RepeatedScalarFieldContainer[_enums_pb2.HubPlatform.ValueType]:
+        """For which a hub would build it; none is APNS, FCM_V1, WNS and BROWSER."""
+
+    @_builtins.property
+    def ask_provider(self) -> Global___TokenTarget:
+        """A token to have the provider itself check the message with; FCM and HMS can (validate_only), nothing is delivered."""
+
+    def __init__(
+        self,
+        *,
+        app_id: _builtins.str = ...,
+        message: Global___NotificationContent | None = ...,
+        options: Global___SendOptions | None = ...,
+        providers: _abc.Iterable[_enums_pb2.Provider.ValueType] | None = ...,
+        hub_platforms: _abc.Iterable[_enums_pb2.HubPlatform.ValueType] | None = ...,
+        ask_provider: Global___TokenTarget | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ask_provider", b"ask_provider", "message", b"message", "options", b"options"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "ask_provider", b"ask_provider", "hub_platforms", b"hub_platforms", "message", b"message", "options", b"options", "providers", b"providers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewNotificationRequest: _TypeAlias = PreviewNotificationRequest  # noqa: Y015
+
+@_typing.final
+class PreviewHeader(_message.Message):
+    """One header of a push."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in lower case."""
+    value: _builtins.str
+    """Its value."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewHeader: _TypeAlias = PreviewHeader  # noqa: Y015
+
+@_typing.final
+class Preview(_message.Message):
+    """What one account would be sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_APP_ID_FIELD_NUMBER: _builtins.int
+    HUB_PLATFORM_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    TRUNCATED_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    provider: _enums_pb2.Provider.ValueType
+    """Whose."""
+    provider_app_id: _builtins.str
+    """The account."""
+    hub_platform: _enums_pb2.HubPlatform.ValueType
+    """The push service behind a hub."""
+    payload: _builtins.str
+    """The body; of Web Push before it is encrypted."""
+    size_bytes: _builtins.int
+    """What the provider counts."""
+    limit_bytes: _builtins.int
+    """The most it takes."""
+    @_builtins.property
+    def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewHeader]:
+        """Headers, without credentials."""
+
+    @_builtins.property
+    def truncated(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that were cut to fit."""
+
+    @_builtins.property
+    def dropped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Fields that this provider cannot carry."""
+
+    @_builtins.property
+    def refusal(self) -> Global___Rejection:
+        """Set when the message could not be sent there."""
+
+    @_builtins.property
+    def answer(self) -> Global___ProviderAnswer:
+        """With ask_provider: what the provider said of it."""
+
+    def __init__(
+        self,
+        *,
+        provider: _enums_pb2.Provider.ValueType = ...,
+        provider_app_id: _builtins.str = ...,
+        hub_platform: _enums_pb2.HubPlatform.ValueType = ...,
+        headers: _abc.Iterable[Global___PreviewHeader] | None = ...,
+        payload: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        limit_bytes: _builtins.int = ...,
+        truncated: _abc.Iterable[_builtins.str] | None = ...,
+        dropped: _abc.Iterable[_builtins.str] | None = ...,
+        refusal: Global___Rejection | None = ...,
+        answer: Global___ProviderAnswer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "dropped", b"dropped", "headers", b"headers", "hub_platform", b"hub_platform", "limit_bytes", b"limit_bytes", "payload", b"payload", "provider", b"provider", "provider_app_id", b"provider_app_id", "refusal", b"refusal", "size_bytes", b"size_bytes", "truncated", b"truncated"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preview: _TypeAlias = Preview  # noqa: Y015
+
+@_typing.final
+class ProviderAnswer(_message.Message):
+    """What a provider said of a message that it was only to check."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    PROVIDER_STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    outcome: _enums_pb2.Outcome.ValueType
+    """What it comes to."""
+    provider_status: _builtins.int
+    """HTTP status."""
+    reason: _builtins.str
+    """The provider's own word."""
+    detail: _builtins.str
+    """The provider's own words."""
+    def __init__(
+        self,
+        *,
+        outcome: _enums_pb2.Outcome.ValueType = ...,
+        provider_status: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "outcome", b"outcome", "provider_status", b"provider_status", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProviderAnswer: _TypeAlias = ProviderAnswer  # noqa: Y015
+
+@_typing.final
+class PreviewNotificationResponse(_message.Message):
+    """One preview for each account and platform, in the order of the configuration."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREVIEWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def previews(self) -> _containers.RepeatedCompositeFieldContainer[Global___Preview]:
+        """What would be sent."""
+
+    def __init__(
+        self,
+        *,
+        previews: _abc.Iterable[Global___Preview] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["previews", b"previews"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewNotificationResponse: _TypeAlias = PreviewNotificationResponse  # noqa: Y015
 
 @_typing.final
 class SendNotificationsRequest(_message.Message):

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from pushrpc.v1 import audiences_pb2 as pushrpc_dot_v1_dot_audiences__pb2
 from pushrpc.v1 import devices_pb2 as pushrpc_dot_v1_dot_devices__pb2
 from pushrpc.v1 import following_pb2 as pushrpc_dot_v1_dot_following__pb2
 from pushrpc.v1 import sending_pb2 as pushrpc_dot_v1_dot_sending__pb2
@@ -88,6 +89,11 @@ class PushServiceStub:
                 request_serializer=pushrpc_dot_v1_dot_following__pb2.ListDeliveriesRequest.SerializeToString,
                 response_deserializer=pushrpc_dot_v1_dot_following__pb2.ListDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.PreviewNotification = channel.unary_unary(
+                '/pushrpc.v1.PushService/PreviewNotification',
+                request_serializer=pushrpc_dot_v1_dot_sending__pb2.PreviewNotificationRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_sending__pb2.PreviewNotificationResponse.FromString,
+                _registered_method=True)
         self.CancelNotification = channel.unary_unary(
                 '/pushrpc.v1.PushService/CancelNotification',
                 request_serializer=pushrpc_dot_v1_dot_sending__pb2.CancelNotificationRequest.SerializeToString,
@@ -97,6 +103,36 @@ class PushServiceStub:
                 '/pushrpc.v1.PushService/StreamDeliveryStatus',
                 request_serializer=pushrpc_dot_v1_dot_following__pb2.StreamDeliveryStatusRequest.SerializeToString,
                 response_deserializer=pushrpc_dot_v1_dot_following__pb2.StreamDeliveryStatusResponse.FromString,
+                _registered_method=True)
+        self.ReportEngagement = channel.unary_unary(
+                '/pushrpc.v1.PushService/ReportEngagement',
+                request_serializer=pushrpc_dot_v1_dot_following__pb2.ReportEngagementRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_following__pb2.ReportEngagementResponse.FromString,
+                _registered_method=True)
+        self.SubscribeToTopic = channel.unary_unary(
+                '/pushrpc.v1.PushService/SubscribeToTopic',
+                request_serializer=pushrpc_dot_v1_dot_audiences__pb2.SubscribeToTopicRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_audiences__pb2.SubscribeToTopicResponse.FromString,
+                _registered_method=True)
+        self.UnsubscribeFromTopic = channel.unary_unary(
+                '/pushrpc.v1.PushService/UnsubscribeFromTopic',
+                request_serializer=pushrpc_dot_v1_dot_audiences__pb2.UnsubscribeFromTopicRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_audiences__pb2.UnsubscribeFromTopicResponse.FromString,
+                _registered_method=True)
+        self.CreateBroadcastChannel = channel.unary_unary(
+                '/pushrpc.v1.PushService/CreateBroadcastChannel',
+                request_serializer=pushrpc_dot_v1_dot_audiences__pb2.CreateBroadcastChannelRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_audiences__pb2.CreateBroadcastChannelResponse.FromString,
+                _registered_method=True)
+        self.ListBroadcastChannels = channel.unary_unary(
+                '/pushrpc.v1.PushService/ListBroadcastChannels',
+                request_serializer=pushrpc_dot_v1_dot_audiences__pb2.ListBroadcastChannelsRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_audiences__pb2.ListBroadcastChannelsResponse.FromString,
+                _registered_method=True)
+        self.DeleteBroadcastChannel = channel.unary_unary(
+                '/pushrpc.v1.PushService/DeleteBroadcastChannel',
+                request_serializer=pushrpc_dot_v1_dot_audiences__pb2.DeleteBroadcastChannelRequest.SerializeToString,
+                response_deserializer=pushrpc_dot_v1_dot_audiences__pb2.DeleteBroadcastChannelResponse.FromString,
                 _registered_method=True)
         self.GetServerInfo = channel.unary_unary(
                 '/pushrpc.v1.PushService/GetServerInfo',
@@ -182,6 +218,13 @@ class PushServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewNotification(self, request, context):
+        """Shows what each provider would be sent, and sends nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelNotification(self, request, context):
         """Takes back what no provider has yet.
         """
@@ -191,6 +234,48 @@ class PushServiceServicer:
 
     def StreamDeliveryStatus(self, request, context):
         """Streams every change of deliveries, resumable from any cursor without gap or repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportEngagement(self, request, context):
+        """Keeps what apps report of their notifications; followers get it as ENGAGEMENT events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubscribeToTopic(self, request, context):
+        """Has tokens join a topic that the provider keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnsubscribeFromTopic(self, request, context):
+        """Has tokens leave a topic that the provider keeps.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateBroadcastChannel(self, request, context):
+        """Opens a broadcast channel at Apple.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBroadcastChannels(self, request, context):
+        """Tells the app's broadcast channels.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBroadcastChannel(self, request, context):
+        """Closes a broadcast channel.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -256,6 +341,11 @@ def add_PushServiceServicer_to_server(servicer, server):
                     request_deserializer=pushrpc_dot_v1_dot_following__pb2.ListDeliveriesRequest.FromString,
                     response_serializer=pushrpc_dot_v1_dot_following__pb2.ListDeliveriesResponse.SerializeToString,
             ),
+            'PreviewNotification': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewNotification,
+                    request_deserializer=pushrpc_dot_v1_dot_sending__pb2.PreviewNotificationRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_sending__pb2.PreviewNotificationResponse.SerializeToString,
+            ),
             'CancelNotification': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelNotification,
                     request_deserializer=pushrpc_dot_v1_dot_sending__pb2.CancelNotificationRequest.FromString,
@@ -265,6 +355,36 @@ def add_PushServiceServicer_to_server(servicer, server):
                     servicer.StreamDeliveryStatus,
                     request_deserializer=pushrpc_dot_v1_dot_following__pb2.StreamDeliveryStatusRequest.FromString,
                     response_serializer=pushrpc_dot_v1_dot_following__pb2.StreamDeliveryStatusResponse.SerializeToString,
+            ),
+            'ReportEngagement': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportEngagement,
+                    request_deserializer=pushrpc_dot_v1_dot_following__pb2.ReportEngagementRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_following__pb2.ReportEngagementResponse.SerializeToString,
+            ),
+            'SubscribeToTopic': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubscribeToTopic,
+                    request_deserializer=pushrpc_dot_v1_dot_audiences__pb2.SubscribeToTopicRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_audiences__pb2.SubscribeToTopicResponse.SerializeToString,
+            ),
+            'UnsubscribeFromTopic': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnsubscribeFromTopic,
+                    request_deserializer=pushrpc_dot_v1_dot_audiences__pb2.UnsubscribeFromTopicRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_audiences__pb2.UnsubscribeFromTopicResponse.SerializeToString,
+            ),
+            'CreateBroadcastChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateBroadcastChannel,
+                    request_deserializer=pushrpc_dot_v1_dot_audiences__pb2.CreateBroadcastChannelRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_audiences__pb2.CreateBroadcastChannelResponse.SerializeToString,
+            ),
+            'ListBroadcastChannels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBroadcastChannels,
+                    request_deserializer=pushrpc_dot_v1_dot_audiences__pb2.ListBroadcastChannelsRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_audiences__pb2.ListBroadcastChannelsResponse.SerializeToString,
+            ),
+            'DeleteBroadcastChannel': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBroadcastChannel,
+                    request_deserializer=pushrpc_dot_v1_dot_audiences__pb2.DeleteBroadcastChannelRequest.FromString,
+                    response_serializer=pushrpc_dot_v1_dot_audiences__pb2.DeleteBroadcastChannelResponse.SerializeToString,
             ),
             'GetServerInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetServerInfo,
@@ -554,6 +674,33 @@ class PushService:
             _registered_method=True)
 
     @staticmethod
+    def PreviewNotification(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/PreviewNotification',
+            pushrpc_dot_v1_dot_sending__pb2.PreviewNotificationRequest.SerializeToString,
+            pushrpc_dot_v1_dot_sending__pb2.PreviewNotificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CancelNotification(request,
             target,
             options=(),
@@ -597,6 +744,168 @@ class PushService:
             '/pushrpc.v1.PushService/StreamDeliveryStatus',
             pushrpc_dot_v1_dot_following__pb2.StreamDeliveryStatusRequest.SerializeToString,
             pushrpc_dot_v1_dot_following__pb2.StreamDeliveryStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportEngagement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/ReportEngagement',
+            pushrpc_dot_v1_dot_following__pb2.ReportEngagementRequest.SerializeToString,
+            pushrpc_dot_v1_dot_following__pb2.ReportEngagementResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubscribeToTopic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/SubscribeToTopic',
+            pushrpc_dot_v1_dot_audiences__pb2.SubscribeToTopicRequest.SerializeToString,
+            pushrpc_dot_v1_dot_audiences__pb2.SubscribeToTopicResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnsubscribeFromTopic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/UnsubscribeFromTopic',
+            pushrpc_dot_v1_dot_audiences__pb2.UnsubscribeFromTopicRequest.SerializeToString,
+            pushrpc_dot_v1_dot_audiences__pb2.UnsubscribeFromTopicResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateBroadcastChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/CreateBroadcastChannel',
+            pushrpc_dot_v1_dot_audiences__pb2.CreateBroadcastChannelRequest.SerializeToString,
+            pushrpc_dot_v1_dot_audiences__pb2.CreateBroadcastChannelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBroadcastChannels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/ListBroadcastChannels',
+            pushrpc_dot_v1_dot_audiences__pb2.ListBroadcastChannelsRequest.SerializeToString,
+            pushrpc_dot_v1_dot_audiences__pb2.ListBroadcastChannelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBroadcastChannel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pushrpc.v1.PushService/DeleteBroadcastChannel',
+            pushrpc_dot_v1_dot_audiences__pb2.DeleteBroadcastChannelRequest.SerializeToString,
+            pushrpc_dot_v1_dot_audiences__pb2.DeleteBroadcastChannelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,6 +5,7 @@ The service."""
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from pushrpc.v1 import audiences_pb2 as _audiences_pb2
 from pushrpc.v1 import devices_pb2 as _devices_pb2
 from pushrpc.v1 import following_pb2 as _following_pb2
 from pushrpc.v1 import sending_pb2 as _sending_pb2
@@ -62,10 +63,24 @@ class PushServiceStub:
     """Pages through an app's notifications."""
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_following_pb2.ListDeliveriesRequest, _following_pb2.ListDeliveriesResponse]
     """Pages through deliveries, the answer to "what happened to this token?"."""
+    PreviewNotification: _grpc.UnaryUnaryMultiCallable[_sending_pb2.PreviewNotificationRequest, _sending_pb2.PreviewNotificationResponse]
+    """Shows what each provider would be sent, and sends nothing."""
     CancelNotification: _grpc.UnaryUnaryMultiCallable[_sending_pb2.CancelNotificationRequest, _sending_pb2.CancelNotificationResponse]
     """Takes back what no provider has yet."""
     StreamDeliveryStatus: _grpc.UnaryStreamMultiCallable[_following_pb2.StreamDeliveryStatusRequest, _following_pb2.StreamDeliveryStatusResponse]
     """Streams every change of deliveries, resumable from any cursor without gap or repeat."""
+    ReportEngagement: _grpc.UnaryUnaryMultiCallable[_following_pb2.ReportEngagementRequest, _following_pb2.ReportEngagementResponse]
+    """Keeps what apps report of their notifications; followers get it as ENGAGEMENT events."""
+    SubscribeToTopic: _grpc.UnaryUnaryMultiCallable[_audiences_pb2.SubscribeToTopicRequest, _audiences_pb2.SubscribeToTopicResponse]
+    """Has tokens join a topic that the provider keeps."""
+    UnsubscribeFromTopic: _grpc.UnaryUnaryMultiCallable[_audiences_pb2.UnsubscribeFromTopicRequest, _audiences_pb2.UnsubscribeFromTopicResponse]
+    """Has tokens leave a topic that the provider keeps."""
+    CreateBroadcastChannel: _grpc.UnaryUnaryMultiCallable[_audiences_pb2.CreateBroadcastChannelRequest, _audiences_pb2.CreateBroadcastChannelResponse]
+    """Opens a broadcast channel at Apple."""
+    ListBroadcastChannels: _grpc.UnaryUnaryMultiCallable[_audiences_pb2.ListBroadcastChannelsRequest, _audiences_pb2.ListBroadcastChannelsResponse]
+    """Tells the app's broadcast channels."""
+    DeleteBroadcastChannel: _grpc.UnaryUnaryMultiCallable[_audiences_pb2.DeleteBroadcastChannelRequest, _audiences_pb2.DeleteBroadcastChannelResponse]
+    """Closes a broadcast channel."""
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetServerInfoRequest, _service_pb2.GetServerInfoResponse]
     """Tells versions, limits and configured providers."""
 
@@ -100,10 +115,24 @@ class PushServiceAsyncStub(PushServiceStub):
     """Pages through an app's notifications."""
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_following_pb2.ListDeliveriesRequest, _following_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Pages through deliveries, the answer to "what happened to this token?"."""
+    PreviewNotification: _aio.UnaryUnaryMultiCallable[_sending_pb2.PreviewNotificationRequest, _sending_pb2.PreviewNotificationResponse]  # type: ignore[assignment]
+    """Shows what each provider would be sent, and sends nothing."""
     CancelNotification: _aio.UnaryUnaryMultiCallable[_sending_pb2.CancelNotificationRequest, _sending_pb2.CancelNotificationResponse]  # type: ignore[assignment]
     """Takes back what no provider has yet."""
     StreamDeliveryStatus: _aio.UnaryStreamMultiCallable[_following_pb2.StreamDeliveryStatusRequest, _following_pb2.StreamDeliveryStatusResponse]  # type: ignore[assignment]
     """Streams every change of deliveries, resumable from any cursor without gap or repeat."""
+    ReportEngagement: _aio.UnaryUnaryMultiCallable[_following_pb2.ReportEngagementRequest, _following_pb2.ReportEngagementResponse]  # type: ignore[assignment]
+    """Keeps what apps report of their notifications; followers get it as ENGAGEMENT events."""
+    SubscribeToTopic: _aio.UnaryUnaryMultiCallable[_audiences_pb2.SubscribeToTopicRequest, _audiences_pb2.SubscribeToTopicResponse]  # type: ignore[assignment]
+    """Has tokens join a topic that the provider keeps."""
+    UnsubscribeFromTopic: _aio.UnaryUnaryMultiCallable[_audiences_pb2.UnsubscribeFromTopicRequest, _audiences_pb2.UnsubscribeFromTopicResponse]  # type: ignore[assignment]
+    """Has tokens leave a topic that the provider keeps."""
+    CreateBroadcastChannel: _aio.UnaryUnaryMultiCallable[_audiences_pb2.CreateBroadcastChannelRequest, _audiences_pb2.CreateBroadcastChannelResponse]  # type: ignore[assignment]
+    """Opens a broadcast channel at Apple."""
+    ListBroadcastChannels: _aio.UnaryUnaryMultiCallable[_audiences_pb2.ListBroadcastChannelsRequest, _audiences_pb2.ListBroadcastChannelsResponse]  # type: ignore[assignment]
+    """Tells the app's broadcast channels."""
+    DeleteBroadcastChannel: _aio.UnaryUnaryMultiCallable[_audiences_pb2.DeleteBroadcastChannelRequest, _audiences_pb2.DeleteBroadcastChannelResponse]  # type: ignore[assignment]
+    """Closes a broadcast channel."""
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_service_pb2.GetServerInfoRequest, _service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Tells versions, limits and configured providers."""
 
@@ -197,6 +226,14 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         """Pages through deliveries, the answer to "what happened to this token?"."""
 
     @_abc_1.abstractmethod
+    def PreviewNotification(
+        self,
+        request: _sending_pb2.PreviewNotificationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_sending_pb2.PreviewNotificationResponse, _abc.Awaitable[_sending_pb2.PreviewNotificationResponse]]:
+        """Shows what each provider would be sent, and sends nothing."""
+
+    @_abc_1.abstractmethod
     def CancelNotification(
         self,
         request: _sending_pb2.CancelNotificationRequest,
@@ -211,6 +248,54 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_following_pb2.StreamDeliveryStatusResponse], _abc.AsyncIterator[_following_pb2.StreamDeliveryStatusResponse]]:
         """Streams every change of deliveries, resumable from any cursor without gap or repeat."""
+
+    @_abc_1.abstractmethod
+    def ReportEngagement(
+        self,
+        request: _following_pb2.ReportEngagementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_following_pb2.ReportEngagementResponse, _abc.Awaitable[_following_pb2.ReportEngagementResponse]]:
+        """Keeps what apps report of their notifications; followers get it as ENGAGEMENT events."""
+
+    @_abc_1.abstractmethod
+    def SubscribeToTopic(
+        self,
+        request: _audiences_pb2.SubscribeToTopicRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audiences_pb2.SubscribeToTopicResponse, _abc.Awaitable[_audiences_pb2.SubscribeToTopicResponse]]:
+        """Has tokens join a topic that the provider keeps."""
+
+    @_abc_1.abstractmethod
+    def UnsubscribeFromTopic(
+        self,
+        request: _audiences_pb2.UnsubscribeFromTopicRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audiences_pb2.UnsubscribeFromTopicResponse, _abc.Awaitable[_audiences_pb2.UnsubscribeFromTopicResponse]]:
+        """Has tokens leave a topic that the provider keeps."""
+
+    @_abc_1.abstractmethod
+    def CreateBroadcastChannel(
+        self,
+        request: _audiences_pb2.CreateBroadcastChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audiences_pb2.CreateBroadcastChannelResponse, _abc.Awaitable[_audiences_pb2.CreateBroadcastChannelResponse]]:
+        """Opens a broadcast channel at Apple."""
+
+    @_abc_1.abstractmethod
+    def ListBroadcastChannels(
+        self,
+        request: _audiences_pb2.ListBroadcastChannelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audiences_pb2.ListBroadcastChannelsResponse, _abc.Awaitable[_audiences_pb2.ListBroadcastChannelsResponse]]:
+        """Tells the app's broadcast channels."""
+
+    @_abc_1.abstractmethod
+    def DeleteBroadcastChannel(
+        self,
+        request: _audiences_pb2.DeleteBroadcastChannelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_audiences_pb2.DeleteBroadcastChannelResponse, _abc.Awaitable[_audiences_pb2.DeleteBroadcastChannelResponse]]:
+        """Closes a broadcast channel."""
 
     @_abc_1.abstractmethod
     def GetServerInfo(

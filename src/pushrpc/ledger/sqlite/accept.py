@@ -9,9 +9,10 @@ from functools import partial
 from itertools import count, repeat
 from typing import Any
 
+from pushrpc.content import Content
 from pushrpc.ledger import LedgerError, QueueFull, RequestIdReused, SendExpired
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Audience, Content, Found, Lane, Notification, Receipt, Rejection, Send
+from pushrpc.model import Audience, Found, Lane, Notification, Receipt, Rejection, Send
 from pushrpc.words import DeviceState, Environment, Priority, Provider, RejectReason, TokenKind
 
 
@@ -88,11 +89,12 @@ def _rejections(text: str) -> list[Rejection]:
 
 # --- what the target names
 
-_FOUND = """
+_DEAD, _REMOVED = int(DeviceState.DEAD), int(DeviceState.REMOVED)
+_FOUND = f"""
     SELECT d.key, d.device_id, d.user_id, d.provider, d.provider_app_id, d.environment, d.token, d.token_kind,
-           d.installation_id, d.state, d.updated_us
+           d.installation_id, CASE WHEN d.token_expire_us BETWEEN 1 AND ? THEN {_DEAD} ELSE d.state END, d.updated_us,
+           d.address, d.origin
     FROM json_each(?) AS named CROSS JOIN devices AS d ON d.app = ? AND """
-_REMOVED = int(DeviceState.REMOVED)
 _BY_DEVICE_ID = f"{_FOUND} d.device_id = named.value AND d.state <> {_REMOVED}"
 _BY_USER_ID = f"{_FOUND} d.user_id = named.value AND d.user_id <> '' AND d.state <> {_REMOVED}"
 _BY_TOKEN = (
@@ -109,7 +111,7 @@ def _find(transaction: Transaction, app: int, send: Send) -> list[Found]:
     rows: dict[int, Any] = {}
 
     def look_up(query: str, names: Iterable[str], *more: int) -> None:
-        rows.update((row[0], row) for row in sql.execute(query, (json.dumps(list(names)), app, *more)))
+        rows.update((row[0], row) for row in sql.execute(query, (send.created_us, json.dumps(list(names)), app, *more)))
 
     if named.device_ids:
         look_up(_BY_DEVICE_ID, named.device_ids)
@@ -121,9 +123,14 @@ def _find(transaction: Transaction, app: int, send: Send) -> list[Found]:
 
 
 def _found(app_id: str, row: Any) -> Found:
-    _, device_id, user_id, provider, provider_app_id, environment, token, kind, installation_id, state, updated_us = row
-    lane = Lane(app_id, Provider(provider), provider_app_id, Environment(environment))
-    return Found(device_id, user_id, lane, token, TokenKind(kind), installation_id, DeviceState(state), updated_us)
+    (
+        _, device_id, user_id, provider, provider_app_id, environment, token, kind, installation_id, state, updated_us,
+        address, origin,
+    ) = row  # fmt: skip
+    lane = Lane(app_id, Provider(provider), provider_app_id, Environment(environment), origin)
+    return Found(
+        device_id, user_id, lane, token, TokenKind(kind), installation_id, DeviceState(state), updated_us, address
+    )
 
 
 # --- rows
@@ -135,8 +142,8 @@ _INSERT_NOTIFICATION = """
         expire_us, completed_us, total, open
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?16, ?16, ?, ?, ?, ?, ?21, ?21)"""
 _INSERT_DELIVERY = """
-    INSERT INTO deliveries (key, app, notification, lane, priority, due_us, token, device_id, user_id)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+    INSERT INTO deliveries (key, app, notification, lane, priority, due_us, token, device_id, user_id, address)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 # One step for all: a step a row costs 1 µs more each (measured), and gives the interpreter away each time.
 _INSERT_TOKENS = """
     INSERT INTO deliveries (key, app, notification, lane, priority, due_us, token, device_id, user_id)
@@ -188,13 +195,14 @@ def _write_notification(
 def _write_deliveries(notification: Notification, app: int, audience: Audience, transaction: Transaction) -> None:
     sql, tally = transaction.sql, transaction.tally
     priority, due_us = int(notification.priority), transaction.queue_us
-    for lane, tokens, device_ids, user_ids in audience.planned:
+    for lane, tokens, device_ids, user_ids, addresses in audience.planned:
         first_key, lane_key = tally.last_delivery + 1, transaction.lane_key(lane)
         shared = (app, notification.key, lane_key, priority, due_us)
-        if len(tokens) >= _TOKENS_MIN and not (device_ids or user_ids):
+        if len(tokens) >= _TOKENS_MIN and not (device_ids or user_ids or addresses):
             sql.execute(_INSERT_TOKENS, (first_key, *shared, json.dumps(tokens)))
         else:
-            rows = zip(count(first_key), tokens, device_ids or repeat(""), user_ids or repeat(""))
+            columns = (column or repeat("") for column in (device_ids, user_ids, addresses))
+            rows = zip(count(first_key), tokens, *columns)
             sql.executemany(_INSERT_DELIVERY, [(key, *shared, *row) for key, *row in rows])
         tally.last_delivery += len(tokens)
         queue = transaction.memory.queue(lane)

@@ -10,11 +10,12 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from pushrpc.content import Content
 from pushrpc.ledger.sqlite.due import take
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
 from pushrpc.ledger.sqlite.settle import Ending, end
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Batch, Claimed, Content, Lane, Notification
+from pushrpc.model import Batch, Claimed, Lane, Notification
 from pushrpc.words import Cause, DeliveryState, Priority
 
 MARK_IN_FLIGHT = f"UPDATE deliveries SET state = {int(DeliveryState.IN_FLIGHT)} WHERE key = ? AND state < 3"
@@ -56,9 +57,10 @@ def hold(sql: sqlite3.Connection, memory: Memory, lane: Lane, rows: Sequence[Any
             unreadable += [row[0] for row in neighbours]
             continue
         notification, first_delivery = known[number]
+        ours = notification, lane
         deliveries += [
-            _new((key, notification, lane, key - first_delivery, token, device_id, user_id, tries, spent, due_us))
-            for key, _, due_us, tries, spent, token, device_id, user_id in neighbours
+            _new((key, *ours, key - first_delivery, token, device_id, user_id, tries, spent, due_us, address))
+            for key, _, due_us, tries, spent, token, device_id, user_id, address in neighbours
         ]
     memory.hold(deliveries)
     return deliveries, unreadable

@@ -16,7 +16,7 @@ PASSED_OVER_MAX = 8_192
 # Without LIMIT: rows are stepped one by one until enough are taken. In two parts, because for (due_us, key) > (?, ?)
 # SQLite walks every row that is due with the mark, and all of a notification are due at once.
 _OPEN = """
-    SELECT key, notification, due_us, tries, spent, token, device_id, user_id FROM deliveries
+    SELECT key, notification, due_us, tries, spent, token, device_id, user_id, address FROM deliveries
     WHERE lane = ?1 AND priority = ?2 AND state < 3"""
 _WAITING = f"{_OPEN} AND due_us = ?3 AND key > ?4 UNION ALL {_OPEN} AND due_us > ?3 ORDER BY due_us, key"
 

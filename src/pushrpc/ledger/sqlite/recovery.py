@@ -18,7 +18,7 @@ from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Provid
 
 _TALLY = "SELECT last_notification, last_delivery, last_seq, open_count, pruned_seq, oldest_open FROM ledger"
 _LANES = """
-    SELECT l.key, a.app_id, l.provider, l.provider_app_id, l.environment
+    SELECT l.key, a.app_id, l.provider, l.provider_app_id, l.environment, l.origin
     FROM lanes AS l JOIN apps AS a ON a.key = l.app ORDER BY l.key"""
 _APPS_WITH_DEVICES = "SELECT a.key FROM apps AS a WHERE EXISTS (SELECT 1 FROM devices AS d WHERE d.app = a.key)"
 _NEWEST_QUEUED = "SELECT queued_us FROM notifications ORDER BY key DESC LIMIT 1"
@@ -31,8 +31,8 @@ def load(memory: Memory, sql: sqlite3.Connection) -> None:
     memory.app_keys = {app_id: key for key, app_id in sql.execute("SELECT key, app_id FROM apps")}
     memory.apps_with_devices = {key for (key,) in sql.execute(_APPS_WITH_DEVICES)}
     memory.lanes = {
-        key: Lane(app_id, Provider(provider), provider_app_id, Environment(environment))
-        for key, app_id, provider, provider_app_id, environment in sql.execute(_LANES)
+        key: Lane(app_id, Provider(provider), provider_app_id, Environment(environment), origin)
+        for key, app_id, provider, provider_app_id, environment, origin in sql.execute(_LANES)
     }
     memory.lane_keys = {lane: key for key, lane in memory.lanes.items()}
     memory.notifications.clear()
@@ -63,7 +63,8 @@ def _release_settled(memory: Memory, sql: sqlite3.Connection) -> None:
 
 
 _ORPHANS = """
-    SELECT lane, key, notification, due_us, tries, spent, token, device_id, user_id FROM deliveries WHERE state = 2"""
+    SELECT lane, key, notification, due_us, tries, spent, token, device_id, user_id, address
+    FROM deliveries WHERE state = 2"""
 
 
 def end_orphans(now_us: int, transaction: Transaction) -> None:

@@ -18,10 +18,22 @@ from typing import Any
 from pushrpc.ledger.sqlite.claims import MARK_IN_FLIGHT
 from pushrpc.ledger.sqlite.settle import Ending, end, open_to
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Registered, Registration, uuid7
+from pushrpc.model import (
+    NO_ADDRESS,
+    Address,
+    Device,
+    DeviceChange,
+    DeviceFilter,
+    DeviceSelector,
+    Location,
+    Registered,
+    Registration,
+    uuid7,
+)
 from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, Permission, Provider, TokenKind
 
 REMOVED = int(DeviceState.REMOVED)
+_HOLDS = "d.app = ? AND d.provider = ? AND d.environment = ? AND d.token = ? AND d.token <> ''"
 
 
 def register(registration: Registration, now_us: int, transaction: Transaction) -> Registered:
@@ -29,11 +41,14 @@ def register(registration: Registration, now_us: int, transaction: Transaction) 
     app = transaction.app_key(registration.app_id)
     transaction.memory.apps_with_devices.add(app)  # may stay though nothing comes of this
     identity = (app, int(registration.provider), int(registration.environment), registration.token)
-    holder = _one(sql, "d.app = ? AND d.provider = ? AND d.environment = ? AND d.token = ? AND d.token <> ''", identity)
+    holder = _one(sql, _HOLDS, identity)
     named = (
         _one(sql, "d.app = ? AND d.device_id = ?", (app, registration.device_id)) if registration.device_id else None
     )
     known = named if registration.device_id else holder
+    if known is None and registration.replaces_token:
+        replaced = (*identity[:3], registration.replaces_token)
+        known = _one(sql, f"{_HOLDS} AND d.state <> {REMOVED}", replaced)
 
     superseded: tuple[str, ...] = ()
     if holder is not None and (known is None or holder[0] != known[0]):
@@ -54,6 +69,7 @@ def register(registration: Registration, now_us: int, transaction: Transaction) 
 
 def merged(device: Device, registration: Registration, now_us: int) -> Device:
     """Set, non-empty parts of a registration overwrite; being registered revives a dead device."""
+    kept = device.address if device.token == registration.token else NO_ADDRESS
     overwritten = {name: value for name in _MERGED if (value := getattr(registration, name))}
     return replace(
         device,
@@ -63,6 +79,10 @@ def merged(device: Device, registration: Registration, now_us: int) -> Device:
         token=registration.token,
         **overwritten,
         registered_us=registration.registered_us or now_us,
+        # Of the token, and so never what was known of another one.
+        address=registration.address if registration.address != NO_ADDRESS else kept,
+        origin=registration.origin,
+        token_expire_us=registration.token_expire_us,
         state=DeviceState.ACTIVE,
         dead_reason="",
         dead_us=0,
@@ -154,7 +174,7 @@ _COLUMNS = (
     "device_id", "provider", "provider_app_id", "environment", "token", "user_id", "tags", "topics", "locale",
     "time_zone", "latitude", "longitude", "accuracy_m", "location_us", "permission", "token_kind", "installation_id",
     "registered_us", "metadata", "state", "dead_reason", "dead_us", "token_replaced_by", "created_us", "updated_us",
-    "seen_us",
+    "seen_us", "address", "origin", "token_expire_us",
 )  # fmt: skip
 _SELECT = f"""
     SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}
@@ -208,7 +228,8 @@ def _device(row: Any) -> Device:
     (
         _, app_id, device_id, provider, provider_app_id, environment, token, user_id, tags, topics, locale, time_zone,
         latitude, longitude, accuracy_m, location_us, permission, token_kind, installation_id, registered_us, metadata,
-        state, dead_reason, dead_us, token_replaced_by, created_us, updated_us, seen_us,
+        state, dead_reason, dead_us, token_replaced_by, created_us, updated_us, seen_us, address,
+        origin, token_expire_us,
     ) = row  # fmt: skip
     return Device(
         app_id, device_id, Provider(provider), provider_app_id, Environment(environment), token, user_id,
@@ -216,6 +237,7 @@ def _device(row: Any) -> Device:
         None if latitude is None else Location(latitude, longitude, accuracy_m, location_us),
         Permission(permission), TokenKind(token_kind), installation_id, registered_us, json.loads(metadata),
         DeviceState(state), dead_reason, dead_us, token_replaced_by, created_us, updated_us, seen_us,
+        Address.of(address), origin, token_expire_us,
     )  # fmt: skip
 
 
@@ -229,6 +251,7 @@ def _write(sql: sqlite3.Connection, key: int | None, app: int, device: Device) -
         int(device.permission), int(device.token_kind), device.installation_id, device.registered_us,
         json.dumps(dict(device.metadata)), int(device.state), device.dead_reason, device.dead_us,
         device.token_replaced_by, device.created_us, device.updated_us, device.seen_us,
+        device.address.text, device.origin, device.token_expire_us,
     )  # fmt: skip
     if key is None:
         sql.execute(_INSERT, (app, *values))

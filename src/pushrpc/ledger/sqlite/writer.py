@@ -19,6 +19,8 @@ from pushrpc.record import EventRun
 T = TypeVar("T")
 
 GROUP_ROWS_MAX = 1_000  # about 5 ms: nobody waits much longer for the writer to be free
+_INSERT_LANE = """
+    INSERT INTO lanes (app, provider, provider_app_id, environment, origin) VALUES (?, ?, ?, ?, ?) RETURNING key"""
 GROUP_ROWS_ENOUGH = 256  # a third of what a lane has in flight: waiting for more would starve the wire
 PENDING_MAX = 65_536  # calls that wait for the writer; far above what the callers' own limits let through
 REOPEN_EVERY_S = 1.0
@@ -91,8 +93,8 @@ class Transaction:
         key = self.memory.lane_keys.get(lane)
         if key is None:
             key = self.sql.execute(
-                "INSERT INTO lanes (app, provider, provider_app_id, environment) VALUES (?, ?, ?, ?) RETURNING key",
-                (self.app_key(lane.app_id), int(lane.provider), lane.provider_app_id, int(lane.environment)),
+                _INSERT_LANE,
+                (self.app_key(lane.app_id), int(lane.provider), *lane[2:]),
             ).fetchone()[0]
             self.memory.lane_keys[lane] = key
             self.memory.lanes[key] = lane

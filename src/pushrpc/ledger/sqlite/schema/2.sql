@@ -1,0 +1,20 @@
+-- Tokens that are addresses: their lanes are told apart by origin, and what reaches one beside the token (a browser's
+-- keys, the platform of a hub's handle, an audience of the provider's own) is in address, empty for all others.
+
+CREATE TABLE lanes_2 (
+    key INTEGER PRIMARY KEY,
+    app INTEGER NOT NULL,
+    provider INTEGER NOT NULL,
+    provider_app_id TEXT NOT NULL,
+    environment INTEGER NOT NULL,
+    origin TEXT NOT NULL,
+    UNIQUE (app, provider, provider_app_id, environment, origin)
+) STRICT;
+INSERT INTO lanes_2 SELECT key, app, provider, provider_app_id, environment, '' FROM lanes;
+DROP TABLE lanes;
+ALTER TABLE lanes_2 RENAME TO lanes;
+
+ALTER TABLE devices ADD COLUMN address TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN origin TEXT NOT NULL DEFAULT '';
+ALTER TABLE devices ADD COLUMN token_expire_us INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN address TEXT NOT NULL DEFAULT '';
