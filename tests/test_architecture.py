@@ -16,7 +16,7 @@ ARROWS: dict[str, set[str]] = {
     "words": set(),
     "content": {"words"},
     "model": {"words", "content"},
-    "record": {"words"},
+    "record": {"words", "model"},
     "exchange": set(),
     "clock": set(),
     "policy": {"words", "model"},

@@ -80,7 +80,7 @@ def deliveries(result: Audience) -> list[tuple[Lane, str, str, str]]:
     """Each planned delivery: its lane, token, device_id and user_id."""
     return [
         (lane, token, device_id, user_id)
-        for lane, tokens, device_ids, user_ids in result.planned
+        for lane, tokens, device_ids, user_ids, _ in result.planned
         for token, device_id, user_id in zip_longest(
             tokens, device_ids, user_ids, fillvalue=""
         )  # a column is whole or empty

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pushrpc.model import Lane, Outcome
 from pushrpc.words import (
     Cause,
     DeliveryState,
     DeviceState,
+    Engagement,
     EventKind,
     NotificationState,
     OutcomeKind,
@@ -239,6 +241,35 @@ class DeliverySelector(NamedTuple):
     user_id: str = ""
     token: str = ""
     states: frozenset[DeliveryState] = frozenset()
+
+
+class Report(NamedTuple):
+    """What an app saw of a notification: of the device, of the token, or of the only delivery when neither is named."""
+
+    notification_id: str
+    device_id: str
+    provider: Provider
+    token: str
+    engagement: Engagement
+    time_us: int
+
+
+class Unconfirmed(NamedTuple):
+    """A message that its provider took, and has more to tell of."""
+
+    lane: Lane
+    message_id: str
+    accepted_us: int
+
+
+class Confirmation(NamedTuple):
+    """What the provider told. With a `due_us` it is asked again then; without an outcome it had nothing to tell."""
+
+    lane: Lane
+    message_id: str
+    outcome: Outcome | None
+    due_us: int
+    time_us: int
 
 
 class CancelCounts(NamedTuple):

@@ -223,7 +223,8 @@ def test_googles_token_is_served_until_it_expires_and_renewed_five_minutes_befor
 
 
 @pytest.mark.parametrize(
-    ("expires_in", "renew_s"), [(60, 30), (599, 299.5), (600, 300), (0, 3300), ("9", 3300), (10**9, 3300), (True, 3300)]
+    ("expires_in", "renew_s"),
+    [(60, 30), (599, 299.5), (600, 300), (0, 3300), ("9", 4.5), ("x", 3300), (10**9, 3300), (True, 3300)],
 )
 def test_a_short_or_absurd_lifetime_never_makes_a_renewal_loop(keys: Keys, expires_in: object, renew_s: float) -> None:
     credential = google(keys)

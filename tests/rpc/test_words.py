@@ -8,7 +8,11 @@ import pytest
 from pushrpc import words
 from pushrpc.v1 import enums_pb2
 
-ENUMS = [kind for kind in vars(words).values() if isinstance(kind, type) and kind.__module__ == words.__name__]
+ENUMS = [
+    kind
+    for kind in vars(words).values()
+    if isinstance(kind, type) and kind.__module__ == words.__name__ and issubclass(kind, IntEnum)
+]
 
 
 def name_in_contract(kind: type[IntEnum]) -> str:

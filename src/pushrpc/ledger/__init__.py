@@ -11,6 +11,7 @@ from typing import Protocol
 
 from pushrpc.clock import Clock
 from pushrpc.model import (
+    Audience,
     Batch,
     Device,
     DeviceChange,
@@ -25,6 +26,7 @@ from pushrpc.model import (
 )
 from pushrpc.record import (
     CancelCounts,
+    Confirmation,
     DeliverySelector,
     DeliveryStatus,
     EventPage,
@@ -32,6 +34,8 @@ from pushrpc.record import (
     NotificationFilter,
     NotificationSelector,
     NotificationStatus,
+    Report,
+    Unconfirmed,
     Wanted,
 )
 
@@ -138,6 +142,23 @@ class Ledger(Protocol):
 
         None when an id names nothing.
         """
+        ...
+
+    async def resolve(self, send: Send) -> Audience:
+        """Whom a send would reach now. Stores nothing."""
+        ...
+
+    # --- what is told later
+    async def record(self, app_id: str, reports: Sequence[Report]) -> Sequence[bool]:
+        """Keeps reports as ENGAGEMENT events, and says which of them name a delivery. A repeat changes nothing."""
+        ...
+
+    async def unconfirmed(self, now_us: int, limit: int) -> Sequence[Unconfirmed]:
+        """Messages whose provider is to be asked by now, longest due first."""
+        ...
+
+    async def confirm(self, confirmations: Sequence[Confirmation]) -> None:
+        """Writes PROVIDER_FEEDBACK events. A message to one token that turns out dead marks its device DEAD."""
         ...
 
     # --- reading

@@ -17,6 +17,7 @@ from google.protobuf.descriptor import Descriptor
 from pushrpc.record import EventPage, EventRun
 from pushrpc.rpc.records import put_time
 from pushrpc.v1 import following_pb2
+from pushrpc.words import Engagement, EventKind
 
 _OCTETS = "latin-1"
 _LENGTH_DELIMITED = 2  # the wire type of texts and messages
@@ -111,6 +112,8 @@ def _between(
 def _shared(run: EventRun) -> str:
     """Fields that say nothing are left out: a run may be one event."""
     said: dict[str, Any] = {name: value for name, place in _SHARED if (value := run[place])}
+    if run.kind is EventKind.ENGAGEMENT:
+        said["engagement"] = Engagement[said.pop("reason")]
     event = following_pb2.DeliveryEvent(**said)
     put_time(event.time, run.time_us)
     if run.retry_us:

@@ -237,6 +237,7 @@ class DeliveryEvent(_message.Message):
     PROVIDER_STATUS_FIELD_NUMBER: _builtins.int
     PROVIDER_DETAIL_FIELD_NUMBER: _builtins.int
     DEVICE_STATE_FIELD_NUMBER: _builtins.int
+    ENGAGEMENT_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
     """The notification it belongs to."""
     request_id: _builtins.str
@@ -275,6 +276,8 @@ class DeliveryEvent(_message.Message):
     """The provider's own text, at most 1 KiB."""
     device_state: _enums_pb2.DeviceState.ValueType
     """With kind DEVICE: what the device became."""
+    engagement: _enums_pb2.Engagement.ValueType
+    """What the app reported, in an ENGAGEMENT event."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When this became so."""
@@ -312,10 +315,11 @@ class DeliveryEvent(_message.Message):
         provider_status: _builtins.int = ...,
         provider_detail: _builtins.str = ...,
         device_state: _enums_pb2.DeviceState.ValueType = ...,
+        engagement: _enums_pb2.Engagement.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["retry_time", b"retry_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "device_id", b"device_id", "device_state", b"device_state", "event_id", b"event_id", "final", b"final", "kind", b"kind", "labels", b"labels", "notification_id", b"notification_id", "outcome", b"outcome", "provider", b"provider", "provider_detail", b"provider_detail", "provider_message_id", b"provider_message_id", "provider_status", b"provider_status", "reason", b"reason", "request_id", b"request_id", "retry_time", b"retry_time", "state", b"state", "time", b"time", "token", b"token", "token_replaced_by", b"token_replaced_by", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "cause", b"cause", "device_id", b"device_id", "device_state", b"device_state", "engagement", b"engagement", "event_id", b"event_id", "final", b"final", "kind", b"kind", "labels", b"labels", "notification_id", b"notification_id", "outcome", b"outcome", "provider", b"provider", "provider_detail", b"provider_detail", "provider_message_id", b"provider_message_id", "provider_status", b"provider_status", "reason", b"reason", "request_id", b"request_id", "retry_time", b"retry_time", "state", b"state", "time", b"time", "token", b"token", "token_replaced_by", b"token_replaced_by", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

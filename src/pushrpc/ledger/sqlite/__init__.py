@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from pushrpc.clock import Clock
 from pushrpc.ledger import CursorExpired, LedgerError, LedgerUnavailable, Told
-from pushrpc.ledger.sqlite import claims, pruning, registry, status, sweep
-from pushrpc.ledger.sqlite.accept import Acceptance
+from pushrpc.ledger.sqlite import annotate, claims, pruning, registry, status, sweep
+from pushrpc.ledger.sqlite.accept import Acceptance, resolve
 from pushrpc.ledger.sqlite.connection import Connection
 from pushrpc.ledger.sqlite.following import Ring, Sieve, Waiters, is_complete, read_page
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory, QueueTime
@@ -22,6 +22,7 @@ from pushrpc.ledger.sqlite.store import Store
 from pushrpc.ledger.sqlite.writer import GROUP_ROWS_MAX, REOPEN_EVERY_S, Transaction, Writer
 from pushrpc.model import (
     NOT_SENT,
+    Audience,
     Batch,
     Claimed,
     Device,
@@ -37,6 +38,7 @@ from pushrpc.model import (
 )
 from pushrpc.record import (
     CancelCounts,
+    Confirmation,
     DeliverySelector,
     DeliveryStatus,
     EventPage,
@@ -44,6 +46,8 @@ from pushrpc.record import (
     NotificationFilter,
     NotificationSelector,
     NotificationStatus,
+    Report,
+    Unconfirmed,
     Wanted,
 )
 from pushrpc.words import Cause, DeliveryState
@@ -208,6 +212,20 @@ class SqliteLedger:
             while await self._writer.submit(partial(sweep.end_cancelled, part, now_us)):
                 pass
         return total
+
+    async def resolve(self, send: Send) -> Audience:
+        return await self._writer.submit(partial(resolve, send))
+
+    # --- what is told later
+
+    async def record(self, app_id: str, reports: Sequence[Report]) -> Sequence[bool]:
+        return await self._writer.submit(partial(annotate.record, app_id, reports), len(reports))
+
+    async def unconfirmed(self, now_us: int, limit: int) -> Sequence[Unconfirmed]:
+        return await self._store.read(lambda sql: annotate.unconfirmed(sql, self._memory.lanes, now_us, limit))
+
+    async def confirm(self, confirmations: Sequence[Confirmation]) -> None:
+        await self._writer.submit(partial(annotate.confirm, confirmations), len(confirmations))
 
     # --- reading
 

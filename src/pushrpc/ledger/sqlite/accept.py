@@ -122,6 +122,11 @@ def _find(transaction: Transaction, app: int, send: Send) -> list[Found]:
     return [_found(send.app_id, row) for row in rows.values()]
 
 
+def resolve(send: Send, transaction: Transaction) -> Audience:
+    """Whom a send would reach now."""
+    return send.resolve(_find(transaction, transaction.app_key(send.app_id), send))
+
+
 def _found(app_id: str, row: Any) -> Found:
     (
         _, device_id, user_id, provider, provider_app_id, environment, token, kind, installation_id, state, updated_us,

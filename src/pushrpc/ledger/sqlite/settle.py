@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, repeat
 from operator import attrgetter, gt, itemgetter
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ from pushrpc.ledger.sqlite.due import refresh
 from pushrpc.ledger.sqlite.memory import LaneQueue
 from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Claimed, Lane, Settlement, own_id_prefix
+from pushrpc.model import Claimed, Lane, Outcome, Settlement, own_id_prefix
 from pushrpc.record import EventRun
-from pushrpc.words import TRANSITIONS, Cause, DeliveryState, DeviceState, EventKind, OutcomeKind
+from pushrpc.words import TRANSITIONS, Cause, DeliveryState, DeviceState, EventKind, OutcomeKind, Provider
 
 QUEUED, EXPIRED = int(DeliveryState.QUEUED), int(DeliveryState.EXPIRED)
 _LEGAL = TRANSITIONS[DeliveryState.IN_FLIGHT]
@@ -116,6 +116,10 @@ _SETTLE_RETRY = f"""
     WHERE key BETWEEN ? AND ? AND state < 3"""
 _LAST_SEQS = "SELECT d.key, d.last_seq FROM json_each(?) AS w CROSS JOIN deliveries AS d ON d.key = w.value"
 
+# Hubs answer before they have called anybody: what came of it is asked for later.
+CONFIRMED_LATER = frozenset({Provider.NOTIFICATION_HUBS})
+_ASK_LATER = "INSERT INTO unconfirmed (delivery, lane, message_id, accepted_us, due_us) VALUES (?, ?, ?, ?, ?)"
+
 # What makes neighbours one run, beside their settlement. Notifications are told apart by identity.
 _shared = itemgetter(*map(Claimed._fields.index, ("notification", "tries", "spent")))
 
@@ -129,7 +133,8 @@ class _Attempts:
         self._final: list[tuple[int, int, int, int, int, int]] = []
         self._retries: list[tuple[int, int, int, int, int, int]] = []
         self._repeated: list[tuple[int, list[int]]] = []  # places in _runs, with keys, that have a run before them
-        self._dead: list[tuple[Claimed, Settlement, Lane]] = []
+        self._dead: list[DeadEnd] = []
+        self._unconfirmed: list[tuple[int, int, str, int, int]] = []
         self._counters = Counters()
         self._settled = 0
 
@@ -180,7 +185,14 @@ class _Attempts:
         if not final:
             transaction.woken.add(queue)
         if state is DeliveryState.UNREGISTERED:
-            self._dead += [(claimed, settlement, lane) for claimed in deliveries]
+            self._dead += [
+                DeadEnd(claimed.key, claimed.notification.key, lane, claimed.token, outcome, started_us, time_us)
+                for claimed in deliveries
+            ]
+        if state is DeliveryState.SENT and lane.provider in CONFIRMED_LATER:
+            self._unconfirmed += zip(
+                keys, repeat(transaction.lane_key(lane)), message_ids or repeat(""), repeat(time_us), repeat(time_us)
+            )
 
     def write(self) -> None:
         if not self._runs:
@@ -194,6 +206,8 @@ class _Attempts:
         # What is claimed ends only here, so a row that was final already means that memory and file disagree.
         assert settled == self._settled, f"{self._settled - settled} claimed deliveries were final already"
         self._counters.write(self._transaction)
+        if self._unconfirmed:
+            sql.executemany(_ASK_LATER, self._unconfirmed)
         if self._dead:
             bury(self._dead, self._transaction)
 
@@ -373,7 +387,19 @@ _BURY = (
 )
 
 
-def bury(dead_ends: Sequence[tuple[Claimed, Settlement, Lane]], transaction: Transaction) -> None:
+class DeadEnd(NamedTuple):
+    """A delivery whose token a provider called dead: by `outcome.dead_since_us`, else by when our request began."""
+
+    key: int
+    notification: int
+    lane: Lane
+    token: str
+    outcome: Outcome
+    started_us: int
+    time_us: int
+
+
+def bury(dead_ends: Sequence[DeadEnd], transaction: Transaction) -> None:
     """Marks devices DEAD that still hold a dead token and registered it before its death, or before our request.
 
     The guard is Apple's: a 410 tells when the token became invalid, and one registered again since then is good
@@ -384,11 +410,10 @@ def bury(dead_ends: Sequence[tuple[Claimed, Settlement, Lane]], transaction: Tra
     dead, rows, seen = [], [], []
     buried: set[int] = set()
     device_ids_of: dict[int, list[str]] = {}
-    for claimed, settlement, lane in dead_ends:
-        outcome, started_us, time_us = settlement.outcome, settlement.started_us, settlement.time_us
+    for delivery, number, lane, token, outcome, started_us, time_us in dead_ends:
         app = transaction.app_key(lane.app_id)
         bound_us = outcome.dead_since_us or started_us
-        wanted = (app, int(lane.provider), int(lane.environment), claimed.token, bound_us, int(DeviceState.DEAD))
+        wanted = (app, int(lane.provider), int(lane.environment), token, bound_us, int(DeviceState.DEAD))
         holder = sql.execute(_HOLDER, wanted).fetchone()
         if holder is None or holder[0] in buried:
             continue
@@ -396,11 +421,10 @@ def bury(dead_ends: Sequence[tuple[Claimed, Settlement, Lane]], transaction: Tra
         buried.add(key)
         device_ids_of.setdefault(app, []).append(device_id)
         tally.last_seq = seq = tally.last_seq + 1
-        number = claimed.notification.key
         dead.append((int(DeviceState.DEAD), outcome.reason, time_us, outcome.replaced_by, time_us, key))
         rows.append(
             (
-                seq, app, number, int(lane.provider), claimed.key, outcome.reason, outcome.provider_status, time_us,
+                seq, app, number, int(lane.provider), delivery, outcome.reason, outcome.provider_status, time_us,
                 outcome.replaced_by, device_id,
             )
         )  # fmt: skip
@@ -413,4 +437,4 @@ def bury(dead_ends: Sequence[tuple[Claimed, Settlement, Lane]], transaction: Tra
         # What waits for a dead device would only be told the same; what is in flight gets its own answer.
         unclaimed = [key for key in open_to(app, device_ids, transaction) if key not in transaction.memory.held]
         ending = [Ending(key, DeliveryState.UNREGISTERED, Cause.DEVICE_DEAD) for key in unclaimed]
-        end(ending, dead_ends[-1][1].time_us, transaction)
+        end(ending, dead_ends[-1].time_us, transaction)

@@ -18,3 +18,17 @@ ALTER TABLE devices ADD COLUMN address TEXT NOT NULL DEFAULT '';
 ALTER TABLE devices ADD COLUMN origin TEXT NOT NULL DEFAULT '';
 ALTER TABLE devices ADD COLUMN token_expire_us INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE deliveries ADD COLUMN address TEXT NOT NULL DEFAULT '';
+
+-- Events without a state, kinds 4 and up, are told of deliveries that are final; a repeat is found here.
+CREATE INDEX events_annotation ON events (first_delivery, kind, reason) WHERE kind > 3;
+
+-- Deliveries whose provider tells later what came of them, by the provider's id of the message.
+CREATE TABLE unconfirmed (
+    delivery INTEGER PRIMARY KEY,
+    lane INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    accepted_us INTEGER NOT NULL,
+    due_us INTEGER NOT NULL
+) STRICT;
+CREATE INDEX unconfirmed_due ON unconfirmed (due_us);
+CREATE INDEX unconfirmed_message ON unconfirmed (lane, message_id);
