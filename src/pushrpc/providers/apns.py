@@ -27,9 +27,18 @@ from pushrpc.model import (
     Scope,
     own_id_prefix,
 )
-from pushrpc.providers import AccountError, Classified, Credential, MessageRefused
+from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, Preview
 from pushrpc.providers.answer import by_status, cause_of, json_object, retry_after_s, text, word
-from pushrpc.providers.apns_message import PUSH_KINDS, collapse_id, expiration, payload, priority, push_type, token_kind
+from pushrpc.providers.apns_message import (
+    PUSH_KINDS,
+    collapse_id,
+    expiration,
+    limit_bytes,
+    payload,
+    priority,
+    push_type,
+    token_kind,
+)
 from pushrpc.providers.credentials import check_ca_file, check_certificate, open_apns_token
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import KeptPayloads
@@ -113,6 +122,13 @@ class Apns:
             detail = "location pushes need a token key; this account has a certificate"
             raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
         self._payloads.keep(notification, payload(notification))
+
+    def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
+        self.check_message(notification, address)
+        body = payload(notification)
+        headers = _headers(self._header_values(notification, now_us), None)
+        shown = [(name.decode(), value.decode()) for name, value in headers]
+        return Preview(shown, body.decode(), len(body), limit_bytes(push_type(notification.content)))
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         authority = self._origin_in(batch.lane.environment).authority.encode()

@@ -151,6 +151,10 @@ def _alert(content: Content) -> dict[str, Any]:
     return {key: value for key, value in parts.items() if value}
 
 
+def limit_bytes(kind: ApnsPushType) -> int:
+    return VOIP_PAYLOAD_BYTES_MAX if kind is ApnsPushType.VOIP else PAYLOAD_BYTES_MAX
+
+
 def payload(notification: Notification) -> bytes:
     """The body of every request of a notification. Raises MessageRefused."""
     content = notification.content
@@ -165,7 +169,7 @@ def payload(notification: Notification) -> bytes:
         what = f"push type {PUSH_KINDS[kind].word} needs {missing}"
         raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with apns_json")
     body = encoded(built)
-    limit = VOIP_PAYLOAD_BYTES_MAX if kind is ApnsPushType.VOIP else PAYLOAD_BYTES_MAX
+    limit = limit_bytes(kind)
     if len(body) > limit:
         detail = f"the payload for Apple has {len(body)} bytes, {len(body) - limit} more than the {limit} allowed"
         raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pushrpc.content import Content
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
 from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, FcmAccount, Lane, Notification, Outcome, Refused, Scope
-from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, apns_message
+from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, Preview, apns_message
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
 from pushrpc.providers.origin import Origin
@@ -222,6 +222,11 @@ class Fcm:
 
     def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
         encoded(_message(notification, notification.created_us))
+
+    def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
+        message = _message(notification, now_us)
+        headers = [("content-type", "application/json")]
+        return Preview(headers, encoded({"message": message}).decode(), _payload_bytes(message), PAYLOAD_BYTES_MAX)
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         headers = [(b"content-type", b"application/json")]
