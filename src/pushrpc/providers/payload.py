@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from pushrpc.content import Content
 from pushrpc.model import Notification
@@ -31,39 +31,66 @@ def encoded(value: object) -> bytes:
         raise MessageRefused(RejectReason.FIELD_MISSING, f"cannot be written as JSON: {error}") from None
 
 
-def fitted(content: Content, limit_bytes: int, build: Callable[[Content], bytes]) -> tuple[bytes, bool]:
+Built = TypeVar("Built")
+_len: Callable[[Any], int] = len
+
+
+def fitted(
+    content: Content, limit_bytes: int, build: Callable[[Content], Built], size: Callable[[Built], int] = _len
+) -> tuple[Built, bool]:
     """The payload, and whether its body was cut to fit: only where the caller allows it, and as little as will do.
 
-    What is still too large comes back whole, for the provider to refuse.
+    `size` is what the provider counts. What is still too large comes back whole, for the provider to refuse.
     """
     payload = build(content)
-    if len(payload) <= limit_bytes or not (content.truncate and content.body):
+    if size(payload) <= limit_bytes or not (content.truncate and content.body):
         return payload, False
     fitting, least, most = None, 0, len(content.body) - 1
     while least <= most:
         middle = (least + most) // 2
         candidate = build(replace(content, body=shortened(content.body, middle)))
-        if len(candidate) <= limit_bytes:
+        if size(candidate) <= limit_bytes:
             fitting, least = candidate, middle + 1
         else:
             most = middle - 1
     return (payload, False) if fitting is None else (fitting, True)
 
 
+def dropped(content: Content, names: Iterable[str]) -> tuple[str, ...]:
+    """Paths in the contract of those of the named fields that are set, for Preview.dropped."""
+    return tuple(f"message.{name}" for name in names if getattr(content, name) not in _UNSET)
+
+
+_UNSET: tuple[object, ...] = (None, "", (), {})  # a badge of 0 is set: it clears
+
+
 def shortened(text: str, characters: int) -> str:
     """At most so many characters and an ellipsis; what is one letter or one emoji to a reader is not torn apart."""
-    while characters and (_joins(text[characters]) or text[characters - 1] == _ZERO_WIDTH_JOINER):
+    while characters and _belong_together(text, characters):
         characters -= 1
     return text[:characters].rstrip() + "…"
 
 
-def _joins(character: str) -> bool:
-    """Whether it changes the character before it: marks, variation selectors, skin tones (Unicode UAX #29)."""
+def _belong_together(text: str, place: int) -> bool:
+    """Whether a reader sees the characters before and at a place as one (Unicode UAX #29, without Hangul's parts)."""
+    before, after = text[place - 1], text[place]
+    if before == _ZERO_WIDTH_JOINER or after == _ZERO_WIDTH_JOINER:
+        return True
+    if _is_flag_half(before) and _is_flag_half(after):
+        halves = 1
+        while halves < place and _is_flag_half(text[place - 1 - halves]):
+            halves += 1
+        return halves % 2 == 1  # a flag is a pair, counted from where the row of them begins
     return (
-        character == _ZERO_WIDTH_JOINER
-        or unicodedata.category(character) in ("Mn", "Mc", "Me")
-        or "\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}" <= character <= "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"
+        unicodedata.category(after) in ("Mn", "Mc", "Me")  # accents, variation selectors
+        or "\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}" <= after <= "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"
+        or "\N{TAG SPACE}" <= after <= "\N{CANCEL TAG}"
     )
+
+
+def _is_flag_half(character: str) -> bool:
+    first, last = "\N{REGIONAL INDICATOR SYMBOL LETTER A}", "\N{REGIONAL INDICATOR SYMBOL LETTER Z}"
+    return first <= character <= last
 
 
 _ZERO_WIDTH_JOINER = "\N{ZERO WIDTH JOINER}"
@@ -120,25 +147,36 @@ def patched(built: dict[str, Any], patch_json: str, field: str, forbidden: Colle
     return result
 
 
-def _read(patch_json: str, forbidden: Collection[str]) -> dict[str, Any]:
-    if not patch_json:
-        return {}
+def json_object(text: str, field: str) -> dict[str, Any]:
+    """A caller's JSON object, with nulls and all. Raises MessageRefused, naming `field`, when it is none."""
     try:
-        patch = json.loads(patch_json, parse_constant=_refuse_constant)
+        return _parsed(text)
+    except ValueError as error:
+        raise MessageRefused(RejectReason.FIELD_MISSING, f"{field}: {error}") from None
+
+
+def _read(patch_json: str, forbidden: Collection[str]) -> dict[str, Any]:
+    patch = _parsed(patch_json) if patch_json else {}
+    for key in patch.keys() & set(forbidden):
+        raise ValueError(f"may not set {key}")
+    return patch
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError:
-        patch = None
+        value = None
         deep = True
     except ValueError as error:
         raise ValueError(f"not JSON: {error}") from None
     else:
-        deep = _is_deeper(patch, PATCH_DEPTH_MAX)
+        deep = _is_deeper(value, PATCH_DEPTH_MAX)
     if deep:
         raise ValueError(f"nested deeper than {PATCH_DEPTH_MAX}")
-    if not isinstance(patch, dict):
-        raise ValueError("not a JSON object; anything else would replace the whole payload")
-    for key in patch.keys() & set(forbidden):
-        raise ValueError(f"may not set {key}")
-    return patch
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
