@@ -1,0 +1,171 @@
+"""What Huawei's Push Kit is asked to show: the v1 `message` object, without the target it is sent to.
+
+Sources: Huawei, "Sending Downlink Messages" (REST API of Push Kit for HMS Core) and "Badges".
+
+`data` is one string: a JSON object with the caller's entries, `notification_id`, and `link` when it is set; an entry of
+the caller's own wins over `link`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pushrpc.content import Content
+from pushrpc.model import Notification
+from pushrpc.providers import MessageRefused
+from pushrpc.providers.payload import encoded, fitted, patched
+from pushrpc.words import Priority, RejectReason
+
+BODY_BYTES_MAX = 4096  # of a request without its tokens
+ENVELOPE_BYTES = len(b'{"validate_only":false,"message":}')
+TTL_S_MAX = 1_296_000  # 15 days
+BADGE_MAX = 99
+# The target decides who gets it; a patch may not.
+TARGET_KEYS = frozenset({"token", "topic", "condition"})
+
+_STORE_ALL = -1  # keep every message for a device that is offline, not the newest alone
+_GROUP = re.compile(r"[1-9][0-9]?|100")
+_OPEN_APP, _OPEN_URL, _OPEN_INTENT = 3, 2, 1
+_DEEP_LINK = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^#;\s]*)")
+_TEST_USER = 1
+
+
+class Built(NamedTuple):
+    """A message object in JSON. `cut`: its body was shortened because the caller allows it."""
+
+    payload: bytes
+    cut: bool
+
+    @property
+    def size_bytes(self) -> int:
+        """What Huawei counts: the request without its tokens."""
+        return ENVELOPE_BYTES + len(self.payload)
+
+
+def build(notification: Notification, now_us: int) -> Built:
+    """Raises MessageRefused."""
+
+    def of(content: Content) -> bytes:
+        return encoded(_message(notification, content, now_us))
+
+    built = Built(*fitted(notification.content, BODY_BYTES_MAX - ENVELOPE_BYTES, of))
+    if built.size_bytes > BODY_BYTES_MAX:
+        over = built.size_bytes - BODY_BYTES_MAX
+        detail = f"the payload for Huawei has {built.size_bytes} bytes, {over} more than the {BODY_BYTES_MAX} allowed"
+        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    return built
+
+
+def dropped(notification: Notification) -> Iterator[str]:
+    """Paths of what is set and that Push Kit has no place for."""
+    content = notification.content
+    unseen = () if _shows_text(content) else ("badge", "sound", "thread_id", "android_channel_id")
+    for name in ("subtitle", "category", *unseen):
+        if getattr(content, name) not in ("", None):
+            yield f"message.{name}"
+    if unseen and notification.collapse_key and not _GROUP.fullmatch(notification.collapse_key):
+        yield "options.collapse_key"
+
+
+def _given(**parts: Any) -> dict[str, Any]:
+    return {key: value for key, value in parts.items() if value}
+
+
+def _message(notification: Notification, content: Content, now_us: int) -> dict[str, Any]:
+    shown = _given(title=content.title, body=content.body, image=content.image_url)
+    own_id = {"notification_id": notification.notification_id}
+    message = _given(
+        notification=shown if _shows_text(content) else {},
+        data=encoded(_given(link=content.link) | dict(content.data) | own_id).decode(),
+        android=_android(notification, content, now_us),
+    )
+    if not content.hms_json:
+        return message
+    message = patched(message, content.hms_json, "hms_json", TARGET_KEYS)
+    message["data"] = _with(own_id, message.get("data"))
+    android = message.get("android")
+    if isinstance(android, dict) and "data" in android:  # which devices get instead of the message's own
+        android["data"] = _with(own_id, android["data"])
+    return message
+
+
+def _with(own_id: dict[str, str], data: object) -> str:
+    """The data that a patch has made, as a string and with the notification's id in it."""
+    try:
+        entries = {} if data is None else json.loads(data) if isinstance(data, str) else data
+        if isinstance(entries, dict):
+            return encoded(entries | own_id).decode()
+    except (ValueError, RecursionError):
+        pass
+    raise MessageRefused(
+        RejectReason.FIELD_MISSING, "hms_json: data is no JSON object, neither as such nor in a string"
+    )
+
+
+def _shows_text(content: Content) -> bool:
+    texts = (content.title, content.body, content.image_url, content.title_loc_key, content.body_loc_key)
+    return any(texts) and not content.silent
+
+
+def _android(notification: Notification, content: Content, now_us: int) -> dict[str, Any]:
+    group = notification.collapse_key if _GROUP.fullmatch(notification.collapse_key) else ""
+    return _given(
+        # Huawei has but 100 groups. A key that is not the number of one goes into `tag` alone: were it hashed into a
+        # group, a message of another key could take its place while the device is offline.
+        collapse_key=int(group) if group else _STORE_ALL,
+        urgency="HIGH" if _priority(notification) is Priority.HIGH else "NORMAL",
+        ttl=f"{_ttl_s(notification, now_us)}s",
+        category=content.hms.category,
+        bi_tag=content.hms.bi_tag,
+        target_user_type=_TEST_USER if content.hms.test_message else 0,
+        notification=_shown(notification, content) if _shows_text(content) else {},
+    )
+
+
+def _shown(notification: Notification, content: Content) -> dict[str, Any]:
+    return _given(
+        click_action=_click_action(content.link),
+        badge={} if content.badge is None else {"set_num": min(max(content.badge, 0), BADGE_MAX)},
+        channel_id=content.android_channel_id,
+        **_sound(content.sound),
+        group=content.thread_id,
+        # Push Kit knows no duplicates; with a tag a repeat replaces what is shown instead of standing beside it.
+        tag=notification.collapse_key or notification.notification_id,
+        title_loc_key=content.title_loc_key,
+        title_loc_args=content.title_loc_args,
+        body_loc_key=content.body_loc_key,
+        body_loc_args=content.body_loc_args,
+    )
+
+
+def _click_action(link: str) -> dict[str, Any]:
+    """What a tap does: Huawei opens https addresses by itself, the app opens everything else."""
+    if link.startswith("https://"):
+        return {"type": _OPEN_URL, "url": link}
+    deep = _DEEP_LINK.fullmatch(link)
+    if deep is None:
+        return {"type": _OPEN_APP}
+    # The form of Android's Intent.toUri; 0x4000000 reuses the app's open task.
+    intent = f"intent://{deep[2]}#Intent;scheme={deep[1]};launchFlags=0x4000000;end"
+    return {"type": _OPEN_INTENT, "intent": intent}
+
+
+def _sound(sound: str) -> dict[str, Any]:
+    """Sounds are files of the app in /res/raw, named without their ending."""
+    if not sound or sound == "default":
+        return {"default_sound": bool(sound)}
+    return {"sound": sound if sound.startswith("/") else f"/raw/{sound.partition('.')[0]}"}
+
+
+def _priority(notification: Notification) -> Priority:
+    return notification.priority or (Priority.NORMAL if notification.content.silent else Priority.HIGH)
+
+
+def _ttl_s(notification: Notification, now_us: int) -> int:
+    """Whole seconds that remain. Huawei documents no 0, so one try without a store is the shortest wait there is."""
+    if notification.one_try:
+        return 1
+    return min(max((notification.expire_us - now_us) // 1_000_000, 1), TTL_S_MAX)
