@@ -1,18 +1,21 @@
 """Apple Push Notification service over HTTP/2: one bundle id's account, its requests, and Apple's answers.
 
 Sources: Apple, "Sending notification requests to APNs", "Handling notification responses from APNs", "Establishing a
-token-based connection to APNs", "Establishing a certificate-based connection to APNs".
+token-based connection to APNs", "Establishing a certificate-based connection to APNs", "Sending broadcast push
+notification requests to APNs", "Sending channel management requests to APNs".
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby, repeat
 from operator import attrgetter
 from typing import Any
 
+from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
 from pushrpc.model import (
     NO_ADDRESS,
@@ -24,16 +27,19 @@ from pushrpc.model import (
     Notification,
     Outcome,
     Refused,
-    Scope,
     own_id_prefix,
 )
-from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, Preview
-from pushrpc.providers.answer import by_status, cause_of, json_object, retry_after_s, text, word
+from pushrpc.providers import AccountError, Call, Classified, Credential, MessageRefused, Preview
+from pushrpc.providers.answer import json_object, text, word
+from pushrpc.providers.apns_answer import blamed, refusal
 from pushrpc.providers.apns_message import (
     PUSH_KINDS,
+    TOKEN_KEY_ONLY,
     collapse_id,
     expiration,
     limit_bytes,
+    live_event,
+    lost,
     payload,
     priority,
     push_type,
@@ -42,21 +48,41 @@ from pushrpc.providers.apns_message import (
 from pushrpc.providers.credentials import check_ca_file, check_certificate, open_apns_token
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import KeptPayloads
-from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Provider, RejectReason, TokenKind
+from pushrpc.words import (
+    ApnsPushType,
+    AudienceKind,
+    Environment,
+    OutcomeKind,
+    Provider,
+    RejectReason,
+    TokenKind,
+)
 
 HOSTS = {Environment.PRODUCTION: "api.push.apple.com", Environment.SANDBOX: "api.sandbox.push.apple.com"}
-DEATH_MS_MAX = 253_402_300_799_999  # the end of the year 9999; what is later is no time
+MANAGING = {
+    Environment.PRODUCTION: Origin("api-manage-broadcast.push.apple.com", 2196),
+    Environment.SANDBOX: Origin("api-manage-broadcast.sandbox.push.apple.com", 2195),
+}
+CHANNELS_MAX = 10_000  # of an app in an environment
 # Apple: never assume a length. Today's tokens have 64 digits, those of Live Activities up to 200.
 _TOKEN_CHARS = frozenset(range(2, 201, 2))
 _DIGITS = re.compile("[0-9A-Fa-f]*")
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
+CHANNEL_ID_CHARS_MAX = 256  # Apple: do not assume a size; today's have 24
+_CHANNEL = re.compile(r"(?=.{1,256}$)[A-Za-z0-9+/_-]+={0,2}")
 _DEVICE = b"/3/device/"
 
+_ACCEPTED: Classified = (Outcome(OutcomeKind.ACCEPTED, 200, own_id=True), "")
 _NO_TOKEN = Refused(
     RejectReason.TOKEN_MALFORMED, "an APNs token is an even number of hexadecimal digits, 2 to 200 of them"
 )
 _NO_ADDRESS = Refused(RejectReason.TOKEN_MALFORMED, "APNs takes a token alone, without keys or a hub_platform")
+_NO_AUDIENCE = Refused(RejectReason.FIELD_MISSING, "of provider_audiences Apple knows channel_id only")
+_NO_CHANNEL = Refused(RejectReason.TOKEN_MALFORMED, "an APNs channel id is base64, as CreateBroadcastChannel gave it")
+_TO_CHANNEL = Address(audience=AudienceKind.CHANNEL)
+_NO_OPTIONS: ApnsOptions = Content().apns  # the very object of every content that sets none
 _notification = attrgetter("notification")
+_address = attrgetter("address")
 _new_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)  # half of what its own __new__ costs
 
 
@@ -92,9 +118,12 @@ class Apns:
         self._ca_file = account.ca_file
         self._payloads = KeptPayloads()
         self._origin = Origin.of_endpoint(account.endpoint)
+        self._broadcasts = f"/4/broadcasts/apps/{account.topic}".encode()
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
-        origin = self._origin_in(lane.environment)
+        return self._endpoint(self._origin_in(lane.environment))
+
+    def _endpoint(self, origin: Origin) -> Endpoint:
         return Endpoint(origin.host, origin.port, self._ca_file, self._certificate)
 
     def _origin_in(self, environment: Environment) -> Origin:
@@ -109,26 +138,45 @@ class Apns:
         return _NO_TOKEN
 
     def address_problem(self, token: str, address: Address) -> Refused | None:
-        return None if address == NO_ADDRESS else _NO_ADDRESS
+        if address == NO_ADDRESS:
+            return None
+        if address == _TO_CHANNEL:
+            return None if _CHANNEL.fullmatch(token) else _NO_CHANNEL
+        return _NO_AUDIENCE if address.audience else _NO_ADDRESS
 
     def token_kind(self, notification: Notification) -> TokenKind:
         return token_kind(notification.content)
 
     def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
+        body, _ = self._checked(notification, address)
+        if address.audience is None:  # a broadcast may be longer
+            self._payloads.keep(notification, body)
+
+    def _checked(self, notification: Notification, address: Address) -> tuple[bytes, bool]:
         content = notification.content
         if content.apns.topic and not _TOPIC.fullmatch(content.apns.topic):
             raise MessageRefused(RejectReason.PROVIDER_APP_UNKNOWN, "apns.topic is not a bundle id with a suffix")
-        if push_type(content) is ApnsPushType.LOCATION and self._certificate:
-            detail = "location pushes need a token key; this account has a certificate"
+        kind = push_type(content)
+        if kind in TOKEN_KEY_ONLY and self._certificate:
+            detail = f"{PUSH_KINDS[kind].word} pushes need a token key; this account has a certificate"
             raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
-        self._payloads.keep(notification, payload(notification))
+        if address.audience and (kind is not ApnsPushType.LIVE_ACTIVITY or live_event(content) == "start"):
+            detail = "a broadcast channel takes updates and ends of Live Activities only; set apns.live_activity"
+            raise MessageRefused(RejectReason.FIELD_MISSING, detail)
+        return payload(notification, broadcast=bool(address.audience))
 
     def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
-        self.check_message(notification, address)
-        body = payload(notification)
-        headers = _headers(self._header_values(notification, now_us), None)
-        shown = [(name.decode(), value.decode()) for name, value in headers]
-        return Preview(shown, body.decode(), len(body), limit_bytes(push_type(notification.content)))
+        body, was_cut = self._checked(notification, address)
+        broadcast = bool(address.audience)
+        headers = _headers(self._header_values(notification, now_us, broadcast), None)
+        return Preview(
+            [(name.decode(), value.decode()) for name, value in headers],
+            body.decode(),
+            len(body),
+            limit_bytes(notification.content, broadcast),
+            ("message.body",) if was_cut else (),
+            lost(notification.content),
+        )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
         authority = self._origin_in(batch.lane.environment).authority.encode()
@@ -136,34 +184,64 @@ class Apns:
         rows: list[Row] = []
         known: dict[str, tuple[int, bytes]] = {}
         alike: dict[tuple[str, ...], Headers] = {}
+
+        def template(notification: Notification, broadcast: bool) -> int:
+            values = self._header_values(notification, now_us, broadcast)
+            headers = alike.get(values)
+            if headers is None:
+                headers = alike[values] = _headers(values, authorization)
+            kept = None if broadcast else self._payloads.get(notification)
+            templates.append(Template(b"POST", authority, headers, kept or payload(notification, broadcast)[0]))
+            return len(templates) - 1
+
         for notification, of_one in groupby(batch.deliveries, _notification):
+            deliveries = list(of_one)
+            if notification.content.apns is not _NO_OPTIONS and any(map(_address, deliveries)):
+                rows += self._rows_with_channels(deliveries, len(rows), template)
+                continue
             name = notification.notification_id
             if name not in known:
-                known[name] = len(templates), own_id_prefix(name).encode()
-                values = self._header_values(notification, now_us)
-                headers = alike.get(values)
-                if headers is None:
-                    headers = alike[values] = _headers(values, authorization)
-                body = self._payloads.get(notification) or payload(notification)
-                templates.append(Template(b"POST", authority, headers, body))
+                known[name] = template(notification, False), own_id_prefix(name).encode()
             index, id_prefix = known[name]
-            deliveries = list(of_one)
             paths = [_DEVICE + delivery.token.encode() for delivery in deliveries]
             own = [((b"apns-id", id_prefix + b"%08x" % delivery.ordinal),) for delivery in deliveries]
             covers = zip(range(len(rows), len(rows) + len(deliveries)))
             rows += map(_new_row, zip(repeat(index), paths, own, repeat(None), covers))
         return Requests(templates, rows, status_only=True)
 
-    def _header_values(self, notification: Notification, now_us: int) -> tuple[str, ...]:
-        """Topic, push type, priority, expiration and collapse id: few notifications of a batch differ in them."""
+    def _rows_with_channels(
+        self, deliveries: Sequence[Claimed], first: int, template: Callable[[Notification, bool], int]
+    ) -> Iterator[Row]:
+        """Rows of a Live Activity that broadcasts too: those have a path, headers and a limit of their own."""
+        made: dict[bool, int] = {}
+        for place, delivery in enumerate(deliveries, first):
+            broadcast = bool(delivery.address)
+            if broadcast not in made:
+                made[broadcast] = template(delivery.notification, broadcast)
+            token, own_id = delivery.token.encode(), delivery.own_id.encode()
+            if broadcast:
+                own = ((b"apns-channel-id", token), (b"apns-request-id", own_id))
+                yield Row(made[broadcast], self._broadcasts, own, None, (place,))
+            else:
+                yield Row(made[broadcast], _DEVICE + token, ((b"apns-id", own_id),), None, (place,))
+
+    def _header_values(self, notification: Notification, now_us: int, broadcast: bool) -> tuple[str, ...]:
+        """Topic, push type, priority, expiration and collapse id: few notifications of a batch differ in them.
+
+        A broadcast has neither topic nor collapse id. Apple refuses one that may wait (expiration not 0) where the
+        channel stores nothing.
+        """
         content = notification.content
         kind = push_type(content)
         of_kind = PUSH_KINDS[kind]
+        expires = expiration(notification, now_us) if of_kind.stored else "0"
+        if broadcast:
+            return "", of_kind.word, priority(notification, kind), expires, ""
         return (
             content.apns.topic or self.provider_app_id + of_kind.topic_suffix,
             of_kind.word,
             priority(notification, kind),
-            expiration(notification, now_us),
+            expires,
             collapse_id(notification.collapse_key) if notification.collapse_key else "",
         )
 
@@ -171,14 +249,59 @@ class Apns:
         if response.status == 200:
             # The id is the one that was sent: reading the echo would only cost time.
             return [_ACCEPTED] * len(covered)
-        outcome = _refusal(response, now_us)
-        return [(_blame(outcome, delivery.notification), "") for delivery in covered]
+        outcome = refusal(response, now_us)
+        return [(blamed(outcome, delivery.notification), "") for delivery in covered]
+
+    # Broadcast channels. Management has hosts of its own; an `endpoint` stands in for those too.
+
+    def create_channel_call(self, environment: Environment, stores_latest: bool, authorization: bytes | None) -> Call:
+        wanted = {"message-storage-policy": int(stores_latest), "push-type": "LiveActivity"}
+        body = json.dumps(wanted).encode()
+        return self._channel_call(environment, b"POST", "channels", authorization, body=body)
+
+    def list_channels_call(self, environment: Environment, authorization: bytes | None) -> Call:
+        return self._channel_call(environment, b"GET", "all-channels", authorization)
+
+    def delete_channel_call(self, environment: Environment, channel_id: str, authorization: bytes | None) -> Call:
+        named = (b"apns-channel-id", channel_id.encode())
+        return self._channel_call(environment, b"DELETE", "channels", authorization, named)
+
+    def _channel_call(
+        self,
+        environment: Environment,
+        method: bytes,
+        what: str,
+        authorization: bytes | None,
+        *own: tuple[bytes, bytes],
+        body: bytes | None = None,
+    ) -> Call:
+        origin = self._origin or MANAGING[environment or self.environment]
+        headers = [(b"authorization", authorization)] if authorization is not None else []
+        headers += own
+        if body is not None:
+            headers.append((b"content-type", b"application/json"))
+        template = Template(method, origin.authority.encode(), headers, body)
+        row = Row(0, f"/1/apps/{self.provider_app_id}/{what}".encode(), (), None, ())
+        return Call(self._endpoint(origin), Requests((template,), (row,)))
+
+    def channel_ids(self, response: Response, now_us: int) -> tuple[Outcome, Sequence[str]]:
+        """201 of a creation names the channel in a header, 200 of a list all of them, 204 of a deletion none."""
+        if not 200 <= response.status < 300:
+            return refusal(response, now_us), ()
+        created = response.header(b"apns-channel-id").decode("latin-1")
+        listed = json_object(response.body).get("channels")
+        named = [created] if created else listed if isinstance(listed, list) else []
+        if not named and response.status != 204 and listed != []:
+            detail = "the answer names no channel: " + text(response.body)
+            return Outcome(OutcomeKind.UNAVAILABLE, response.status, detail=detail), ()
+        ids = (word(each, CHANNEL_ID_CHARS_MAX) for each in named[:CHANNELS_MAX])
+        return Outcome(OutcomeKind.ACCEPTED, response.status), [each for each in ids if each]
 
 
 def _headers(values: tuple[str, ...], authorization: bytes | None) -> Headers:
     topic, word, priority_word, expires, collapse = (value.encode() for value in values)
     # What a session hardly ever changes comes first, so that its header table keeps it.
-    headers = [(b"apns-topic", topic)]
+    headers = [(b"apns-topic", topic)] if topic else []
     if authorization is not None:
         headers.append((b"authorization", authorization))
     headers += (
@@ -190,99 +313,3 @@ def _headers(values: tuple[str, ...], authorization: bytes | None) -> Headers:
     if collapse:
         headers.append((b"apns-collapse-id", collapse))
     return tuple(headers)
-
-
-# --- answers -----------------------------------------------------------------------------------------------------
-
-_ACCEPTED: Classified = (Outcome(OutcomeKind.ACCEPTED, 200, own_id=True), "")
-_PAYLOAD = Outcome(OutcomeKind.PAYLOAD_REFUSED)
-_DEAD = Outcome(OutcomeKind.TOKEN_INVALID)
-# Either means as often that we hold the wrong environment or bundle as that the token is bad: the breaker counts them.
-_NOT_OURS = Outcome(OutcomeKind.TOKEN_INVALID, misdirected=True)
-_SETTINGS = Outcome(OutcomeKind.CREDENTIAL_REFUSED)
-# A session is bound to its key, team and bundle ids by its first push: after a correction only a new one can work.
-_BOUND = Outcome(OutcomeKind.CREDENTIAL_REFUSED, close_session=True)
-_REOPEN = Outcome(OutcomeKind.CREDENTIAL_REFUSED, renew=True, close_session=True)
-_DOWN = Outcome(OutcomeKind.UNAVAILABLE)
-_LEAVING = Outcome(OutcomeKind.UNAVAILABLE, close_session=True)
-
-_REASONS: Mapping[tuple[int, str], Outcome] = {
-    (400, "BadCollapseId"): _PAYLOAD,
-    (400, "BadExpirationDate"): _PAYLOAD,
-    (400, "BadMessageId"): _PAYLOAD,
-    (400, "BadPriority"): _PAYLOAD,
-    (400, "DuplicateHeaders"): _PAYLOAD,
-    (400, "InvalidPushType"): _PAYLOAD,
-    (400, "PayloadEmpty"): _PAYLOAD,
-    (400, "MissingDeviceToken"): _PAYLOAD,
-    (400, "BadDeviceToken"): _NOT_OURS,
-    (400, "DeviceTokenNotForTopic"): _NOT_OURS,
-    (400, "BadTopic"): _BOUND,
-    (400, "MissingTopic"): _SETTINGS,
-    (400, "TopicDisallowed"): _BOUND,
-    (400, "IdleTimeout"): _LEAVING,
-    (403, "BadCertificate"): _BOUND,
-    (403, "BadCertificateEnvironment"): _BOUND,
-    (403, "Forbidden"): _BOUND,
-    (403, "MissingProviderToken"): _BOUND,
-    (403, "UnrelatedKeyIdInToken"): _BOUND,
-    (403, "BadEnvironmentKeyIdInToken"): _BOUND,
-    (403, "BadEnvironmentKeyInToken"): _BOUND,  # as servers have been seen to spell it
-    (403, "InvalidProviderToken"): _REOPEN,  # may only mean that the session was bound to another team
-    (403, "ExpiredProviderToken"): _REOPEN,  # the session keeps refusing from then on
-    (404, "BadPath"): _PAYLOAD,
-    (405, "MethodNotAllowed"): _PAYLOAD,
-    (410, "Unregistered"): _DEAD,
-    (410, "ExpiredToken"): _DEAD,
-    (413, "PayloadTooLarge"): _PAYLOAD,
-    # The session takes no more for 20 minutes; another with the same token may. A new token would make it worse.
-    (429, "TooManyProviderTokenUpdates"): _BOUND,
-    (429, "TooManyRequests"): Outcome(OutcomeKind.THROTTLED, scope=Scope.TOKEN),
-    (429, ""): Outcome(OutcomeKind.THROTTLED, scope=Scope.TOKEN),
-    (500, "InternalServerError"): _DOWN,
-    (503, "ServiceUnavailable"): _DOWN,
-    (503, "Shutdown"): _LEAVING,
-}
-# Of broadcast channels; Apple's pages give no status for them.
-_CHANNEL_REASONS: Mapping[str, Outcome] = {
-    "MissingChannelId": _PAYLOAD,
-    "BadChannelId": _PAYLOAD,
-    "MissingPushType": _PAYLOAD,
-    "BadDate": _PAYLOAD,
-    "ChannelNotRegistered": _DEAD,
-    "CannotCreateChannelConfig": _SETTINGS,
-    "FeatureNotEnabled": _SETTINGS,
-}
-_OF_THE_TOPIC = frozenset({"BadTopic", "TopicDisallowed", "DeviceTokenNotForTopic"})
-
-
-def _refusal(response: Response, now_us: int) -> Outcome:
-    told = json_object(response.body)
-    reason = word(told.get("reason"))
-    known = _REASONS.get((response.status, reason))
-    if known is None and 400 <= response.status < 500:
-        known = _CHANNEL_REASONS.get(reason)
-    known = known or Outcome(by_status(response.status))
-    return known._replace(
-        provider_status=response.status,
-        reason=reason,
-        detail="" if reason else text(response.body),
-        retry_after_s=retry_after_s(response, now_us),
-        dead_since_us=_dead_since_us(told) if known.kind is OutcomeKind.TOKEN_INVALID else 0,
-        cause=cause_of(response.status),
-    )
-
-
-def _dead_since_us(told: Mapping[str, Any]) -> int:
-    """The 410's `timestamp`, which is in milliseconds; 0 when there is none to believe."""
-    timestamp_ms = told.get("timestamp")
-    if isinstance(timestamp_ms, bool) or not isinstance(timestamp_ms, int | float):
-        return 0
-    return int(timestamp_ms * 1000) if 0 < timestamp_ms <= DEATH_MS_MAX else 0
-
-
-def _blame(outcome: Outcome, notification: Notification) -> Outcome:
-    """A topic that the message itself named is the message's mistake: no lane is paused and no device dies of it."""
-    if notification.content.apns.topic and outcome.reason in _OF_THE_TOPIC:
-        return Outcome(OutcomeKind.PAYLOAD_REFUSED, outcome.provider_status, outcome.reason, outcome.detail)
-    return outcome

@@ -1,26 +1,31 @@
 """What Apple receives for one notification: push type, payload, and the headers that follow from the message.
 
-Sources: Apple, "Generating a remote notification", "Sending notification requests to APNs". Words that aioapns has are
-its. Beside `aps` a payload carries the caller's `data`, `notification_id`, and `image_url` and `link` when they are set
-and `data` has no such key of its own.
+Sources: Apple, "Generating a remote notification", "Sending notification requests to APNs", "Starting and updating Live
+Activities with ActivityKit push notifications", "Sending broadcast push notification requests to APNs". Words that
+aioapns has are its. Beside `aps` a payload carries the caller's `data`, `notification_id`, and `image_url` and `link`
+when they are set and `data` has no such key of its own: so File Provider's `container-identifier` and `domain` and
+device management's `mdm` (its push magic) are entries of `data`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 from aioapns.common import PRIORITY_HIGH, PRIORITY_NORMAL, PushType
 
-from pushrpc.content import Content
+from pushrpc.content import Content, LiveActivity
 from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused
-from pushrpc.providers.payload import encoded, patched
-from pushrpc.words import ApnsPushType, InterruptionLevel, Priority, RejectReason, TokenKind
+from pushrpc.providers.payload import dropped, encoded, fitted, json_object, patched
+from pushrpc.words import ApnsPushType, InterruptionLevel, LiveActivityEvent, Priority, RejectReason, TokenKind
 
 PAYLOAD_BYTES_MAX = 4096
 VOIP_PAYLOAD_BYTES_MAX = 5120
+BROADCAST_PAYLOAD_BYTES_MAX = 5120
 COLLAPSE_ID_BYTES_MAX = 64
 
 # --- push types --------------------------------------------------------------------------------------------------
@@ -33,13 +38,17 @@ _SAVING = dict.fromkeys(_ANY, PRIORITY_NORMAL)  # Apple refuses 10 for backgroun
 
 
 class PushKind(NamedTuple):
-    """What a push type asks for. `required` are dotted paths in the finished payload, alternatives split by a bar."""
+    """What a push type asks for. `required` are dotted paths in the finished payload, alternatives split by a bar.
+
+    `stored` is false where Apple shall never keep it for later, whatever time the message has.
+    """
 
     word: str
     topic_suffix: str
     token_kind: TokenKind
     priorities: Mapping[Priority, str]
     required: tuple[str, ...] = ()
+    stored: bool = True
 
 
 _CONTENT_CHANGED = ("aps.content-changed",)
@@ -67,12 +76,18 @@ PUSH_KINDS: Mapping[ApnsPushType, PushKind] = {
         ("container-identifier", "domain"),
     ),
     ApnsPushType.MDM: PushKind(PushType.MDM.value, "", TokenKind.MDM, _ANY, ("mdm",)),
-    ApnsPushType.PUSH_TO_TALK: PushKind("pushtotalk", ".voip-ptt", TokenKind.PUSH_TO_TALK, _NOW),
+    # Apple, "Creating a Push to Talk app": expiration 0, so that nobody is called to speak hours later.
+    ApnsPushType.PUSH_TO_TALK: PushKind("pushtotalk", ".voip-ptt", TokenKind.PUSH_TO_TALK, _NOW, stored=False),
     ApnsPushType.CONTROLS: PushKind("controls", ".push-type.controls", TokenKind.CONTROLS, _ANY, _CONTENT_CHANGED),
     ApnsPushType.WIDGETS: PushKind("widgets", ".push-type.widgets", TokenKind.WIDGETS, _ANY, _CONTENT_CHANGED),
 }
 # Their payload is the app's own keys only.
 _WITHOUT_APS = frozenset({ApnsPushType.FILE_PROVIDER, ApnsPushType.MDM})
+# Their `aps` only says that there is something new to draw.
+_REDRAWN = frozenset({ApnsPushType.CONTROLS, ApnsPushType.WIDGETS})
+# Apple, WWDC23 10185 and "Sending notification requests to APNs": no certificate will do for these.
+TOKEN_KEY_ONLY = frozenset({ApnsPushType.LIVE_ACTIVITY, ApnsPushType.LOCATION})
+_EVENTS = {LiveActivityEvent.START: "start", LiveActivityEvent.UPDATE: "update", LiveActivityEvent.END: "end"}
 _LIVE_ACTIVITY_REQUIRED = {
     "start": ("aps.content-state", "aps.attributes-type", "aps.attributes"),
     "update": ("aps.content-state",),
@@ -86,42 +101,52 @@ _INTERRUPTION_LEVELS = {
 
 
 def push_type(content: Content) -> ApnsPushType:
-    """The caller's, or BACKGROUND for a silent message, else ALERT."""
-    return content.apns.push_type or (ApnsPushType.BACKGROUND if content.silent else ApnsPushType.ALERT)
+    """The caller's; else LIVE_ACTIVITY for one, BACKGROUND for a silent message, and ALERT for all others."""
+    options = content.apns
+    if options.push_type or options.live_activity is None:
+        return options.push_type or (ApnsPushType.BACKGROUND if content.silent else ApnsPushType.ALERT)
+    return ApnsPushType.LIVE_ACTIVITY
 
 
 def token_kind(content: Content) -> TokenKind:
     """The kind of token that takes it. A Live Activity is started through a token of its own kind."""
     kind = push_type(content)
-    if kind is ApnsPushType.LIVE_ACTIVITY:
-        try:
-            event = _at(patched({}, content.apns_json, "apns_json"), "aps.event")
-        except MessageRefused:
-            event = None
-        if event == "start":
-            return TokenKind.LIVE_ACTIVITY_START
+    if kind is ApnsPushType.LIVE_ACTIVITY and live_event(content) == "start":
+        return TokenKind.LIVE_ACTIVITY_START
     return PUSH_KINDS[kind].token_kind
+
+
+def live_event(content: Content) -> str:
+    """What happens to a Live Activity: the patch's word, else that of its options; empty when neither has one."""
+    try:
+        patch = patched({}, content.apns_json, "apns_json")
+    except MessageRefused:
+        patch = {}
+    activity = content.apns.live_activity
+    event = _at(patch, "aps.event") or (_EVENTS.get(activity.event, "") if activity else "")
+    return event if isinstance(event, str) else ""
 
 
 # --- payload -----------------------------------------------------------------------------------------------------
 
 
-def aps(content: Content, kind: ApnsPushType) -> dict[str, Any]:
+def aps(notification: Notification, kind: ApnsPushType) -> dict[str, Any]:
     """The `aps` dictionary. A background push shows nothing, so whatever is visible is left out of it."""
-    if kind in (ApnsPushType.CONTROLS, ApnsPushType.WIDGETS):
-        return {"content-changed": True}
-    if kind is ApnsPushType.BACKGROUND or (content.silent and kind is ApnsPushType.ALERT):
-        return {"content-available": 1}
+    content = notification.content
     options = content.apns
+    if kind in _REDRAWN:
+        return {"content-changed": True}
+    if kind is ApnsPushType.LIVE_ACTIVITY and options.live_activity:
+        return _live_activity(notification, options.live_activity)
+    if _is_silent(content, kind):
+        return {"content-available": 1}
     built: dict[str, Any] = {}
     if alert := _alert(content):
         built["alert"] = alert
     if content.badge is not None:
         built["badge"] = content.badge
-    if options.critical_sound_volume is not None:
-        built["sound"] = {"critical": 1, "name": content.sound or "default", "volume": options.critical_sound_volume}
-    elif content.sound:
-        built["sound"] = content.sound
+    if sound := _sound(content):
+        built["sound"] = sound
     if options.mutable_content or (options.mutable_content is None and content.image_url):
         built["mutable-content"] = 1  # only a service extension of the app can fetch the picture
     if options.content_available:
@@ -138,6 +163,10 @@ def aps(content: Content, kind: ApnsPushType) -> dict[str, Any]:
     return built | {key: value for key, value in texts.items() if value}
 
 
+def _is_silent(content: Content, kind: ApnsPushType) -> bool:
+    return kind is ApnsPushType.BACKGROUND or (content.silent and kind is ApnsPushType.ALERT)
+
+
 def _alert(content: Content) -> dict[str, Any]:
     parts = {
         "title": content.title,
@@ -151,37 +180,117 @@ def _alert(content: Content) -> dict[str, Any]:
     return {key: value for key, value in parts.items() if value}
 
 
-def limit_bytes(kind: ApnsPushType) -> int:
-    return VOIP_PAYLOAD_BYTES_MAX if kind is ApnsPushType.VOIP else PAYLOAD_BYTES_MAX
+def _sound(content: Content) -> str | dict[str, Any]:
+    volume = content.apns.critical_sound_volume
+    if volume is None:
+        return content.sound
+    return {"critical": 1, "name": content.sound or "default", "volume": volume}
 
 
-def payload(notification: Notification) -> bytes:
-    """The body of every request of a notification. Raises MessageRefused."""
+def _live_activity(notification: Notification, activity: LiveActivity) -> dict[str, Any]:
+    """`aps` of a Live Activity, times in whole seconds. Raises MessageRefused."""
     content = notification.content
+    starts = activity.event is LiveActivityEvent.START
+    built: dict[str, Any] = {
+        "timestamp": (activity.timestamp_us or notification.created_us) // 1_000_000,
+        "event": _EVENTS.get(activity.event),
+    }
+    for key, text, field in (
+        ("content-state", activity.content_state_json, "content_state_json"),
+        ("attributes", activity.attributes_json if starts else "", "attributes_json"),
+    ):
+        if text:
+            built[key] = json_object(text, f"apns.live_activity.{field}")
+    if starts:
+        if activity.attributes_type:
+            built["attributes-type"] = activity.attributes_type
+        # From iOS 18 on an activity that is started so hears of updates only where its start says.
+        listens = {"input-push-channel": activity.channel_id} if activity.channel_id else {"input-push-token": 1}
+        built |= listens
+    if activity.stale_us:
+        built["stale-date"] = activity.stale_us // 1_000_000
+    if activity.dismissal_us:
+        built["dismissal-date"] = activity.dismissal_us // 1_000_000
+    if content.apns.relevance_score is not None:
+        built["relevance-score"] = content.apns.relevance_score
+    if alert := {} if content.silent else _live_alert(content):
+        built["alert"] = alert
+    return {key: value for key, value in built.items() if value is not None}
+
+
+def _live_alert(content: Content) -> dict[str, Any]:
+    """Of its own form: localised texts are objects, and the sound is inside."""
+
+    def text(plain: str, key: str, args: tuple[str, ...]) -> str | dict[str, Any]:
+        return {"loc-key": key, "loc-args": args} if key else plain
+
+    parts = {
+        "title": text(content.title, content.title_loc_key, content.title_loc_args),
+        "body": text(content.body, content.body_loc_key, content.body_loc_args),
+        "sound": content.sound,
+    }
+    return {key: value for key, value in parts.items() if value}
+
+
+def limit_bytes(content: Content, broadcast: bool = False) -> int:
+    if broadcast:
+        return BROADCAST_PAYLOAD_BYTES_MAX
+    return VOIP_PAYLOAD_BYTES_MAX if content.apns.push_type is ApnsPushType.VOIP else PAYLOAD_BYTES_MAX
+
+
+def payload(notification: Notification, broadcast: bool = False) -> tuple[bytes, bool]:
+    """The body of every request of a notification, and whether its text was cut to fit. Raises MessageRefused."""
+    content = notification.content
+    limit = limit_bytes(content, broadcast)
+    body, was_cut = fitted(content, limit, partial(_payload, notification))
+    if len(body) > limit:
+        detail = f"the payload for Apple has {len(body)} bytes, {len(body) - limit} more than the {limit} allowed"
+        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    return body, was_cut
+
+
+def _payload(notification: Notification, content: Content) -> bytes:
+    if content is not notification.content:
+        notification = replace(notification, content=content)
     kind = push_type(content)
     own = {"image_url": content.image_url, "link": content.link}
     built: dict[str, Any] = {key: value for key, value in own.items() if value} | dict(content.data)
     if kind not in _WITHOUT_APS:
-        built["aps"] = aps(content, kind)
+        built["aps"] = aps(notification, kind)
     built = patched(built, content.apns_json, "apns_json")
     built["notification_id"] = notification.notification_id  # in every payload, whatever a patch says
-    if missing := _missing(kind, built):
-        what = f"push type {PUSH_KINDS[kind].word} needs {missing}"
-        raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with apns_json")
-    body = encoded(built)
-    limit = limit_bytes(kind)
-    if len(body) > limit:
-        detail = f"the payload for Apple has {len(body)} bytes, {len(body) - limit} more than the {limit} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
-    return body
+    if content.apns.live_activity and kind is not ApnsPushType.LIVE_ACTIVITY:
+        detail = f"apns.live_activity cannot be sent with push type {PUSH_KINDS[kind].word}; unset apns.push_type"
+        raise MessageRefused(RejectReason.FIELD_MISSING, detail)
+    check_complete(kind, built, "apns_json")
+    return encoded(built)
 
 
-def _missing(kind: ApnsPushType, built: Mapping[str, Any]) -> str:
+_SHOWN = ("title", "subtitle", "body", "badge", "sound", "category", "thread_id")
+_LOCALISED = ("title_loc_key", "title_loc_args", "body_loc_key", "body_loc_args")
+
+
+def lost(content: Content) -> tuple[str, ...]:
+    """Paths of what is set and no push of this type can carry."""
+    kind = push_type(content)
+    names: tuple[str, ...] = ("android_channel_id",)
+    if kind is ApnsPushType.LIVE_ACTIVITY and content.apns.live_activity:
+        names += ("subtitle", "badge", "category", "thread_id")
+    elif kind in _WITHOUT_APS | _REDRAWN or _is_silent(content, kind):
+        names += _SHOWN + _LOCALISED
+    return dropped(content, names)
+
+
+def check_complete(kind: ApnsPushType, built: Mapping[str, Any], patch: str) -> None:
+    """Raises MessageRefused when a finished payload lacks what its push type needs; `patch` is a field to set it in."""
     required = PUSH_KINDS[kind].required
     if kind is ApnsPushType.LIVE_ACTIVITY:
         required += _LIVE_ACTIVITY_REQUIRED.get(str(_at(built, "aps.event")), ())
     absent = [paths for paths in required if all(_at(built, path) is None for path in paths.split("|"))]
-    return ", ".join(paths.replace("|", " or ") for paths in absent)
+    if absent:
+        needs = ", ".join(paths.replace("|", " or ") for paths in absent)
+        what = f"push type {PUSH_KINDS[kind].word} needs {needs}"
+        raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with {patch}")
 
 
 def _at(built: object, path: str) -> Any:

@@ -133,7 +133,7 @@ def _apns(notification: Notification, now_us: int) -> dict[str, Any]:
     content = notification.content
     noticed = _shows_text(content) or (not _is_data(content) and (content.badge is not None or bool(content.sound)))
     kind = ApnsPushType.ALERT if noticed else ApnsPushType.BACKGROUND
-    aps = apns_message.aps(content, kind)
+    aps = apns_message.aps(notification, kind)
     if aps.get("alert", {}).keys() <= {"title", "body"}:
         aps.pop("alert", None)
     headers = {
