@@ -30,7 +30,8 @@ ARROWS: dict[str, set[str]] = {
     "emulator": {"exchange"},
     "authorization": VALUES | {"providers", "transport"},
     "dispatcher": VALUES | {"policy", "authorization", "providers", "transport", "ledger", "telemetry"},
-    "rpc": VALUES | {"audience", "providers", "ledger", "v1", "telemetry"},
+    "calls": VALUES | {"authorization", "providers"},
+    "rpc": VALUES | {"audience", "calls", "providers", "ledger", "v1", "telemetry"},
 }
 # Rooms without a line above may import everything, with these exceptions.
 FORBIDDEN: dict[str, set[str]] = {"cli": {"rpc"}}

@@ -6,7 +6,7 @@ import asyncio
 
 from pushrpc.clock import Clock
 from pushrpc.model import Outcome
-from pushrpc.providers import Credential
+from pushrpc.providers import Credential, ProviderAccount
 from pushrpc.transport import ExchangeFailed, Fetch
 from pushrpc.words import OutcomeKind
 
@@ -69,3 +69,22 @@ class Authorization:
             wait_s = max(why_not.retry_after_s or 0.0, RENEWAL_AGAIN_S)
             self._not_before_us = self._clock.now_us() + int(wait_s * 1e6)
         return why_not
+
+
+class Authorizations:
+    """One Authorization for each credential, whoever asks: a lane, or a call beside it."""
+
+    def __init__(self, fetch: Fetch, clock: Clock) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._made: dict[int, tuple[Credential | None, Authorization]] = {}  # by the credential's identity
+
+    def of(self, account: ProviderAccount) -> Authorization:
+        credential = account.credential
+        if id(credential) not in self._made:
+            self._made[id(credential)] = credential, Authorization(credential, self._fetch, self._clock)
+        return self._made[id(credential)][1]
+
+    async def close(self) -> None:
+        for _, authorization in self._made.values():
+            await authorization.close()

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from itertools import groupby
 from typing import NamedTuple, Protocol
 
-from pushrpc.authorization import Authorization
+from pushrpc.authorization import Authorization, Authorizations
 from pushrpc.clock import Clock
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests, Response
 from pushrpc.ledger import Ledger, LedgerError
@@ -394,7 +394,7 @@ class Dispatcher:
         self._ledger = ledger
         self._account_of = account_of
         self._open_sessions = open_sessions
-        self._fetch = fetch
+        self.authorizations = Authorizations(fetch, clock)
         self._clock = clock
         self._watcher = watcher
         self._random = random
@@ -402,7 +402,6 @@ class Dispatcher:
         self._attempts_max = attempts_max
         self._runners: dict[Lane, LaneRunner] = {}
         self._without_account: set[Lane] = set()
-        self._authorizations: dict[int, Authorization] = {}
 
     @property
     def paused(self) -> Collection[Lane]:
@@ -429,8 +428,7 @@ class Dispatcher:
                 pass
             lanes.cancel()
         await asyncio.gather(*(runner.sessions.close() for runner in self._runners.values()))
-        for authorization in self._authorizations.values():
-            await authorization.close()
+        await self.authorizations.close()
 
     async def _serve_lanes(self, stopping: asyncio.Event, drained: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -451,7 +449,7 @@ class Dispatcher:
             runner = LaneRunner(
                 lane,
                 account,
-                self._authorization(account),
+                self.authorizations.of(account),
                 self._open_sessions(endpoint),
                 self._ledger,
                 self._clock,
@@ -463,9 +461,3 @@ class Dispatcher:
             self._runners[lane] = runner
             self._watcher.lane_opened(lane)
             tasks.create_task(runner.run(stopping))
-
-    def _authorization(self, account: ProviderAccount) -> Authorization:
-        key = id(account.credential)
-        if key not in self._authorizations:
-            self._authorizations[key] = Authorization(account.credential, self._fetch, self._clock)
-        return self._authorizations[key]

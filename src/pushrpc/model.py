@@ -382,6 +382,7 @@ class Send:
     labels: Mapping[str, str]
     named: Named
     resolve: Callable[[Sequence[Found]], Audience]
+    shortened: Sequence[Provider] = ()  # whose limit had the body cut, which the caller allowed
 
 
 class Receipt(NamedTuple):

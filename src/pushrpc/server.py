@@ -14,15 +14,18 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 
+from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock, SystemClock
 from pushrpc.config import Config, ConfigError, Tls, read_config
 from pushrpc.dispatcher import Dispatcher
+from pushrpc.exchange import Answer, Endpoint, NotSent, Requests
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
 from pushrpc.providers import AccountError, ProviderAccount, file_errors, open_account
@@ -170,7 +173,7 @@ class Server:
                 tasks.create_task(self._every(PRUNE_EVERY_S, lambda: self._prune(ledger))),
                 tasks.create_task(self._every(GAUGES_EVERY_S, lambda: self._measure(ledger, dispatcher))),
             ]
-            service.begin(ledger)
+            service.begin(ledger, ProviderCalls(_carry, dispatcher.authorizations))
             await self._say(health_pb2.HealthCheckResponse.SERVING)
             self._telemetry.server_started(self._config.listen, self.port)
             self.started.set()
@@ -268,6 +271,17 @@ class Server:
             connections[lane.provider] += runner.sessions.open_count
         queued, oldest_s = ledger.queue(self._clock.now_us())
         self._telemetry.measured(queued, oldest_s, connections)
+
+
+async def _carry(endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
+    sessions = Pool(endpoint)
+    try:
+        async with aclosing(sessions.send(requests, timeout_s)) as pages:
+            async for page in pages:
+                return page[0][1]
+        return NotSent("no answer")
+    finally:
+        await sessions.close()
 
 
 def account_of(accounts: Accounts, lane: Lane) -> ProviderAccount | None:

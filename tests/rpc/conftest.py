@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.providers.conftest import keys
 from tests.rpc.harness import Running, serving
+
+__all__ = ["keys", "running"]
 
 
 @pytest.fixture

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
+from pushrpc.authorization import Authorizations
+from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock, SystemClock
-from pushrpc.exchange import Endpoint, Requests, Response
+from pushrpc.exchange import Answer, Endpoint, Request, Requests, Response
 from pushrpc.ledger import Ledger, open_ledger
 from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Settlement
 from pushrpc.providers import Classified, Credential, MessageRefused, Preview
@@ -81,6 +83,10 @@ class FakeAccount:
         raise NotImplementedError
 
 
+async def no_fetch(request: Request, timeout_s: float) -> Response:
+    raise AssertionError("no credential is renewed here")
+
+
 ACCOUNTS: Accounts = {
     "shop": {
         Provider.APNS: [
@@ -94,12 +100,25 @@ ACCOUNTS: Accounts = {
 
 
 @dataclass
+class ProviderSide:
+    """What answers calls beside the lanes: whatever a test says, in turn."""
+
+    answers: list[Answer] = field(default_factory=list)
+    asked: list[Requests] = field(default_factory=list)
+
+    async def carry(self, endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
+        self.asked.append(requests)
+        return self.answers.pop(0)
+
+
+@dataclass
 class Running:
     stub: service_pb2_grpc.PushServiceAsyncStub
     service: PushService
     ledger: Ledger
     clock: Clock
     target: str
+    provider_side: ProviderSide
 
     async def send(self, *tokens: str, **fields: Any) -> sending_pb2.SendNotificationResponse:
         return await self.stub.SendNotification(send_request(*tokens, **fields), timeout=10)
@@ -157,16 +176,17 @@ async def serving(
         told=telemetry.told,
     )
     service = PushService(accounts, settings, clock, telemetry, lambda: 0.5)
+    provider_side = ProviderSide()
     server = grpc.aio.server()
     add_to(server, service)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     if begin:
-        service.begin(ledger)
+        service.begin(ledger, ProviderCalls(provider_side.carry, Authorizations(no_fetch, clock)))
     target = f"127.0.0.1:{port}"
     try:
         async with grpc.aio.insecure_channel(target) as channel:
-            yield Running(service_pb2_grpc.PushServiceStub(channel), service, ledger, clock, target)
+            yield Running(service_pb2_grpc.PushServiceStub(channel), service, ledger, clock, target, provider_side)
     finally:
         await server.stop(0)
         await ledger.close()

@@ -10,7 +10,7 @@ from pushrpc.record import Event, EventPage, EventRun
 from pushrpc.rpc.events import entries_of, messages, varint
 from pushrpc.rpc.records import put_time
 from pushrpc.v1 import following_pb2 as following
-from pushrpc.words import Cause, DeliveryState, DeviceState, EventKind, OutcomeKind, Provider
+from pushrpc.words import Cause, DeliveryState, DeviceState, Engagement, EventKind, OutcomeKind, Provider
 
 LEDGER = "0123456789ab"
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=200)
@@ -21,6 +21,8 @@ TIMES = st.integers(1, 2**52)
 def runs(draw: st.DrawFn) -> EventRun:
     """Whatever a ledger could tell, and more: texts of any kind, columns with and without values."""
     count = draw(st.integers(1, 4))
+    kind = draw(st.sampled_from(EventKind))
+    engagements = st.sampled_from([each.name for each in Engagement])
 
     def column(may_be_missing: bool) -> st.SearchStrategy[list[str]]:
         full = st.lists(TEXTS, min_size=count, max_size=count)
@@ -28,11 +30,12 @@ def runs(draw: st.DrawFn) -> EventRun:
 
     given: Mapping[str, st.SearchStrategy[Any]] = {
         **dict.fromkeys(("app_id", "notification_id", "request_id", "reason", "provider_detail"), TEXTS),
+        **({"reason": engagements} if kind is EventKind.ENGAGEMENT else {}),
         **{name: column(True) for name in ("device_ids", "user_ids", "message_ids")},
         "first_seq": st.integers(1, 2**60),
         "labels": st.dictionaries(TEXTS, TEXTS, max_size=3),
         "provider": st.sampled_from(Provider),
-        "kind": st.sampled_from(EventKind),
+        "kind": st.just(kind),
         "state": st.sampled_from(DeliveryState),
         "outcome": st.sampled_from(OutcomeKind),
         "cause": st.sampled_from(Cause),
@@ -53,6 +56,9 @@ def field_by_field(event: Event) -> following.DeliveryEvent:
     told = following.DeliveryEvent(event_id=f"{LEDGER}-{event.seq}")
     for name in set(told.DESCRIPTOR.fields_by_name) & set(Event._fields) - {"labels"}:
         setattr(told, name, getattr(event, name))
+    if event.kind is EventKind.ENGAGEMENT:
+        told.ClearField("reason")
+        told.engagement = Engagement[event.reason]
     told.labels.update(event.labels)
     put_time(told.time, event.time_us)
     if event.retry_us:

@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrpc.clock import SystemClock
-from pushrpc.content import ApnsOptions, Content, FcmOptions
+from pushrpc.content import (
+    ApnsOptions,
+    Content,
+    FcmOptions,
+    HmsOptions,
+    HubOptions,
+    LiveActivity,
+    WebPushOptions,
+    WnsOptions,
+)
 from pushrpc.ledger import LedgerError, LedgerUnavailable
 from pushrpc.model import Receipt, Send, uuid7
 from pushrpc.rpc import notifications
@@ -32,10 +41,13 @@ from pushrpc.words import (
     ApnsPushType,
     DeliveryState,
     InterruptionLevel,
+    LiveActivityEvent,
     OutcomeKind,
     Priority,
     Provider,
     RejectReason,
+    Urgency,
+    WnsType,
 )
 from tests.rpc.harness import APNS_LANE, FCM_LANE, TOO_LARGE, Running, send_request, serving
 
@@ -220,17 +232,51 @@ def test_every_field_of_a_message_becomes_content() -> None:
     values: dict[str, Any] = {name: f"a {name}" for name in (*texts, "title_loc_key", "body_loc_key")}
     values |= {"image_url": "https://x.example/p.png", "data": {"k": "v"}, "badge": 0}
     values |= {"title_loc_args": ["1", "2"], "body_loc_args": ["3"], "apns_json": '{"a":1}', "fcm_json": '{"b":1}'}
-    apns: dict[str, Any] = {"push_type": 1, "interruption_level": 3, "relevance_score": 0.0, "mutable_content": False}
+    apns: dict[str, Any] = {"push_type": 3, "interruption_level": 3, "relevance_score": 0.0, "mutable_content": False}
     apns |= {"content_available": True, "target_content_id": "w", "filter_criteria": "f", "topic": "t"}
     apns |= {"critical_sound_volume": 1.0}
-    fcm = {"analytics_label": "spring", "direct_boot_ok": True, "data_only": True}
+    activity: dict[str, Any] = {"event": 1, "content_state_json": "{}", "attributes_type": "Trip", "channel_id": "c"}
+    activity |= {"attributes_json": "{}", "stale_time": {"seconds": 1}, "dismissal_time": {"seconds": 2}}
+    activity |= {"timestamp": {"seconds": 3}}
+    fcm = {"analytics_label": "spring", "direct_boot_ok": True, "data_only": True, "live_activity_token": "t"}
+    values |= {"web_push_json": '{"c":1}', "hms_json": '{"d":1}', "wns_xml": "<toast/>"}
+    icons = {"icon_url": "https://x.example/i.png", "badge_url": "https://x.example/b.png"}
+    web_push: dict[str, Any] = {
+        "urgency": 1,
+        "topic": "t",
+        "actions_json": "[{}]",
+        "require_interaction": True,
+        **icons,
+    }
+    wns: dict[str, Any] = {"type": 4, "raw": b"raw", "tag": "a1", "group": "b2", "cache": False}
+    hms = {"category": "IM", "bi_tag": "spring", "test_message": True}
+    hubs = {"headers": {"apns-priority": "5"}, "template_properties": {"name": "Ann"}}
+    options = {"web_push": web_push, "wns": wns, "hms": hms, "notification_hubs": hubs}
     fields = Fields()
-    content = content_of(sending.NotificationContent(**values, apns=apns, fcm=fcm), fields)  # type: ignore[arg-type]
+    content = content_of(
+        sending.NotificationContent(**values, **options, apns={**apns, "live_activity": activity}, fcm=fcm), fields
+    )  # type: ignore[arg-type]
     fields.refuse()
     values |= {"title_loc_args": ("1", "2"), "body_loc_args": ("3",)}
-    apns |= {"push_type": ApnsPushType.ALERT, "interruption_level": InterruptionLevel.TIME_SENSITIVE}
-    assert content == Content(**values, apns=ApnsOptions(**apns), fcm=FcmOptions(**fcm))  # type: ignore[arg-type]
-    assert set(sending.NotificationContent.DESCRIPTOR.fields_by_name) - set(values) == {"silent", "apns", "fcm"}
+    apns |= {"push_type": ApnsPushType.LIVE_ACTIVITY, "interruption_level": InterruptionLevel.TIME_SENSITIVE}
+    stale_us, dismissal_us, timestamp_us = 1_000_000, 2_000_000, 3_000_000
+    live = LiveActivity(LiveActivityEvent.START, "{}", "Trip", "{}", stale_us, dismissal_us, timestamp_us, "c")
+    assert content == Content(
+        **values,
+        apns=ApnsOptions(**apns, live_activity=live),
+        fcm=FcmOptions(**fcm),  # type: ignore[arg-type]
+        web_push=WebPushOptions(**web_push | {"urgency": Urgency.VERY_LOW}),
+        wns=WnsOptions(**wns | {"type": WnsType.RAW}),
+        hms=HmsOptions(**hms),  # type: ignore[arg-type]
+        notification_hubs=HubOptions(**hubs),
+    )
+    assert Content.from_json(content.to_json()) == content
+    assert set(sending.NotificationContent.DESCRIPTOR.fields_by_name) - set(values) == {
+        "silent",
+        "apns",
+        "fcm",
+        *options,
+    }
 
 
 # --- idempotency -------------------------------------------------------------------------------------------------

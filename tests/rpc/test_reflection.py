@@ -50,7 +50,7 @@ async def test_the_official_client_reads_the_whole_contract(target: str) -> None
     services, methods, detail = await asyncio.to_thread(read)
     assert services == SERVICES
     assert {"SendNotification", "StreamDeliveryStatus", "GetServerInfo"} <= set(methods)
-    assert len(methods) == 13
+    assert len(methods) == 20
     assert detail == "google.rpc.ErrorInfo"
 
 

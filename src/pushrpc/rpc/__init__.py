@@ -16,20 +16,25 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health
 
 from pushrpc import __version__
+from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock
 from pushrpc.ledger import Ledger
 from pushrpc.rpc import limits
 from pushrpc.rpc.apps import Accounts, AppAccounts, accounts_of
+from pushrpc.rpc.audiences import ProviderAudiences
 from pushrpc.rpc.bulk import BulkSends
 from pushrpc.rpc.cursors import Cursors
 from pushrpc.rpc.devices import Devices
+from pushrpc.rpc.engagement import EngagementReports
 from pushrpc.rpc.errors import DOMAIN, Reason, Refusal, abort, refusal_of
 from pushrpc.rpc.gate import Gate, Phase
 from pushrpc.rpc.limits import Settings
 from pushrpc.rpc.notifications import Notifications
+from pushrpc.rpc.previews import Previews
 from pushrpc.rpc.reflection import enable_reflection
 from pushrpc.rpc.status import Statuses, StatusStreams
 from pushrpc.telemetry import Telemetry
+from pushrpc.v1 import audiences_pb2 as audiences
 from pushrpc.v1 import devices_pb2 as devices
 from pushrpc.v1 import following_pb2 as following
 from pushrpc.v1 import sending_pb2 as sending
@@ -52,6 +57,9 @@ class PushService(service_pb2_grpc.PushServiceServicer):
     _bulk: BulkSends
     _statuses: Statuses
     _streams: StatusStreams
+    _previews: Previews
+    _engagement: EngagementReports
+    _audiences: ProviderAudiences
 
     def __init__(
         self,
@@ -73,7 +81,7 @@ class PushService(service_pb2_grpc.PushServiceServicer):
     def phase(self) -> Phase:
         return self._gate.phase
 
-    def begin(self, ledger: Ledger) -> None:
+    def begin(self, ledger: Ledger, calls: ProviderCalls) -> None:
         """The ledger is open: serve."""
         cursors = Cursors(ledger.ledger_id, ledger.secret)
         self._devices = Devices(ledger, cursors, self._clock)
@@ -81,6 +89,9 @@ class PushService(service_pb2_grpc.PushServiceServicer):
         self._bulk = BulkSends(self._notifications, self._accounts, self._gate, self._telemetry)
         self._statuses = Statuses(ledger, cursors)
         self._streams = StatusStreams(ledger, cursors, self._gate, self._settings, self._jitter)
+        self._previews = Previews(calls, self._clock)
+        self._engagement = EngagementReports(ledger, self._clock)
+        self._audiences = ProviderAudiences(calls, self._clock)
         self._gate.phase = Phase.SERVING
 
     def drain(self) -> None:
@@ -128,6 +139,14 @@ class PushService(service_pb2_grpc.PushServiceServicer):
         except Exception as error:
             await self._refuse(context, error, "SendNotifications")
 
+    async def PreviewNotification(
+        self, request: sending.PreviewNotificationRequest, context: Context
+    ) -> sending.PreviewNotificationResponse:
+        async def preview(accounts: AppAccounts) -> sending.PreviewNotificationResponse:
+            return await self._previews.preview(request, accounts, self._notifications.previewed(request))
+
+        return await self._answer(context, request, preview)
+
     async def CancelNotification(
         self, request: sending.CancelNotificationRequest, context: Context
     ) -> sending.CancelNotificationResponse:
@@ -158,6 +177,38 @@ class PushService(service_pb2_grpc.PushServiceServicer):
         self, request: following.ListDeliveriesRequest, context: Context
     ) -> following.ListDeliveriesResponse:
         return await self._answer(context, request, lambda _: self._statuses.deliveries(request))
+
+    async def ReportEngagement(
+        self, request: following.ReportEngagementRequest, context: Context
+    ) -> following.ReportEngagementResponse:
+        return await self._answer(context, request, lambda _: self._engagement.report(request))
+
+    # --- audiences that a provider keeps
+
+    async def SubscribeToTopic(
+        self, request: audiences.SubscribeToTopicRequest, context: Context
+    ) -> audiences.SubscribeToTopicResponse:
+        return await self._answer(context, request, lambda accounts: self._audiences.subscribe(request, accounts))
+
+    async def UnsubscribeFromTopic(
+        self, request: audiences.UnsubscribeFromTopicRequest, context: Context
+    ) -> audiences.UnsubscribeFromTopicResponse:
+        return await self._answer(context, request, lambda accounts: self._audiences.unsubscribe(request, accounts))
+
+    async def CreateBroadcastChannel(
+        self, request: audiences.CreateBroadcastChannelRequest, context: Context
+    ) -> audiences.CreateBroadcastChannelResponse:
+        return await self._answer(context, request, lambda accounts: self._audiences.create_channel(request, accounts))
+
+    async def ListBroadcastChannels(
+        self, request: audiences.ListBroadcastChannelsRequest, context: Context
+    ) -> audiences.ListBroadcastChannelsResponse:
+        return await self._answer(context, request, lambda accounts: self._audiences.list_channels(request, accounts))
+
+    async def DeleteBroadcastChannel(
+        self, request: audiences.DeleteBroadcastChannelRequest, context: Context
+    ) -> audiences.DeleteBroadcastChannelResponse:
+        return await self._answer(context, request, lambda accounts: self._audiences.delete_channel(request, accounts))
 
     # --- the server itself
 

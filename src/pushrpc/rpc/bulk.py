@@ -121,6 +121,8 @@ class BulkSends:
         if send.app_id not in ("", request.app_id):
             fields.wrong(Reason.FIELDS_CONFLICT, "app_id", "differs from the message's; send another message for it")
         send.app_id = request.app_id
+        if send.options.dry_run or (request.options.dry_run and not send.HasField("options")):
+            fields.wrong(Reason.FIELDS_CONFLICT, "options.dry_run", "is set; a dry run is a call of SendNotification")
         content = None
         if not send.HasField("message") and request.HasField("message"):
             send.message.CopyFrom(request.message)

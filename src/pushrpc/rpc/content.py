@@ -5,24 +5,20 @@ Only fields that are set are looked at, because most messages set three of twent
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from pushrpc.content import ApnsOptions, Content, FcmOptions
+from pushrpc.content import Content
 from pushrpc.providers import apns, fcm
-from pushrpc.providers.payload import patch_problem
 from pushrpc.rpc.errors import Reason
-from pushrpc.rpc.fields import Fields, flawed, passes
+from pushrpc.rpc.fields import Fields, flawed
 from pushrpc.rpc.limits import (
-    APNS_JSON_BYTES_MAX,
     ARGUMENTS_MAX,
     BODY_BYTES_MAX,
     CATEGORY_BYTES_MAX,
     COLLAPSE_KEY_BYTES_MAX,
     DATA_BYTES_MAX,
     DAY_S,
-    FCM_JSON_BYTES_MAX,
     LABELS_MAX,
     ONE_TRY_S,
     TITLE_BYTES_MAX,
@@ -30,8 +26,9 @@ from pushrpc.rpc.limits import (
     TTL_MAX_S,
     WAIT_MAX_S,
 )
+from pushrpc.rpc.options import OPTIONS, OVERRIDES
 from pushrpc.v1 import sending_pb2
-from pushrpc.words import ApnsPushType, InterruptionLevel, Priority
+from pushrpc.words import Priority
 
 _SECOND_US = 1_000_000
 # What has no limit of its own is bounded by the largest body: no payload holds more.
@@ -44,7 +41,6 @@ _TEXT_BYTES_MAX: Mapping[str, int] = {
     **dict.fromkeys(("title_loc_key", "body_loc_key"), BODY_BYTES_MAX),
 }
 _VISIBLE = ("title", "body", "subtitle", "badge", "sound", "title_loc_key", "body_loc_key")
-_ANALYTICS_LABEL = re.compile(r"[a-zA-Z0-9\-_.~%]{1,50}")  # Firebase, FcmOptions.analytics_label
 
 
 class Lifetime(NamedTuple):
@@ -72,14 +68,16 @@ def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str
             if name in values:
                 problem = f"cannot be shown by a silent message; unset it or {at}.silent"
                 fields.wrong(Reason.FIELDS_CONFLICT, f"{at}.{name}", problem)
+    if "fcm" in values and values["fcm"].live_activity_token and not message.apns.HasField("live_activity"):
+        problem = "is set without apns.live_activity, which says what to do with it"
+        fields.wrong(Reason.FIELD_REQUIRED, f"{at}.fcm.live_activity_token", problem)
     content = Content(**values)
-    if values.keys() <= _OPTIONS and content == _EMPTY:  # empty ones say nothing either
+    if values.keys() <= OPTIONS.keys() and content == _EMPTY:  # empty ones say nothing either
         fields.wrong(Reason.FIELD_REQUIRED, at, "says nothing: set a title, a body, data, or whatever it shall do")
     return content
 
 
 _EMPTY = Content()
-_OPTIONS = {"apns", "fcm"}
 
 
 def _data(data: Mapping[str, str], fields: Fields, path: str) -> dict[str, str]:
@@ -111,47 +109,6 @@ def _arguments(values: Any, fields: Fields, path: str) -> tuple[str, ...]:
     return kept
 
 
-def _apns_options(options: sending_pb2.ApnsOptions, fields: Fields, path: str) -> ApnsOptions:
-    values: dict[str, Any] = {}
-    for descriptor, value in options.ListFields():
-        name = descriptor.name
-        field = f"{path}.{name}"
-        if name == "push_type":
-            value = fields.word(field, value, ApnsPushType)
-        elif name == "interruption_level":
-            value = fields.word(field, value, InterruptionLevel)
-        elif name in ("relevance_score", "critical_sound_volume"):
-            fields.number(field, value, 0.0, 1.0)
-        elif isinstance(value, str):
-            fields.text(field, value, BODY_BYTES_MAX)
-        values[name] = value
-    return ApnsOptions(**values)
-
-
-def _fcm_options(options: sending_pb2.FcmOptions, fields: Fields, path: str) -> FcmOptions:
-    label = options.analytics_label
-    if label and not _ANALYTICS_LABEL.fullmatch(label):
-        fields.wrong(Reason.FIELD_INVALID, f"{path}.analytics_label", "must be 1 to 50 of [a-zA-Z0-9-_.~%]")
-    return FcmOptions(label, options.direct_boot_ok, options.data_only)
-
-
-def _apns_json(patch: str, fields: Fields, path: str) -> str:
-    return _patch(patch, fields, path, APNS_JSON_BYTES_MAX, frozenset())
-
-
-def _fcm_json(patch: str, fields: Fields, path: str) -> str:
-    return _patch(patch, fields, path, FCM_JSON_BYTES_MAX, fcm.TARGET_KEYS)
-
-
-def _patch(patch: str, fields: Fields, path: str, limit: int, forbidden: frozenset[str]) -> str:
-    if passes(patch, limit):
-        problem = f"has {len(patch.encode()):,} bytes, and no payload of this provider more than {limit:,}"
-        fields.wrong(Reason.PAYLOAD_TOO_LARGE, path, problem, limit)
-    elif problem := patch_problem(patch, forbidden):
-        fields.wrong(Reason.OVERRIDE_INVALID, path, f"cannot be used: {problem}")
-    return patch
-
-
 def _as_is(value: Any, _fields: Fields, _path: str) -> Any:
     return value
 
@@ -162,10 +119,8 @@ _READERS: Mapping[str, Callable[[Any, Fields, str], Any]] = {
     "silent": _as_is,
     "title_loc_args": _arguments,
     "body_loc_args": _arguments,
-    "apns": _apns_options,
-    "fcm": _fcm_options,
-    "apns_json": _apns_json,
-    "fcm_json": _fcm_json,
+    **OPTIONS,
+    **OVERRIDES,
 }
 
 

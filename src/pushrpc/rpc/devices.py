@@ -8,16 +8,27 @@ from typing import Any
 from pushrpc.audience import choose
 from pushrpc.clock import Clock
 from pushrpc.ledger import Ledger
-from pushrpc.model import Device, DeviceChange, DeviceFilter, DeviceSelector, Location, Refused, Registration
+from pushrpc.model import (
+    NO_ADDRESS,
+    Address,
+    Device,
+    DeviceChange,
+    DeviceFilter,
+    DeviceSelector,
+    Location,
+    Refused,
+    Registration,
+)
 from pushrpc.providers import ProviderAccount
 from pushrpc.rpc.apps import AppAccounts
 from pushrpc.rpc.cursors import Cursors
-from pushrpc.rpc.errors import Reason, Refusal
+from pushrpc.rpc.errors import Reason, Refusal, Violation, invalid
 from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.limits import (
     ACCOUNT_BYTES_MAX,
     FILTER_VALUES_MAX,
     ID_BYTES_MAX,
+    KEY_BYTES_MAX,
     LOCALE_BYTES_MAX,
     METADATA_MAX,
     TAGS_MAX,
@@ -27,7 +38,7 @@ from pushrpc.rpc.limits import (
 from pushrpc.rpc.pages import requested_page
 from pushrpc.rpc.records import put_time
 from pushrpc.v1 import devices_pb2
-from pushrpc.words import DeviceState, Environment, Permission, Provider, TokenKind
+from pushrpc.words import DeviceState, Environment, HubPlatform, Permission, Provider, RejectReason, TokenKind
 
 _ACCURACY_MAX_M = 21_000_000.0  # half the way around the Earth: further off is nowhere
 
@@ -45,13 +56,27 @@ class Devices:
     ) -> devices_pb2.RegisterDeviceResponse:
         """Raises Refusal, with TOKEN_MALFORMED and PROVIDER_NOT_CONFIGURED besides what any request can get."""
         now_us = self._clock.now_us()
-        registration = _registration(request, accounts, now_us)
+        registration = await self._with_address(_registration(request, accounts, now_us), accounts)
         registered = await self._ledger.register(registration, now_us)
         response = devices_pb2.RegisterDeviceResponse(
             created=registered.created, superseded_device_ids=registered.superseded_device_ids
         )
         put_device(response.device, registered.device)
         return response
+
+    async def _with_address(self, registration: Registration, accounts: AppAccounts) -> Registration:
+        """What must come beside the token may be known from an earlier registration of it. Raises Refusal."""
+        account, _ = _account(accounts, registration.provider, registration.provider_app_id, registration.environment)
+        problem = account.address_problem(registration.token, registration.address)
+        if problem and registration.address == NO_ADDRESS:
+            which = DeviceSelector(provider=registration.provider, token=registration.token)
+            stored = await self._ledger.device(registration.app_id, which)
+            if stored and stored.state is not DeviceState.REMOVED:
+                problem = account.address_problem(registration.token, stored.address)
+        if problem:
+            of_hub = registration.provider is Provider.NOTIFICATION_HUBS and not registration.address.platform
+            raise invalid([Violation("hub_platform" if of_hub else "web_push", _reason(problem), problem.detail)])
+        return registration
 
     async def update(self, request: devices_pb2.UpdateDeviceRequest) -> devices_pb2.UpdateDeviceResponse:
         fields = Fields()
@@ -137,12 +162,22 @@ def _registration(request: devices_pb2.RegisterDeviceRequest, accounts: AppAccou
         "token_kind": fields.word("token_kind", request.token_kind, TokenKind),
         # A clock ahead of ours must not protect the device from a later "gone".
         "registered_us": min(registered_us, now_us) or now_us,
+        "address": Address(
+            fields.text("web_push.p256dh", request.web_push.p256dh, KEY_BYTES_MAX),
+            fields.text("web_push.auth", request.web_push.auth, KEY_BYTES_MAX),
+            fields.word("hub_platform", request.hub_platform, HubPlatform),
+        ),
+        "token_expire_us": fields.time_us("token_expire_time", request.token_expire_time),
+        "replaces_token": fields.text("replaces_token", request.replaces_token, TOKEN_BYTES_MAX),
     }
+    for name in ("p256dh", "auth"):
+        if " " in getattr(request.web_push, name):
+            fields.wrong(Reason.WEB_PUSH_KEYS_INVALID, f"web_push.{name}", "holds a space; base64url has none")
     fields.refuse()
 
     account, environment = _account(accounts, provider, request.provider_app_id, environment)
     if problem := account.token_problem(token):
-        fields.wrong(Reason[problem.reason.name], "token", f"cannot be real: {problem.detail}")
+        fields.wrong(_reason(problem), "token", problem.detail)
         fields.refuse()
     return Registration(
         app_id=request.app_id,
@@ -150,8 +185,14 @@ def _registration(request: devices_pb2.RegisterDeviceRequest, accounts: AppAccou
         provider_app_id=account.provider_app_id,
         environment=environment,
         token=token,
+        origin=account.origin(token),
         **values,
     )
+
+
+def _reason(problem: Refused) -> Reason:
+    """What makes a rejection in a send makes an error here; both have the same names."""
+    return Reason.FIELD_REQUIRED if problem.reason is RejectReason.FIELD_MISSING else Reason[problem.reason.name]
 
 
 def _account(
@@ -250,6 +291,7 @@ _SAME_NAME = (
 )
 _TIMES = {
     "registered_time": "registered_us",
+    "token_expire_time": "token_expire_us",
     "dead_time": "dead_us",
     "create_time": "created_us",
     "update_time": "updated_us",
@@ -266,6 +308,9 @@ def put_device(told: devices_pb2.Device, device: Device) -> None:
     told.tags.extend(device.tags)
     told.topics.extend(device.topics)
     told.metadata.update(device.metadata)
+    told.hub_platform = device.address.platform  # type: ignore[assignment]
+    if device.address.p256dh:
+        told.web_push.p256dh, told.web_push.auth = device.address.p256dh, device.address.auth
     if device.location is not None:
         place = told.location
         place.latitude, place.longitude = device.location.latitude, device.location.longitude

@@ -43,6 +43,9 @@ class Reason(Enum):
     FIELD_TOO_LONG = _INVALID, "shorten the field"
     FIELDS_CONFLICT = _INVALID, "keep one of the fields"
     ENUM_UNKNOWN = _INVALID, "use a value of the contract that this server knows"
+    WEB_PUSH_KEYS_INVALID = _INVALID, "pass the keys of PushSubscription.toJSON() unchanged"
+    ENDPOINT_FORBIDDEN = _INVALID, "pass the address exactly as the platform returned it"
+    PROVIDER_RETIRED = _INVALID, "have the app register with the successor"
     TOKEN_MALFORMED = _INVALID, "pass the token exactly as the provider's SDK returned it"
     TTL_INVALID = _INVALID, "use a ttl of 0s to 28 days, or an expire_time within the next 28 days"
     OVERRIDE_INVALID = _INVALID, "write one JSON object (RFC 7396)"
@@ -57,6 +60,7 @@ class Reason(Enum):
     NOTIFICATION_NOT_FOUND = _NOT_FOUND, "use the id of a receipt; old notifications are removed in time"
     REQUEST_ID_REUSED = grpc.StatusCode.ALREADY_EXISTS, "use a new request_id for another notification"
     PROVIDER_NOT_CONFIGURED = grpc.StatusCode.FAILED_PRECONDITION, "add the account to the server's configuration"
+    PROVIDER_REFUSED = grpc.StatusCode.FAILED_PRECONDITION, "see metadata's provider_reason"
     CURSOR_EXPIRED = grpc.StatusCode.OUT_OF_RANGE, "continue from metadata's oldest_cursor; what came before it is gone"
     QUEUE_FULL = _EXHAUSTED, "send again later", 5.0
     TOO_MANY_STREAMS = _EXHAUSTED, "share streams, or come back later", 5.0
@@ -64,6 +68,7 @@ class Reason(Enum):
     DRAINING = _UNAVAILABLE, "call again: another server may answer", 1.0
     STARTING = _UNAVAILABLE, "call again in a moment", 1.0
     LEDGER_UNAVAILABLE = _UNAVAILABLE, "repeat with the same request_id", 1.0
+    PROVIDER_UNAVAILABLE = _UNAVAILABLE, "call again later: the provider did not answer, or asks for patience", 5.0
     SLOW_READER = grpc.StatusCode.ABORTED, "read faster; resume from the last cursor", 1.0
     INTERNAL_ERROR = grpc.StatusCode.INTERNAL, "report the error_id to the server's operator"
 

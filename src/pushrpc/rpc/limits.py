@@ -23,6 +23,7 @@ USER_ID_BYTES_MAX = 256
 ACCOUNT_BYTES_MAX = 256
 CATEGORY_BYTES_MAX = 256
 TOKEN_BYTES_MAX = 4_096
+KEY_BYTES_MAX = 256  # a subscription's keys have 88 and 24 characters in base64
 TITLE_BYTES_MAX = 1_024
 BODY_BYTES_MAX = 4_096
 DATA_BYTES_MAX = 4_096
@@ -40,6 +41,14 @@ VALUE_SHOWN_BYTES_MAX = 256  # of what a Rejection quotes: 10,000 of them must f
 # Apple takes 5,120 bytes at most (voip), Google 4,096 for each platform's part of a message: android, apns, webpush.
 APNS_JSON_BYTES_MAX = 5_120
 FCM_JSON_BYTES_MAX = 3 * 4_096
+# Browsers take 3,993 bytes before encryption, Windows 5,000, Huawei 4,096; a hub 64 KiB, of which templates use little.
+WEB_PUSH_JSON_BYTES_MAX = 3_993
+WNS_BYTES_MAX = 5_000
+HMS_JSON_BYTES_MAX = 4_096
+HUB_VALUES_BYTES_MAX = 8_192
+REPORTS_MAX = 1_000
+TOPIC_TOKENS_MAX = 1_000
+AUDIENCE_NAME_BYTES_MAX = 1_024  # a condition of 5 topics, a tag expression of 20 tags
 
 TTL_DEFAULT_S = DAY_S
 TTL_MAX_S = 28 * DAY_S

@@ -6,8 +6,9 @@ import asyncio
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
-from pushrpc.audience import Route, Routes, Target, TokenGroup, plan
+from pushrpc.audience import ProviderAudience, Route, Routes, Target, TokenGroup, plan
 from pushrpc.clock import Clock
 from pushrpc.content import Content
 from pushrpc.ledger import Ledger, LedgerError
@@ -22,8 +23,10 @@ from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.gate import Gate
 from pushrpc.rpc.limits import (
     ACCOUNT_BYTES_MAX,
+    AUDIENCE_NAME_BYTES_MAX,
     EVENTS_PER_PAGE_MAX,
     ID_BYTES_MAX,
+    KEY_BYTES_MAX,
     LABELS_MAX,
     PAGE_BYTES_MAX,
     PAGE_SIZE_MAX,
@@ -32,6 +35,7 @@ from pushrpc.rpc.limits import (
     USER_ID_BYTES_MAX,
     WAIT_MARGIN_S,
 )
+from pushrpc.rpc.previews import shortened_providers
 from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
@@ -70,11 +74,14 @@ class Notifications:
         fields = Fields()
         wait_s = wait_of(request, fields)
         send = self.prepare(request, accounts, fields)
+        if request.options.dry_run:
+            return await self._rehearse(send)
         (result,) = await self.accept([send])
         if isinstance(result, LedgerError):
             raise result
         response = sending_pb2.SendNotificationResponse()
         self.put_receipt(response, request.app_id, result)
+        response.truncated_providers.extend(send.shortened)  # type: ignore[arg-type]
         if wait_s and result.target_count:
             left_s = seconds_left()
             if left_s is not None:
@@ -84,6 +91,18 @@ class Notifications:
                 response.complete = await self._add_statuses(response, request.app_id, result)
             except LedgerError as error:  # the send is durable: no trouble in telling of it may hide the receipt
                 self._telemetry.ledger_failed("rpc.wait", str(error))
+        return response
+
+    async def _rehearse(self, send: Send) -> sending_pb2.SendNotificationResponse:
+        """The answer of a dry run: whom it would reach, and nothing that names what was never stored."""
+        audience = await self._ledger.resolve(send)
+        response = sending_pb2.SendNotificationResponse(
+            target_count=audience.target_count,
+            duplicate_count=audience.duplicate_count,
+            truncated_providers=send.shortened,  # type: ignore[arg-type]
+        )
+        put_time(response.expire_time, send.expire_us)
+        add_rejections(response, audience.rejected)
         return response
 
     def prepare(
@@ -106,7 +125,11 @@ class Notifications:
         lifetime = lifetime_of(options, fields, now_us)
         priority = priority_of(options, fields, content.silent)
         labels = labels_of(options, fields)
+        if options.dry_run and request.HasField("wait"):
+            fields.wrong(Reason.FIELDS_CONFLICT, "wait", "is set, and a dry run has nothing to wait for")
         fields.refuse()
+        if options.truncate:
+            content = replace(content, truncate=True)
 
         notification = Notification(
             key=0,
@@ -138,6 +161,33 @@ class Notifications:
             labels=labels,
             named=named,
             resolve=resolve,
+            shortened=shortened_providers(accounts, notification) if options.truncate else (),
+        )
+
+    def previewed(self, request: sending_pb2.PreviewNotificationRequest) -> Notification:
+        """What a preview is of. Raises Refusal with everything that is wrong with its message and options."""
+        fields, now_us = Fields(), self._clock.now_us()
+        if not request.HasField("message"):
+            fields.wrong(Reason.FIELD_REQUIRED, "message", "is not set")
+        content = content_of(request.message, fields) if request.HasField("message") else Content()
+        options = request.options
+        lifetime = lifetime_of(options, fields, now_us)
+        labels = labels_of(options, fields)
+        priority = priority_of(options, fields, content.silent)
+        fields.refuse()
+        return Notification(
+            key=0,
+            app_id=request.app_id,
+            notification_id=uuid7(now_us, self._random_bytes(RANDOM_BYTES)),
+            request_id="",
+            content=replace(content, truncate=options.truncate),
+            priority=priority,
+            collapse_key=options.collapse_key,
+            at_most_once=options.at_most_once,
+            one_try=lifetime.one_try,
+            created_us=now_us,
+            expire_us=lifetime.expire_us,
+            labels=labels,
         )
 
     async def accept(self, sends: Sequence[Send]) -> Sequence[Receipt | LedgerError]:
@@ -211,9 +261,9 @@ class Notifications:
 
 
 def target_count(target: sending_pb2.Target) -> int:
-    count = len(target.device_ids) + len(target.user_ids)
+    count = len(target.device_ids) + len(target.user_ids) + len(target.provider_audiences)
     for group in target.tokens:
-        count += len(group.tokens)
+        count += len(group.tokens) + len(group.subscriptions)
     return count
 
 
@@ -221,24 +271,33 @@ def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> T
     target = request.target
     groups, device_ids, user_ids = target.tokens[:], target.device_ids, target.user_ids
     tokens = [group.tokens[:] for group in groups]
-    count = sum(map(len, tokens)) + len(device_ids) + len(user_ids)
+    audiences, subscriptions = target.provider_audiences, [group.subscriptions for group in groups]
+    count = sum(map(len, tokens)) + sum(map(len, subscriptions)) + len(device_ids) + len(user_ids) + len(audiences)
     if not count:
         fields.wrong(Reason.TARGET_EMPTY, "target", "names nothing")
     elif count > TARGETS_PER_SEND_MAX:
         problem = f"names {count:,} targets, the limit is {TARGETS_PER_SEND_MAX:,}"
         fields.wrong(Reason.TARGET_TOO_LARGE, "target", problem, TARGETS_PER_SEND_MAX)
         return Target()  # not looked at further: it may be as large as a request can be
+    parts = [_group(groups[position], of_group, fields, position) for position, of_group in enumerate(tokens)]
+    if any(subscriptions):
+        parts += [
+            _subscriptions(parts[position], of_group, fields, f"target.tokens[{position}].subscriptions")
+            for position, of_group in enumerate(subscriptions)
+            if of_group
+        ]
     return Target(
-        [_group(groups[position], of_group, fields, position) for position, of_group in enumerate(tokens)],
+        parts,
         _ids(device_ids, fields, "target.device_ids", ID_BYTES_MAX) if device_ids else (),
         _ids(user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX) if user_ids else (),
+        [_audience(each, fields, f"target.provider_audiences[{place}]") for place, each in enumerate(audiences)],
     )
 
 
 def _group(group: sending_pb2.TokenTarget, tokens: Sequence[str], fields: Fields, position: int) -> TokenGroup:
     """Nearly always tokens and a known provider: paths are written only where there is something to say."""
     provider = _PROVIDERS.get(group.provider)
-    plain = not (group.environment or group.provider_app_id or group.token_kind)
+    plain = not (group.environment or group.provider_app_id or group.token_kind or group.hub_platform)
     long = len(max(tokens, key=len, default="")) * 4 > TOKEN_BYTES_MAX
     if provider and plain and not long:
         return TokenGroup(provider, tokens)
@@ -246,12 +305,47 @@ def _group(group: sending_pb2.TokenTarget, tokens: Sequence[str], fields: Fields
     if long:
         for place, token in enumerate(tokens):
             fields.text(f"{path}.tokens[{place}]", token, TOKEN_BYTES_MAX)
+    platform = fields.word(f"{path}.hub_platform", group.hub_platform, HubPlatform)
     return TokenGroup(
         fields.word(f"{path}.provider", group.provider, Provider, required=True),
         tokens,
         fields.word(f"{path}.environment", group.environment, Environment),
         fields.text(f"{path}.provider_app_id", group.provider_app_id, ACCOUNT_BYTES_MAX),
         fields.word(f"{path}.token_kind", group.token_kind, TokenKind),
+        [Address(platform=platform)] * len(tokens) if platform else (),
+    )
+
+
+def _subscriptions(
+    group: TokenGroup, given: Sequence[sending_pb2.Subscription], fields: Fields, path: str
+) -> TokenGroup:
+    """A group's subscriptions, as a group of their own: of the same provider and account."""
+    platform = HubPlatform.BROWSER if group.provider is Provider.NOTIFICATION_HUBS else HubPlatform.UNSPECIFIED
+    addresses = []
+    for place, each in enumerate(given):
+        fields.name(f"{path}[{place}].endpoint", each.endpoint, TOKEN_BYTES_MAX)
+        for name in ("p256dh", "auth"):
+            if " " in fields.text(f"{path}[{place}].{name}", getattr(each, name), KEY_BYTES_MAX):
+                problem = "holds a space; base64url has none"
+                fields.wrong(Reason.WEB_PUSH_KEYS_INVALID, f"{path}[{place}].{name}", problem)
+        addresses.append(Address(each.p256dh, each.auth, platform))
+    return group._replace(tokens=[each.endpoint for each in given], addresses=addresses, path=path)
+
+
+def _audience(given: sending_pb2.ProviderAudience, fields: Fields, path: str) -> ProviderAudience:
+    kind = given.WhichOneof("kind")
+    if kind is None or (kind == "everyone" and not given.everyone):
+        names = ", ".join(AudienceKind)
+        fields.wrong(Reason.FIELD_REQUIRED, path, f"says not whom: set one of {names}")
+    name = "" if kind in (None, "everyone") else getattr(given, kind)
+    if kind not in (None, "everyone"):
+        fields.name(f"{path}.{kind}", name, AUDIENCE_NAME_BYTES_MAX)
+    return ProviderAudience(
+        fields.word(f"{path}.provider", given.provider, Provider, required=True),
+        AudienceKind(kind or "everyone"),
+        name,
+        fields.word(f"{path}.environment", given.environment, Environment),
+        fields.text(f"{path}.provider_app_id", given.provider_app_id, ACCOUNT_BYTES_MAX),
     )
 
 

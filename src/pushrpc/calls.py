@@ -1,0 +1,38 @@
+"""Calls to providers beside the lanes' batches: topics, channels, validation, what came of a message."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from pushrpc.authorization import Authorizations
+from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Requests, Response
+from pushrpc.model import Outcome
+from pushrpc.providers import Call, ProviderAccount
+from pushrpc.words import OutcomeKind
+
+CALL_TIMEOUT_S = 10.0  # as long as a push may take
+
+Carry = Callable[[Endpoint, Requests, float], Awaitable[Answer]]
+
+
+class ProviderCalls:
+    """Asks a provider one thing at a time, with the credential that the account's lanes use."""
+
+    def __init__(self, carry: Carry, authorizations: Authorizations) -> None:
+        self._carry = carry
+        self._authorizations = authorizations
+
+    async def ask(self, account: ProviderAccount, make: Callable[[bytes | None], Call]) -> Response | Outcome:
+        """The answer, whatever it says; an Outcome tells why there is none. `make` gets the current authorization."""
+        authorization = self._authorizations.of(account)
+        why_not = await authorization.ready()
+        if why_not is not None:
+            return why_not
+        call = make(authorization.current())
+        answer = await self._carry(call.endpoint, call.requests, CALL_TIMEOUT_S)
+        match answer:
+            case NotSent():
+                return Outcome(OutcomeKind.UNAVAILABLE, detail=answer.detail)
+            case NoAnswer():
+                return Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)
+        return answer

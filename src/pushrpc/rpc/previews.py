@@ -1,0 +1,137 @@
+"""What providers would be sent: shown to callers, and asked of providers that check without delivering."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from pushrpc.audience import choose
+from pushrpc.calls import ProviderCalls
+from pushrpc.clock import Clock
+from pushrpc.exchange import Response
+from pushrpc.model import NO_ADDRESS, Address, Claimed, Lane, Notification, Outcome, Refused
+from pushrpc.providers import ChecksMessages, MessageRefused, Preview, ProviderAccount
+from pushrpc.rpc.apps import AppAccounts
+from pushrpc.rpc.errors import Reason
+from pushrpc.rpc.fields import Fields
+from pushrpc.rpc.limits import ACCOUNT_BYTES_MAX, TOKEN_BYTES_MAX
+from pushrpc.v1 import sending_pb2
+from pushrpc.words import HubPlatform, Provider
+
+HUB_PLATFORMS = (HubPlatform.APNS, HubPlatform.FCM_V1, HubPlatform.WNS, HubPlatform.BROWSER)
+
+
+def forms(account: ProviderAccount, platforms: Sequence[HubPlatform] = HUB_PLATFORMS) -> Iterator[Address]:
+    """The addresses for which an account builds payloads of different forms."""
+    if account.provider is not Provider.NOTIFICATION_HUBS:
+        yield NO_ADDRESS
+        return
+    for platform in platforms:
+        yield Address(platform=platform)
+
+
+def shortened_providers(accounts: AppAccounts, notification: Notification) -> list[Provider]:
+    """Providers of the app for which the body is cut. The same for a repeat, because it asks nothing of the target."""
+    return [
+        provider
+        for provider, of_provider in accounts.items()
+        if any(_is_cut(account, notification) for account in of_provider)
+    ]
+
+
+def _is_cut(account: ProviderAccount, notification: Notification) -> bool:
+    for address in forms(account):
+        try:
+            if account.preview(notification, address, notification.created_us).truncated:
+                return True
+        except MessageRefused:
+            continue
+    return False
+
+
+class Previews:
+    """PreviewNotification."""
+
+    def __init__(self, calls: ProviderCalls, clock: Clock) -> None:
+        self._calls = calls
+        self._clock = clock
+
+    async def preview(
+        self, request: sending_pb2.PreviewNotificationRequest, accounts: AppAccounts, notification: Notification
+    ) -> sending_pb2.PreviewNotificationResponse:
+        """`notification` is what the request's message and options say."""
+        fields = Fields()
+        wanted = fields.words("providers", request.providers, Provider) or tuple(accounts)
+        platforms = fields.words("hub_platforms", request.hub_platforms, HubPlatform) or HUB_PLATFORMS
+        asked = _asked(request, accounts, fields)
+        fields.refuse()
+        response = sending_pb2.PreviewNotificationResponse()
+        for provider in wanted:
+            for account in accounts.get(provider, ()):
+                for address in forms(account, platforms):
+                    told = response.previews.add(
+                        provider=provider, provider_app_id=account.provider_app_id, hub_platform=address.platform
+                    )
+                    try:
+                        _put(told, account.preview(notification, address, self._clock.now_us()))
+                    except MessageRefused as error:
+                        told.refusal.provider = provider  # type: ignore[assignment]
+                        told.refusal.reason = error.reason  # type: ignore[assignment]
+                        told.refusal.detail = error.detail
+                        continue
+                    if asked and asked[0] is account:
+                        _put_answer(told.answer, await self._check(account, notification, asked[1]))
+        return response
+
+    async def _check(self, account: ProviderAccount, notification: Notification, token: str) -> Outcome:
+        assert isinstance(account, ChecksMessages)
+        now_us = self._clock.now_us()
+        checks = account
+        answer = await self._calls.ask(
+            account, lambda authorization: checks.check_call(notification, token, NO_ADDRESS, authorization, now_us)
+        )
+        if not isinstance(answer, Response):
+            return answer
+        lane = Lane(notification.app_id, account.provider, account.provider_app_id, account.environment)
+        alone = Claimed(0, notification, lane, 0, token, "", "", 0, 0)
+        return account.classify(answer, (alone,), self._clock.now_us())[0][0]
+
+
+def _asked(
+    request: sending_pb2.PreviewNotificationRequest, accounts: AppAccounts, fields: Fields
+) -> tuple[ProviderAccount, str] | None:
+    """The account and token of ask_provider."""
+    if not request.HasField("ask_provider"):
+        return None
+    given, path = request.ask_provider, "ask_provider"
+    provider = fields.word(f"{path}.provider", given.provider, Provider, required=True)
+    name = fields.text(f"{path}.provider_app_id", given.provider_app_id, ACCOUNT_BYTES_MAX)
+    if len(given.tokens) != 1:
+        fields.wrong(Reason.FIELD_INVALID, f"{path}.tokens", f"names {len(given.tokens)}; one is asked about")
+        return None
+    token = fields.text(f"{path}.tokens[0]", given.tokens[0], TOKEN_BYTES_MAX, required=True)
+    chosen = choose(accounts.get(provider, ()), name, given.environment)  # type: ignore[arg-type]
+    if isinstance(chosen, Refused):
+        fields.wrong(Reason.FIELD_INVALID, f"{path}.provider", chosen.detail)
+        return None
+    if not isinstance(chosen[0], ChecksMessages):
+        fields.wrong(Reason.FIELD_INVALID, f"{path}.provider", f"{provider.name} cannot check without delivering")
+        return None
+    if problem := chosen[0].token_problem(token):
+        fields.wrong(Reason[problem.reason.name], f"{path}.tokens[0]", problem.detail)
+        return None
+    return chosen[0], token
+
+
+def _put(told: sending_pb2.Preview, preview: Preview) -> None:
+    for name, value in preview.headers:
+        told.headers.add(name=name, value=value)
+    told.payload = preview.payload
+    told.size_bytes, told.limit_bytes = preview.size_bytes, preview.limit_bytes
+    told.truncated.extend(preview.truncated)
+    told.dropped.extend(preview.dropped)
+
+
+def _put_answer(told: sending_pb2.ProviderAnswer, outcome: Outcome) -> None:
+    told.outcome = outcome.kind  # type: ignore[assignment]
+    told.provider_status = outcome.provider_status
+    told.reason, told.detail = outcome.reason, outcome.detail

@@ -1,0 +1,87 @@
+"""Dry runs, previews, and bodies that are cut only when the caller asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from pushrpc.model import ApnsAccount
+from pushrpc.providers import open_account
+from pushrpc.record import NotificationFilter
+from pushrpc.v1 import sending_pb2 as sending
+from pushrpc.words import Provider, RejectReason
+from tests.providers.conftest import Keys
+from tests.rpc.harness import Running, failure, serving
+
+TOKEN = "ab" * 32
+
+
+@pytest.fixture
+async def real(tmp_path: Path, keys: Keys) -> AsyncIterator[Running]:
+    """Real accounts, so that payloads are those that would be sent."""
+    apns = ApnsAccount("shop", "com.shop", cert_file=keys.file("cert.pem"), cert_key_file=keys.file("apple.p8"))
+    accounts = {"shop": {Provider.APNS: [open_account(apns)]}}
+    async with serving(tmp_path, accounts=accounts) as running:
+        yield running
+
+
+def request(**more: object) -> sending.PreviewNotificationRequest:
+    return sending.PreviewNotificationRequest(app_id="shop", message={"title": "Hi", "body": "b"}, **more)  # type: ignore[arg-type]
+
+
+async def test_a_preview_shows_payload_headers_and_sizes_without_credentials(real: Running) -> None:
+    (preview,) = (await real.stub.PreviewNotification(request(), timeout=10)).previews
+    assert json.loads(preview.payload)["aps"]["alert"] == {"title": "Hi", "body": "b"}
+    assert preview.size_bytes == len(preview.payload.encode())
+    assert preview.limit_bytes == 4096
+    headers = {header.name: header.value for header in preview.headers}
+    assert headers["apns-topic"] == "com.shop"
+    assert "authorization" not in headers
+
+
+async def test_a_message_that_cannot_be_sent_is_a_refusal_in_its_place(real: Running) -> None:
+    asked = request()
+    asked.message.body = "x" * 4096
+    (preview,) = (await real.stub.PreviewNotification(asked, timeout=10)).previews
+    assert preview.refusal.reason == RejectReason.PAYLOAD_TOO_LARGE
+    asked.options.truncate = True
+    (preview,) = (await real.stub.PreviewNotification(asked, timeout=10)).previews
+    assert list(preview.truncated) == ["message.body"]
+    assert preview.size_bytes <= 4096
+
+
+async def test_a_dry_run_answers_and_stores_nothing(running: Running) -> None:
+    answer = await running.send("aa", "no token", request_id="r-1", options={"dry_run": True})
+    assert (answer.target_count, len(answer.rejected), answer.notification_id) == (1, 1, "")
+    assert await running.ledger.notifications("shop", NotificationFilter(), 0, 10) == ([], 0)
+    assert not (await running.send("aa", request_id="r-1")).replayed
+
+
+async def test_bodies_are_cut_only_when_asked_and_the_receipt_says_so(real: Running) -> None:
+    target = {"tokens": [{"provider": 1, "tokens": [TOKEN]}]}
+    asked = sending.SendNotificationRequest(app_id="shop", target=target, message={"body": "é" * 2048})  # type: ignore[arg-type]
+    refused = await real.stub.SendNotification(asked, timeout=10)
+    assert (refused.target_count, len(refused.rejected)) == (0, 1)
+    asked.options.truncate = True
+    cut = await real.stub.SendNotification(asked, timeout=10)
+    assert (cut.target_count, list(cut.truncated_providers)) == (1, [Provider.APNS])
+    asked.message.body = "short"
+    assert not (await real.stub.SendNotification(asked, timeout=10)).truncated_providers
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"provider": 1, "tokens": ["aa"]}, "ask_provider.provider"),
+        ({"provider": 1, "tokens": []}, "ask_provider.tokens"),
+        ({"provider": 5, "tokens": ["aa"]}, "ask_provider.provider"),
+    ],
+)
+async def test_only_providers_that_can_check_are_asked(real: Running, asked: dict[str, object], field: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await real.stub.PreviewNotification(request(ask_provider=asked), timeout=10)
+    assert failure(error.value).fields == [field]
