@@ -1,0 +1,288 @@
+"""Azure Notification Hubs: a gateway in front of other push services, with a registry of installations of its own.
+
+A hub answers before it has called anybody, so what it accepts is SENT, and its telemetry tells later what became of it.
+Telemetry and tokens by the batch are not for hubs of the Free tier.
+
+Sources: Microsoft, Notification Hubs REST API: "Direct send", "Direct batch send", "Send a native notification",
+"Send a template notification", "Create or overwrite an installation", "Get notification message telemetry",
+"Common concepts".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote
+
+from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Device, HubAccount, Lane, Notification, Outcome, Refused
+from pushrpc.providers import AccountError, Call, Classified, Credential, Feedback, Preview, apns_message
+from pushrpc.providers.credentials import check_ca_file
+from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of
+from pushrpc.providers.notification_hubs_message import BODY_BYTES_MAX, NO_PLATFORM, HubMessage, build
+from pushrpc.providers.notification_hubs_tags import expression_problem, is_tag
+from pushrpc.providers.origin import Origin
+from pushrpc.providers.payload import encoded
+from pushrpc.providers.sas import SasToken, read_connection_string
+from pushrpc.providers.webpush_crypto import subscription_keys
+from pushrpc.words import (
+    AudienceKind,
+    DeviceState,
+    Environment,
+    HubPlatform,
+    OutcomeKind,
+    Provider,
+    RejectReason,
+    TokenKind,
+)
+
+API_VERSION = "2020-06"  # of Microsoft's current clients
+HANDLES_MAX = 1_000  # in a batch
+FEEDBACK_AFTER_S = 10.0
+TOKEN_CHARS_MAX = 4096
+TAGS_MAX = 60  # of an installation
+# Microsoft documents batches for neither: they go one by one.
+ALONE = frozenset({HubPlatform.FCM_V1, HubPlatform.BROWSER})
+# In an installation; a send has words of its own.
+PLATFORMS: Mapping[HubPlatform, str] = {
+    HubPlatform.APNS: "apns",
+    HubPlatform.FCM_V1: "fcmV1",
+    HubPlatform.WNS: "wns",
+    HubPlatform.BROWSER: "browser",
+    HubPlatform.ADM: "adm",
+    HubPlatform.BAIDU: "baidu",
+    HubPlatform.XIAOMI: "xiaomi",
+}
+_HUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,258}[A-Za-z0-9])?")
+_INSTALLATION = re.compile(r"[A-Za-z0-9_@#.:=-]{1,128}")
+_VISIBLE = re.compile(r"[\x21-\x7e]*")
+_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){1,100}")
+_MULTIPART_BYTES = 512  # boundaries and part headers
+_NO_TOKEN = Refused(
+    RejectReason.TOKEN_MALFORMED, f"a hub's handle is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
+)
+_NO_PLATFORM = Refused(RejectReason.FIELD_MISSING, NO_PLATFORM)
+_NO_AUDIENCE = Refused(
+    RejectReason.TOKEN_MALFORMED, "a hub spreads by tag_expression or to everyone; it has no topics and no channels"
+)
+_NOT_HEX = Refused(RejectReason.TOKEN_MALFORMED, "an APNs token is an even number of hexadecimal digits")
+_NO_URL = Refused(RejectReason.TOKEN_MALFORMED, "a handle of this hub_platform is an https URL")
+_NO_KEYS = Refused(RejectReason.WEB_PUSH_KEYS_INVALID, "a browser's handle needs its subscription's p256dh and auth")
+_KEYS = Refused(RejectReason.TOKEN_MALFORMED, "p256dh and auth are for handles of BROWSER only")
+
+
+class NotificationHub:
+    """One hub. Handles of one notification and one platform share a request where the platform allows it."""
+
+    provider = Provider.NOTIFICATION_HUBS
+    environment = Environment.UNSPECIFIED
+    feedback_after_s = FEEDBACK_AFTER_S
+
+    def __init__(self, account: HubAccount) -> None:
+        """Reads the connection string. Raises AccountError."""
+        connection = read_connection_string(account.connection_string_file)
+        if not _HUB.fullmatch(account.hub):
+            raise AccountError("hub", "is not a hub's name: letters, digits and ._- inside")
+        if connection.entity not in ("", account.hub):
+            raise AccountError("hub", f"is {account.hub}, and the connection string is {connection.entity[:64]}'s")
+        check_ca_file(account.ca_file)
+        hub = connection.origin
+        self.provider_app_id = f"{connection.namespace}/{account.hub}"
+        # Signed for the hub itself, wherever `endpoint` leads.
+        self.credential: Credential | None = SasToken(
+            f"https://{hub.authority}/{account.hub}", connection.key_name, connection.key
+        )
+        self._origin = Origin.of_endpoint(account.endpoint) or hub
+        self._authority = self._origin.authority.encode()
+        self._ca_file = account.ca_file
+        self._hub = account.hub
+
+    def endpoint(self, lane: Lane) -> Endpoint | None:
+        return self._endpoint()
+
+    def _endpoint(self) -> Endpoint:
+        return Endpoint(self._origin.host, self._origin.port, self._ca_file, http2=False)
+
+    def origin(self, token: str) -> str:
+        return ""
+
+    def token_problem(self, *tokens: str) -> Refused | None:
+        if all(tokens) and max(map(len, tokens), default=0) <= TOKEN_CHARS_MAX and _VISIBLE.fullmatch("".join(tokens)):
+            return None
+        return _NO_TOKEN
+
+    def address_problem(self, token: str, address: Address) -> Refused | None:
+        if address.audience:
+            return _audience_problem(token, address.audience)
+        platform = address.platform
+        if platform is HubPlatform.UNSPECIFIED:
+            return _NO_PLATFORM
+        if platform is HubPlatform.APNS and not _HEX.fullmatch(token):
+            return _NOT_HEX
+        if platform in (HubPlatform.BROWSER, HubPlatform.WNS) and not token.startswith("https://"):
+            return _NO_URL
+        if platform is not HubPlatform.BROWSER:
+            return _KEYS if address.p256dh or address.auth else None
+        if not (address.p256dh and address.auth):
+            return _NO_KEYS
+        try:
+            subscription_keys(address.p256dh, address.auth)
+        except ValueError as error:
+            return Refused(RejectReason.WEB_PUSH_KEYS_INVALID, str(error))
+        return None
+
+    def token_kind(self, notification: Notification) -> TokenKind:
+        """As at Apple, whose handles a hub has too: an alert never reaches a VoIP token."""
+        return apns_message.token_kind(notification.content)
+
+    def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
+        build(notification, address, notification.created_us)
+
+    def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
+        message = build(notification, address, now_us)
+        lines = [(b"content-type", message.content_type), *message.header_lines]
+        return Preview(
+            [(name.decode(), value.decode()) for name, value in lines],
+            message.body.decode("utf-8", "replace"),
+            message.size_bytes,
+            message.limit_bytes,
+            ("message.body",) if message.cut else (),
+            message.dropped,
+        )
+
+    # --- sending
+
+    def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
+        alike: dict[tuple[str, Address], list[int]] = {}
+        for position, delivery in enumerate(batch.deliveries):
+            form = Address.of(delivery.address)._replace(p256dh="", auth="")
+            alike.setdefault((delivery.notification.notification_id, form), []).append(position)
+        templates: list[Template] = []
+        rows: list[Row] = []
+        for (_, form), positions in alike.items():
+            message = build(batch.deliveries[positions[0]].notification, form, now_us)
+            headers = _authorized(authorization, message.header_lines)
+            rows += self._rows(len(templates), message, form, positions, batch.deliveries)
+            templates.append(Template(b"POST", self._authority, headers, message.body))
+        return Requests(templates, rows)
+
+    def _rows(
+        self, template: int, message: HubMessage, form: Address, positions: list[int], deliveries: Sequence[Claimed]
+    ) -> Iterator[Row]:
+        if not form.audience and form.platform not in ALONE and len(positions) > 1:
+            path = self._path("messages/$batch", "direct&")
+            for covered, body, boundary in _batches(message, positions, deliveries):
+                headers = ((b"content-type", b'multipart/mixed; boundary="' + boundary + b'"'),)
+                yield Row(template, path, headers, body, covered)
+            return
+        path = self._path("messages/", "" if form.audience else "direct&")
+        own = (b"content-type", message.content_type)
+        for position in positions:
+            yield Row(template, path, (own, *_target(deliveries[position], form)), None, (position,))
+
+    def _path(self, below: str, query: str = "") -> bytes:
+        return f"/{self._hub}/{below}?{query}api-version={API_VERSION}".encode()
+
+    def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
+        outcome = outcome_of(response, now_us)
+        accepted = outcome.kind is OutcomeKind.ACCEPTED
+        return [(outcome, message_id_of(response) if accepted else "")] * len(covered)
+
+    # --- what became of it
+
+    def feedback_call(self, message_id: str, authorization: bytes | None) -> Call:
+        return self._call(b"GET", f"messages/{quote(message_id, safe='')}", authorization)
+
+    def feedback(self, response: Response, now_us: int) -> Feedback:
+        return feedback_of(response, now_us)
+
+    # --- installations
+
+    def device_call(self, device: Device, authorization: bytes | None) -> Call:
+        known = _INSTALLATION.fullmatch(device.device_id)
+        installation_id = device.device_id if known else sha256(device.device_id.encode("utf-8", "replace")).hexdigest()
+        path = f"installations/{quote(installation_id, safe='')}"
+        if device.state in (DeviceState.DEAD, DeviceState.REMOVED):
+            return self._call(b"DELETE", path, authorization)
+        return self._call(b"PUT", path, authorization, encoded(_installation(device, installation_id)))
+
+    def device_result(self, response: Response, now_us: int) -> Outcome:
+        return outcome_of(response, now_us)
+
+    def _call(self, method: bytes, below: str, authorization: bytes | None, body: bytes = b"") -> Call:
+        headers = _authorized(authorization, ((b"content-type", b"application/json"),) if body else ())
+        template = Template(method, self._authority, headers, body)
+        return Call(self._endpoint(), Requests((template,), (Row(0, self._path(below), (), None, ()),)))
+
+
+def _authorized(authorization: bytes | None, headers: Headers) -> Headers:
+    return tuple(headers) if authorization is None else ((b"authorization", authorization), *headers)
+
+
+def _audience_problem(name: str, kind: AudienceKind) -> Refused | None:
+    if kind is AudienceKind.EVERYONE:
+        return None
+    if kind is not AudienceKind.TAGS:
+        return _NO_AUDIENCE
+    problem = expression_problem(name)
+    return Refused(RejectReason.TOKEN_MALFORMED, f"the tag expression {problem}") if problem else None
+
+
+def _target(delivery: Claimed, form: Address) -> Headers:
+    token = delivery.token.encode()
+    if form.audience is AudienceKind.EVERYONE:
+        return ()
+    if form.audience:
+        return ((b"servicebusnotification-tags", token),)
+    handle = (b"servicebusnotification-devicehandle", token)
+    if form.platform is not HubPlatform.BROWSER:
+        return (handle,)
+    address = Address.of(delivery.address)
+    return (handle, (b"p256dh", address.p256dh.encode()), (b"auth", address.auth.encode()))
+
+
+def _batches(
+    message: HubMessage, positions: Sequence[int], deliveries: Sequence[Claimed]
+) -> Iterator[tuple[Sequence[int], bytes, bytes]]:
+    """Positions, multipart body (RFC 2046 §5.1) and boundary of each request.
+
+    Bounded in bytes too: whether the hub's limit is on a message or on a request is not documented, and a 413 would
+    refuse everybody in it.
+    """
+    boundary = sha256(message.body).hexdigest()[:32].encode()  # no payload holds its own digest
+    room = BODY_BYTES_MAX - len(message.body) - _MULTIPART_BYTES
+    covered: list[int] = []
+    used = 0
+    for position in positions:
+        size = len(deliveries[position].token) + len('"",')
+        if covered and (used + size > room or len(covered) == HANDLES_MAX):
+            yield covered, _multipart(message, [deliveries[each].token for each in covered], boundary), boundary
+            covered, used = [], 0
+        covered.append(position)
+        used += size
+    yield covered, _multipart(message, [deliveries[each].token for each in covered], boundary), boundary
+
+
+def _multipart(message: HubMessage, handles: Sequence[str], boundary: bytes) -> bytes:
+    parts = (("notification", message.content_type, message.body), ("devices", b"application/json", encoded(handles)))
+    lines = []
+    for name, content_type, body in parts:
+        disposition = f"Content-Disposition: inline; name={name}".encode()
+        lines += [b"--" + boundary, b"Content-Type: " + content_type, disposition, b"", body]
+    return b"\r\n".join([*lines, b"--" + boundary + b"--", b""])
+
+
+def _installation(device: Device, installation_id: str) -> dict[str, Any]:
+    """Tags that a hub cannot keep are left out, as are those past its limit."""
+    channel: object = device.token
+    if device.address.platform is HubPlatform.BROWSER:
+        channel = {"endpoint": device.token, "p256dh": device.address.p256dh, "auth": device.address.auth}
+    written: dict[str, Any] = {
+        "installationId": installation_id,
+        "platform": PLATFORMS.get(device.address.platform, ""),
+        "pushChannel": channel,
+        "tags": [tag for tag in device.tags if is_tag(tag)][:TAGS_MAX],
+    }
+    return written | ({"userId": device.user_id} if device.user_id else {})
