@@ -327,9 +327,9 @@ def test_the_notification_id_travels_whatever_a_patch_says(hms: Hms, patch: Any,
     assert json.loads(of_android.get("data", message["data"])) == data | {"notification_id": NOTIFICATION_ID}
 
 
-@pytest.mark.parametrize("data", ["text", "[1]", 7, ["a"], '{"a":' * 5000 + "1" + "}" * 5000, '"\\ud800"'])
+@pytest.mark.parametrize("data", ["text", "[1]", 7, ["a"], '{"a":' * 5000 + "1" + "}" * 5000, '{"a": "\\ud800"}'])
 def test_a_patch_whose_data_cannot_hold_the_id_is_refused(hms: Hms, data: Any) -> None:
-    with pytest.raises(MessageRefused, match="hms_json: data is no JSON object"):
+    with pytest.raises(MessageRefused, match=r"hms_json: data: n|cannot be written as JSON"):
         hms.check_message(notification(Content(title="t", hms_json=json.dumps({"data": data}))))
 
 

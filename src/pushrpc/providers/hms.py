@@ -103,11 +103,11 @@ class Hms:
         built = hms_message.build(notification, now_us)
         return Preview(
             [(_CONTENT_TYPE[0].decode(), _CONTENT_TYPE[1].decode())],
-            (b'{"validate_only":false,"message":' + built.payload + b"}").decode(),
+            (b'{"validate_only":false,"message":' + built.message + b"}").decode(),
             built.size_bytes,
             hms_message.BODY_BYTES_MAX,
             ("message.body",) if built.cut else (),
-            tuple(hms_message.dropped(notification)),
+            hms_message.dropped(notification),
         )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
@@ -122,11 +122,11 @@ class Hms:
         rows: list[Row] = []
         for positions in together.values():
             first = deliveries[positions[0]]
-            payload = hms_message.build(first.notification, now_us).payload
+            message = hms_message.build(first.notification, now_us).message
             for start in range(0, len(positions), TOKENS_MAX):
                 covers = positions[start : start + TOKENS_MAX]
                 target = _target([deliveries[position].token for position in covers], Address.of(first.address))
-                rows.append(Row(0, path, (), _body(target, payload), covers))
+                rows.append(Row(0, path, (), _body(target, message), covers))
         return Requests((self._template(authorization),), rows)
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
@@ -142,8 +142,8 @@ class Hms:
     def check_call(
         self, notification: Notification, token: str, address: Address, authorization: bytes | None, now_us: int
     ) -> Call:
-        payload = hms_message.build(notification, now_us).payload
-        return self._call("messages:send", _body(_target([token], address), payload, b"true"), authorization)
+        message = hms_message.build(notification, now_us).message
+        return self._call("messages:send", _body(_target([token], address), message, b"true"), authorization)
 
     def topic_call(self, topic: str, tokens: Sequence[str], join: bool, authorization: bytes | None) -> Call:
         body = encoded({"topic": topic, "tokenArray": tokens})
@@ -191,8 +191,8 @@ def _target(tokens: Sequence[str], address: Address) -> bytes:
     return f'"token":[{",".join(map(encode_basestring_ascii, tokens))}]'.encode()
 
 
-def _body(target: bytes, payload: bytes, validate_only: bytes = b"false") -> bytes:
-    return b'{"validate_only":%b,"message":{%b,%b}' % (validate_only, target, payload[1:])
+def _body(target: bytes, message: bytes, validate_only: bytes = b"false") -> bytes:
+    return b'{"validate_only":%b,"message":{%b,%b}' % (validate_only, target, message[1:])
 
 
 # --- answers -----------------------------------------------------------------------------------------------------

@@ -8,15 +8,12 @@ the caller's own wins over `link`.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pushrpc.content import Content
 from pushrpc.model import Notification
-from pushrpc.providers import MessageRefused
-from pushrpc.providers.payload import encoded, fitted, patched
+from pushrpc.providers import MessageRefused, payload
 from pushrpc.words import Priority, RejectReason
 
 BODY_BYTES_MAX = 4096  # of a request without its tokens
@@ -31,27 +28,28 @@ _GROUP = re.compile(r"[1-9][0-9]?|100")
 _OPEN_APP, _OPEN_URL, _OPEN_INTENT = 3, 2, 1
 _DEEP_LINK = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^#;\s]*)")
 _TEST_USER = 1
+_NOWHERE = ("subtitle", "category")
 
 
 class Built(NamedTuple):
     """A message object in JSON. `cut`: its body was shortened because the caller allows it."""
 
-    payload: bytes
+    message: bytes
     cut: bool
 
     @property
     def size_bytes(self) -> int:
         """What Huawei counts: the request without its tokens."""
-        return ENVELOPE_BYTES + len(self.payload)
+        return ENVELOPE_BYTES + len(self.message)
 
 
 def build(notification: Notification, now_us: int) -> Built:
     """Raises MessageRefused."""
 
     def of(content: Content) -> bytes:
-        return encoded(_message(notification, content, now_us))
+        return payload.encoded(_message(notification, content, now_us))
 
-    built = Built(*fitted(notification.content, BODY_BYTES_MAX - ENVELOPE_BYTES, of))
+    built = Built(*payload.fitted(notification.content, BODY_BYTES_MAX - ENVELOPE_BYTES, of))
     if built.size_bytes > BODY_BYTES_MAX:
         over = built.size_bytes - BODY_BYTES_MAX
         detail = f"the payload for Huawei has {built.size_bytes} bytes, {over} more than the {BODY_BYTES_MAX} allowed"
@@ -59,15 +57,13 @@ def build(notification: Notification, now_us: int) -> Built:
     return built
 
 
-def dropped(notification: Notification) -> Iterator[str]:
+def dropped(notification: Notification) -> tuple[str, ...]:
     """Paths of what is set and that Push Kit has no place for."""
-    content = notification.content
-    unseen = () if _shows_text(content) else ("badge", "sound", "thread_id", "android_channel_id")
-    for name in ("subtitle", "category", *unseen):
-        if getattr(content, name) not in ("", None):
-            yield f"message.{name}"
-    if unseen and notification.collapse_key and not _GROUP.fullmatch(notification.collapse_key):
-        yield "options.collapse_key"
+    content, key = notification.content, notification.collapse_key
+    if _shows_text(content):
+        return payload.dropped(content, _NOWHERE)
+    told = payload.dropped(content, (*_NOWHERE, "badge", "sound", "thread_id", "android_channel_id"))
+    return (*told, "options.collapse_key") if key and not _GROUP.fullmatch(key) else told
 
 
 def _given(**parts: Any) -> dict[str, Any]:
@@ -79,12 +75,12 @@ def _message(notification: Notification, content: Content, now_us: int) -> dict[
     own_id = {"notification_id": notification.notification_id}
     message = _given(
         notification=shown if _shows_text(content) else {},
-        data=encoded(_given(link=content.link) | dict(content.data) | own_id).decode(),
+        data=payload.encoded(_given(link=content.link) | dict(content.data) | own_id).decode(),
         android=_android(notification, content, now_us),
     )
     if not content.hms_json:
         return message
-    message = patched(message, content.hms_json, "hms_json", TARGET_KEYS)
+    message = payload.patched(message, content.hms_json, "hms_json", TARGET_KEYS)
     message["data"] = _with(own_id, message.get("data"))
     android = message.get("android")
     if isinstance(android, dict) and "data" in android:  # which devices get instead of the message's own
@@ -94,15 +90,11 @@ def _message(notification: Notification, content: Content, now_us: int) -> dict[
 
 def _with(own_id: dict[str, str], data: object) -> str:
     """The data that a patch has made, as a string and with the notification's id in it."""
-    try:
-        entries = {} if data is None else json.loads(data) if isinstance(data, str) else data
-        if isinstance(entries, dict):
-            return encoded(entries | own_id).decode()
-    except (ValueError, RecursionError):
-        pass
-    raise MessageRefused(
-        RejectReason.FIELD_MISSING, "hms_json: data is no JSON object, neither as such nor in a string"
-    )
+    if isinstance(data, str):
+        data = payload.json_object(data, "hms_json: data")
+    if data is not None and not isinstance(data, dict):
+        raise MessageRefused(RejectReason.FIELD_MISSING, "hms_json: data: not a JSON object, nor one in a string")
+    return payload.encoded((data or {}) | own_id).decode()
 
 
 def _shows_text(content: Content) -> bool:
