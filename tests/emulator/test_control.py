@@ -138,7 +138,7 @@ async def test_keys_made_elsewhere(emulator: Emulator, control: Control) -> None
         ("/faults", {"provider": "apns", "action": "silence", "when": "now"}, "when"),
         ("/faults", ["not", "an", "object"], "object"),
         ("/tokens", {"tokens": []}, "provider"),
-        ("/tokens", {"provider": "wns", "tokens": ["a"]}, "wns"),
+        ("/tokens", {"provider": "mpns", "tokens": ["a"]}, "mpns"),
         ("/tokens", {"provider": "apns", "tokens": ["a"], "state": "asleep"}, "asleep"),
         ("/tokens", {"provider": "apns", "tokens": ["a"], "mood": "good"}, "mood"),
         ("/tokens", {"provider": "apns", "make": 1_000_000}, "100000"),

@@ -37,6 +37,7 @@ from pushrpc.emulator.service import Entry, Service
 from pushrpc.emulator.shell import IDLE_S, Listener, server_context
 from pushrpc.emulator.stage import Stage
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState, apns_tokens, fcm_tokens
+from pushrpc.emulator.wns import Wns, wns_channels
 
 __all__ = [
     "Counts",
@@ -49,6 +50,7 @@ __all__ = [
     "VirtualClock",
     "apns_tokens",
     "fcm_tokens",
+    "wns_channels",
 ]
 
 HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -81,10 +83,13 @@ class Emulator:
         self.tokens = {"apns": TokenBook(), "fcm": TokenBook()}
         self.apns_per_token = Quota(0)
         self.fcm = Fcm(self.tokens["fcm"], seed=seed)
+        self.tokens["wns"] = TokenBook()
+        self.wns = Wns(self.tokens["wns"], seed=seed)
         self.services: dict[str, Service] = {
             "apns": self._apns("production"),
             "apns_sandbox": self._apns("sandbox"),
             "fcm": self.fcm,
+            "wns": self.wns,
         }
         self.endpoints: dict[str, str] = {}  # by service: https://host:port
         self.control_url = ""
@@ -196,6 +201,7 @@ class Emulator:
             book.unknown = Token()
         for quota in (self.apns_per_token, self.fcm.per_project, self.fcm.per_device):
             quota.clear()
+        self.wns.clear()
 
     def _apns(self, environment: str) -> Apns:
         return Apns(environment, self.accounts, self.tokens["apns"], self.apns_per_token)

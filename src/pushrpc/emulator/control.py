@@ -4,6 +4,7 @@
     curl 127.0.0.1:8090/apps                                        apps, keys and projects
     curl 127.0.0.1:8090/apps -d '{"bundle_id": "com.example.shop", "team_id": "TEAM123456"}'
     curl 127.0.0.1:8090/apps -d '{"project_id": "shop-example"}'
+    curl 127.0.0.1:8090/apps -d '{"client_id": "ms-app://s-1-15-2-7", "client_secret": "...", "tenant_id": ""}'
     curl 127.0.0.1:8090/keys -d '{"key_id": "ABC1234567", "team_id": "TEAM123456", "public_key": "-----BEGIN ..."}'
     curl 127.0.0.1:8090/keys -d '{"client_email": "a@b", "key_id": "1f", "project_id": "shop", "public_key": "..."}'
     curl -X DELETE 127.0.0.1:8090/keys/ABC1234567                   revokes an APNs key
@@ -38,6 +39,7 @@ from pushrpc.emulator.credentials import read_public_key
 from pushrpc.emulator.fcm import ServiceAccount
 from pushrpc.emulator.journal import as_json
 from pushrpc.emulator.tokens import apns_tokens, fcm_tokens
+from pushrpc.emulator.wns import wns_channels
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -95,6 +97,7 @@ class Control:
                 "apns": emulator.apns_endpoint,
                 "apns_sandbox": emulator.apns_sandbox_endpoint,
                 "fcm": emulator.fcm_endpoint,
+                "wns": emulator.endpoints["wns"],
                 "token_url": emulator.token_url,
                 "ca_file": str(emulator.ca_file),
                 "now_us": emulator.clock.now_us(),
@@ -125,6 +128,9 @@ class Control:
         body = await _body(request)
         if "project_id" in body:
             self._emulator.fcm.projects.add(str(body["project_id"]))
+        elif "client_secret" in body:
+            client_id, secret = str(body["client_id"]), str(body["client_secret"])
+            self._emulator.wns.put_app(client_id, secret, tenant_id=str(body.get("tenant_id", "")))
         else:
             self._emulator.accounts.put_app(str(body["bundle_id"]), str(body["team_id"]))
         return web.json_response({})
@@ -162,9 +168,14 @@ class Control:
             raise ValueError(f"make is from 0 to {MAKE_MAX}")
         if count:
             self._made += 1
-            tokens += (fcm_tokens if provider == "fcm" else apns_tokens)(count, seed=self._made)
+            tokens += self._make(provider, count)
         self._emulator.set_tokens(provider, tokens, **body)
         return web.json_response({"tokens": tokens})
+
+    def _make(self, provider: str, count: int) -> list[str]:
+        if provider == "wns":
+            return wns_channels(self._emulator.endpoints["wns"], count, seed=self._made)
+        return (fcm_tokens if provider == "fcm" else apns_tokens)(count, seed=self._made)
 
     async def _set_unknown(self, request: web.Request) -> web.Response:
         body = await _body(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pushrpc.emulator.apns import Accounts, Key
 from pushrpc.emulator.authority import Authority, private_pem, write_private
 from pushrpc.emulator.fcm import Fcm, ServiceAccount
+from pushrpc.emulator.wns import Wns
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,20 @@ def issue_service_account(fcm: Fcm, directory: Path, *, project_id: str, token_u
     path = directory / f"{project_id}.json"
     write_private(path, json.dumps(content, indent=2).encode())
     return path
+
+
+def issue_wns_app(wns: Wns, directory: Path, *, tenant_id: str = "") -> tuple[str, Path]:
+    """Registers an app with Microsoft and writes its secret. Returns client id and file.
+
+    Without a tenant the client id is a package SID, as Partner Center gives it.
+    """
+    sid = "-".join(str(secrets.randbelow(2**32)) for _ in range(7))
+    client_id = str(uuid.uuid4()) if tenant_id else f"ms-app://s-1-15-2-{sid}"
+    secret = secrets.token_urlsafe(24)
+    wns.put_app(client_id, secret, tenant_id=tenant_id)
+    path = directory / f"wns-{client_id.rpartition('/')[2]}.secret"
+    write_private(path, f"{secret}\n".encode())
+    return client_id, path
 
 
 def issue_apns_certificate(authority: Authority, directory: Path, bundle_id: str) -> Path:

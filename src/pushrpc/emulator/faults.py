@@ -4,7 +4,8 @@ A fault is plain JSON, so tests and the control API share it:
 
     {"provider": "apns", "action": "status", "status": 503, "reason": "ServiceUnavailable", "share": 0.1}
 
-Which requests it hits: all of `provider` ("apns", "fcm", or "oauth" for Google's token endpoint), narrowed by
+Which requests it hits: all of `provider` ("apns", "fcm", "wns", or a token endpoint: "oauth" for Google's, "wns_oauth"
+for Microsoft's), narrowed by
     token    one device token; empty = any
     share    this part of them, 0 to 1. Drawn from the seed, the token and how often that token was tried, so the
              order in which requests of different tokens arrive changes nothing
@@ -31,6 +32,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from hashlib import blake2b
+
+PROVIDERS = ("apns", "fcm", "oauth", "wns", "wns_oauth")
 
 FAULTS_MAX = 1_000
 """Faults in one script: each request looks through them in order."""
@@ -80,8 +83,8 @@ class Fault:
     def __post_init__(self) -> None:
         object.__setattr__(self, "action", Action(self.action))
         object.__setattr__(self, "at", Point(self.at))
-        if self.provider not in ("apns", "fcm", "oauth"):
-            raise ValueError(f"provider {self.provider!r} is not one of apns, fcm, oauth")
+        if self.provider not in PROVIDERS:
+            raise ValueError(f"provider {self.provider!r} is not one of {', '.join(PROVIDERS)}")
         if not 0 <= self.share <= 1:
             raise ValueError("share is a part between 0 and 1")
         if self.action is Action.STATUS and not 200 <= self.status <= 599:

@@ -24,6 +24,8 @@ class TokenState(StrEnum):
     UNREGISTERED = "unregistered"
     EXPIRED = "expired"
     THROTTLED = "throttled"
+    OFFLINE = "offline"  # WNS only: the device is not connected
+    MUTED = "muted"  # WNS only: the device takes no notifications
 
 
 @dataclass(frozen=True, slots=True)
