@@ -17,7 +17,8 @@ class Endpoint(NamedTuple):
 
     `host` and `port` are dialled, and `host` is verified against the server's certificate. `ca_file` replaces the
     system's trust roots when set. `http2` false means HTTP/1.1. `tls` false means plaintext with prior knowledge
-    (RFC 9113 §3.3), for loopback and tests only.
+    (RFC 9113 §3.3), for loopback and tests only. `public_only` is for hosts that strangers name: nothing is dialled
+    when any of the host's addresses is not public.
     """
 
     host: str
@@ -26,6 +27,7 @@ class Endpoint(NamedTuple):
     certificate: tuple[str, str] | None = None
     http2: bool = True
     tls: bool = True
+    public_only: bool = False
 
 
 class Template(NamedTuple):

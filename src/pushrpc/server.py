@@ -14,7 +14,6 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing
 from pathlib import Path
 
 import grpc
@@ -25,7 +24,6 @@ from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock, SystemClock
 from pushrpc.config import Config, ConfigError, Tls, read_config
 from pushrpc.dispatcher import Dispatcher
-from pushrpc.exchange import Answer, Endpoint, NotSent, Requests
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
 from pushrpc.providers import AccountError, ProviderAccount, file_errors, open_account
@@ -35,8 +33,9 @@ from pushrpc.rpc.apps import Accounts
 from pushrpc.rpc.limits import Settings
 from pushrpc.tables import Mistake, split_listen
 from pushrpc.telemetry import Telemetry
+from pushrpc.transport import open_sessions
+from pushrpc.transport.calls import Calls
 from pushrpc.transport.http1 import HttpFetch
-from pushrpc.transport.pool import Pool
 from pushrpc.words import Provider
 
 SERVICE = "pushrpc.v1.PushService"
@@ -153,19 +152,21 @@ class Server:
         service = PushService(self._accounts, self._settings(), self._clock, self._telemetry)
         grpc_server = await self._listen(service)
         fetch = HttpFetch()
+        calls = Calls(open_sessions)
         try:
             ledger = await self._open_ledger()
             try:
-                await self._serve(service, ledger, self._dispatcher(ledger, fetch))
+                await self._serve(service, ledger, self._dispatcher(ledger, fetch), calls)
                 await grpc_server.stop(GRACE_S)  # calls that are still answered need the ledger
             finally:
                 await ledger.close()
         finally:
             await grpc_server.stop(0)
+            await calls.close()
             await fetch.close()
         self._telemetry.server_stopped()
 
-    async def _serve(self, service: PushService, ledger: Ledger, dispatcher: Dispatcher) -> None:
+    async def _serve(self, service: PushService, ledger: Ledger, dispatcher: Dispatcher, calls: Calls) -> None:
         async with asyncio.TaskGroup() as tasks:
             dispatching = tasks.create_task(dispatcher.run(self._stopping, DRAIN_S))
             keepers = [
@@ -173,7 +174,7 @@ class Server:
                 tasks.create_task(self._every(PRUNE_EVERY_S, lambda: self._prune(ledger))),
                 tasks.create_task(self._every(GAUGES_EVERY_S, lambda: self._measure(ledger, dispatcher))),
             ]
-            service.begin(ledger, ProviderCalls(_carry, dispatcher.authorizations))
+            service.begin(ledger, ProviderCalls(calls, dispatcher.authorizations))
             await self._say(health_pb2.HealthCheckResponse.SERVING)
             self._telemetry.server_started(self._config.listen, self.port)
             self.started.set()
@@ -222,7 +223,7 @@ class Server:
         return Dispatcher(
             ledger,
             lambda lane: account_of(self._accounts, lane),
-            Pool,
+            open_sessions,
             fetch,
             self._clock,
             self._telemetry,
@@ -271,17 +272,6 @@ class Server:
             connections[lane.provider] += runner.sessions.open_count
         queued, oldest_s = ledger.queue(self._clock.now_us())
         self._telemetry.measured(queued, oldest_s, connections)
-
-
-async def _carry(endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
-    sessions = Pool(endpoint)
-    try:
-        async with aclosing(sessions.send(requests, timeout_s)) as pages:
-            async for page in pages:
-                return page[0][1]
-        return NotSent("no answer")
-    finally:
-        await sessions.close()
 
 
 def account_of(accounts: Accounts, lane: Lane) -> ProviderAccount | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
-from pushrpc.exchange import Page, Request, Requests, Response
+from pushrpc.exchange import Endpoint, Page, Request, Requests, Response
 
 
 class ExchangeFailed(Exception):
@@ -56,3 +56,14 @@ class Fetch(Protocol):
     """One request over HTTP/1.1, for credential renewals. Raises ExchangeFailed."""
 
     async def __call__(self, request: Request, timeout_s: float) -> Response: ...
+
+
+def open_sessions(endpoint: Endpoint) -> Sessions:
+    """The sessions of a new lane; nothing is dialled before rows need it."""
+    if endpoint.http2:
+        from pushrpc.transport.pool import Pool
+
+        return Pool(endpoint)
+    from pushrpc.transport.http1_sessions import HttpSessions
+
+    return HttpSessions(endpoint)

@@ -11,7 +11,7 @@ import aiohttp
 
 from pushrpc.exchange import Request, Response
 from pushrpc.transport import ExchangeFailed
-from pushrpc.transport.session import DialFailed, problem, tls_context
+from pushrpc.transport.dial import DialFailed, problem, tls_context
 
 BODY_BYTES_MAX: Final = 65_536  # token endpoints answer with a few KiB
 CONNECT_TIMEOUT_S: Final = 5.0

@@ -8,12 +8,14 @@ that is known, because only the caller knows what else to do with it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from pushrpc.exchange import Endpoint, NotSent, Page, Requests
+from pushrpc.exchange import Endpoint, NotSent
 from pushrpc.transport.batch import Batch
-from pushrpc.transport.session import DialFailed, Limits, Session, dial
+from pushrpc.transport.dial import DialFailed
+from pushrpc.transport.sends import Send, Sends
+from pushrpc.transport.session import Limits, Session, dial
 
 # One session carries tens of thousands of pushes a second; the second one keeps a lane moving while the first drains
 # after a GOAWAY, or when a peer allows few streams. More would be many connections from one sender.
@@ -21,38 +23,6 @@ SESSIONS_MAX: Final = 2
 
 # What a session that has not announced its limit is expected to take: RFC 9113 §6.5.2 asks servers for no less.
 NEW_SESSION_ROOM: Final = 100
-
-
-class _Send(Batch):
-    """A batch with the task that waits for its answers."""
-
-    __slots__ = ("_news",)
-
-    def __init__(self, requests: Requests) -> None:
-        super().__init__(requests)
-        self._news = asyncio.Event()
-
-    @property
-    def waiting(self) -> int:
-        return len(self.requests.rows) - self.taken
-
-    def wake(self) -> None:
-        self._news.set()
-
-    async def next_page(self) -> Page:
-        """What has been answered since the last page, at least one row."""
-        while not self.page:
-            self._news.clear()
-            await self._news.wait()
-        page, self.page = self.page, []
-        return page
-
-    def refuse(self, answer: NotSent) -> None:
-        """Answers every row that no session has taken."""
-        rows = range(self.taken, len(self.requests.rows))
-        self.taken = len(self.requests.rows)
-        self.page.extend((row, answer) for row in rows)
-        self.wake()
 
 
 class _Slot:
@@ -67,7 +37,7 @@ class _Slot:
         self.problem = ""  # why the last session was of no use; empty after one that was
 
 
-class Pool:
+class Pool(Sends):
     """Sessions to one endpoint, dialled when rows need them. All methods belong to one event loop.
 
     Deadlines: a row ends at the latest `timeout_s` after its pages were first asked for; a dial after
@@ -76,12 +46,11 @@ class Pool:
     """
 
     def __init__(self, endpoint: Endpoint, sessions_max: int = SESSIONS_MAX, limits: Limits | None = None) -> None:
-        self.on_room: Callable[[], None] = lambda: None
+        super().__init__()
         self._endpoint = endpoint
         self._limits = limits or Limits()
         self._slots = [_Slot(self._limits.redial_s) for _ in range(sessions_max)]
         self._leaving: set[Session] = set()  # no new rows, but streams or a socket still open
-        self._sends: dict[_Send, None] = {}  # in the order they began
         self._dials: set[asyncio.Task[None]] = set()
         self._session_number = 0
         self._growth: asyncio.TimerHandle | None = None
@@ -91,34 +60,6 @@ class Pool:
         self._closed = False
 
     # --- Sessions
-
-    async def send(
-        self, requests: Requests, timeout_s: float, start_within_s: float | None = None
-    ) -> AsyncGenerator[Page, None]:
-        """Yields pages of (row position, answer), one for each look at a session that brought some."""
-        send = _Send(requests)
-        self._sends[send] = None
-        loop = asyncio.get_running_loop()
-        deadline = loop.call_later(timeout_s, self._expire, send, timeout_s)
-        too_late = None
-        if start_within_s is not None and start_within_s < timeout_s:
-            too_late = loop.call_later(start_within_s, send.refuse, NotSent(f"not started within {start_within_s:g} s"))
-        unanswered = len(requests.rows)
-        try:
-            if timeout_s <= 0:
-                self._expire(send, timeout_s)
-            self._place()
-            while unanswered:
-                page = await send.next_page()
-                unanswered -= len(page)
-                yield page
-        finally:
-            deadline.cancel()
-            if too_late is not None:
-                too_late.cancel()
-            del self._sends[send]
-            if unanswered:
-                self._withdraw(send, "the caller left")
 
     def retire(self, session: int) -> None:
         for open_session in self._sessions():
@@ -138,7 +79,7 @@ class Pool:
 
     @property
     def room(self) -> int:
-        free = sum(session.room for session in self._sessions()) - sum(send.waiting for send in self._sends)
+        free = sum(session.room for session in self._sessions()) - self._waiting
         unknown = any(slot.session is None or not slot.session.up for slot in self._slots)
         return max(0, free + NEW_SESSION_ROOM if free <= 0 and unknown else free)
 
@@ -165,7 +106,7 @@ class Pool:
 
     def answered(self, batches: Sequence[Batch]) -> None:
         for batch in batches:
-            assert isinstance(batch, _Send)
+            assert isinstance(batch, Send)
             batch.wake()
 
     def changed(self, session: Session) -> None:
@@ -215,15 +156,10 @@ class Pool:
             self._redial = loop.call_at(slot.not_before, self._dial_later)
         return None
 
-    def _refuse(self, answer: NotSent) -> None:
-        for send in self._sends:
-            if send.waiting:
-                send.refuse(answer)
-
     def _grow(self) -> None:
         self._growth = None
         now = asyncio.get_running_loop().time()
-        if not any(send.waiting for send in self._sends) and now - self._full_at > self._limits.grow_after_s / 2:
+        if not self._waiting and now - self._full_at > self._limits.grow_after_s / 2:
             return
         free = [slot for slot in self._slots if slot.session is None and slot.not_before <= now]
         if free and self._sessions():
@@ -235,12 +171,7 @@ class Pool:
         self._redial = None
         self._place()
 
-    def _expire(self, send: _Send, timeout_s: float) -> None:
-        send.refuse(NotSent(f"no session had room within {timeout_s:g} s"))
-        self._withdraw(send, f"no answer within {timeout_s:g} s")
-        send.wake()
-
-    def _withdraw(self, send: _Send, detail: str) -> None:
+    def _withdraw(self, send: Send, detail: str) -> None:
         for session in [*self._sessions(), *self._leaving]:
             session.cancel(send, detail)
         self._place()

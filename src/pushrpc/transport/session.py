@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, cast
 
 from pushrpc.exchange import Endpoint
 from pushrpc.transport.batch import Batch
+from pushrpc.transport.dial import DialFailed, connect, dialling, problem
 from pushrpc.transport.http2 import Connection
 
 
@@ -46,10 +45,6 @@ class Owner(Protocol):
     def changed(self, session: Session) -> None:
         """There may be room now, or the session drains or has ended."""
         ...
-
-
-class DialFailed(Exception):
-    """No session could be had. The message is one line for a person."""
 
 
 class Session(asyncio.Protocol):
@@ -249,68 +244,14 @@ class Session(asyncio.Protocol):
 
 
 async def dial(session: Session, endpoint: Endpoint, limits: Limits) -> None:
-    """Connects a session and waits for the peer's SETTINGS. Names are looked up and files read afresh each time.
-
-    Raises DialFailed, at the latest after `connect_s`.
-    """
+    """Connects a session and waits for the peer's SETTINGS. Raises DialFailed, at the latest after `connect_s`."""
     try:
-        async with asyncio.timeout(limits.connect_s):
-            # Trust roots and client certificates are files: read off the loop, and anew, so that a renewed one counts.
-            context = (
-                await asyncio.to_thread(tls_context, endpoint.ca_file, endpoint.certificate) if endpoint.tls else None
-            )
-            if context is not None:
-                context.set_alpn_protocols(["h2"])
-            await asyncio.get_running_loop().create_connection(
-                lambda: session,
-                endpoint.host,
-                endpoint.port,
-                ssl=context,
-                ssl_handshake_timeout=limits.connect_s if context else None,
-                ssl_shutdown_timeout=limits.goodbye_s if context else None,
-            )
+        async with dialling(endpoint, limits.connect_s, "HTTP/2 session"):
+            await connect(endpoint, session, limits.connect_s, limits.goodbye_s, alpn="h2")
             await asyncio.shield(session.ready)
     except asyncio.CancelledError:
         session.abort("no longer wanted")
         raise
-    except TimeoutError as error:
-        session.abort("dialling took too long")
-        raise DialFailed(f"{endpoint.host}:{endpoint.port}: no HTTP/2 session within {limits.connect_s:g} s") from error
-    except Exception as error:  # of any kind (a name IDNA cannot encode is a UnicodeError): no slot may stay taken
+    except DialFailed:
         session.abort("dialling failed")
-        raise DialFailed(f"{endpoint.host}:{endpoint.port}: {problem(error)}") from error
-
-
-def tls_context(ca_file: str, certificate: tuple[str, str] | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer, verified against `ca_file` or the system's roots. Reads files; raises DialFailed."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-    except OSError as error:
-        raise DialFailed(f"ca_file {ca_file}: {problem(error)}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if certificate:
-        try:
-            # A password, though empty, keeps OpenSSL from asking the terminal for one.
-            context.load_cert_chain(*certificate, password="")
-        except OSError as error:
-            raise DialFailed(f"certificate {certificate[0]}: {problem(error)}") from error
-    return context
-
-
-def problem(error: BaseException) -> str:
-    """A network error as one line for a person."""
-    match error:
-        case ssl.SSLCertVerificationError():
-            text = f"TLS: the server's certificate is not trusted: {error.verify_message}"
-        case ssl.SSLError() if "no application protocol" in str(error).lower().replace("_", " "):
-            # Python knows this alert's name, OpenSSL's own text is in other letters, and `reason` may be missing.
-            text = "TLS: the server does not offer HTTP/2 (no ALPN h2)"
-        case ssl.SSLError():
-            text = f"TLS: {error.reason or error}"
-        case socket.gaierror():
-            text = f"the name does not resolve: {error.strerror}"
-        case OSError(strerror=str(reason)) if reason:
-            text = reason
-        case _:
-            text = str(error) or type(error).__name__
-    return " ".join(text.split())
+        raise
