@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pushrpc.model import Lane, Outcome
+from pushrpc.model import Device, Lane, Outcome
 from pushrpc.words import (
     Cause,
     DeliveryState,
@@ -270,6 +270,20 @@ class Confirmation(NamedTuple):
     outcome: Outcome | None
     due_us: int
     time_us: int
+
+
+class Unsynced(NamedTuple):
+    """A device that its provider keeps too, and does not know as it is now. `tries` have failed."""
+
+    device: Device
+    tries: int
+
+
+class Synced(NamedTuple):
+    """What became of telling the provider: done, or with a `due_us` to be tried again then."""
+
+    device: Device
+    due_us: int = 0
 
 
 class CancelCounts(NamedTuple):

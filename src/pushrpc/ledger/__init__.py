@@ -35,7 +35,9 @@ from pushrpc.record import (
     NotificationSelector,
     NotificationStatus,
     Report,
+    Synced,
     Unconfirmed,
+    Unsynced,
     Wanted,
 )
 
@@ -103,6 +105,14 @@ class Ledger(Protocol):
 
     async def devices(self, app_id: str, wanted: DeviceFilter, after: int, limit: int) -> tuple[Sequence[Device], int]:
         """A page, oldest first, and the position to continue after (0: nothing more)."""
+        ...
+
+    async def unsynced(self, now_us: int, limit: int) -> Sequence[Unsynced]:
+        """Devices to be told to the provider that keeps them too, longest due first; removed and dead ones included."""
+        ...
+
+    async def synced(self, results: Sequence[Synced]) -> None:
+        """Takes note of what was told. A device that has changed since stays due."""
         ...
 
     # --- sending

@@ -47,7 +47,9 @@ from pushrpc.record import (
     NotificationSelector,
     NotificationStatus,
     Report,
+    Synced,
     Unconfirmed,
+    Unsynced,
     Wanted,
 )
 from pushrpc.words import Cause, DeliveryState
@@ -112,6 +114,12 @@ class SqliteLedger:
 
     async def devices(self, app_id: str, wanted: DeviceFilter, after: int, limit: int) -> tuple[Sequence[Device], int]:
         return await self._read(app_id, ((), 0), lambda sql, app: registry.page(sql, app, wanted, after, limit))
+
+    async def unsynced(self, now_us: int, limit: int) -> Sequence[Unsynced]:
+        return await self._store.read(lambda sql: registry.unsynced(sql, now_us, limit))
+
+    async def synced(self, results: Sequence[Synced]) -> None:
+        await self._writer.submit(partial(registry.synced, results), len(results))
 
     # --- sending
 

@@ -30,6 +30,7 @@ from pushrpc.model import (
     Registration,
     uuid7,
 )
+from pushrpc.record import Synced, Unsynced
 from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, Permission, Provider, TokenKind
 
 REMOVED = int(DeviceState.REMOVED)
@@ -146,6 +147,31 @@ def unregister(app_id: str, which: DeviceSelector, now_us: int, transaction: Tra
     return len(removed)
 
 
+# --- devices that a provider keeps too
+
+_UNSYNCED = "u.due_us <= ? ORDER BY u.due_us LIMIT ?"
+_SYNCED = """
+    DELETE FROM unsynced WHERE device = (SELECT key FROM devices WHERE app = ? AND device_id = ? AND updated_us = ?)"""
+_SYNC_LATER = """
+    UPDATE unsynced SET due_us = ?, tries = tries + 1
+    WHERE device = (SELECT key FROM devices WHERE app = ? AND device_id = ? AND updated_us = ?)"""
+
+
+def unsynced(sql: sqlite3.Connection, now_us: int, limit: int) -> list[Unsynced]:
+    rows = sql.execute(_SELECT_UNSYNCED, (now_us, limit)).fetchall()
+    return [Unsynced(_device(row), row[-1]) for row in rows]
+
+
+def synced(results: Sequence[Synced], transaction: Transaction) -> None:
+    """A device that has changed since it was read stays due."""
+    for device, due_us in results:
+        which = (transaction.app_key(device.app_id), device.device_id, device.updated_us)
+        if due_us:
+            transaction.sql.execute(_SYNC_LATER, (due_us, *which))
+        else:
+            transaction.sql.execute(_SYNCED, which)
+
+
 def _selected(app: int, which: DeviceSelector) -> tuple[str, tuple[Any, ...]]:
     if which.device_id:
         return "d.app = ? AND d.device_id = ?", (app, which.device_id)
@@ -179,6 +205,9 @@ _COLUMNS = (
 _SELECT = f"""
     SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}
     FROM devices AS d JOIN apps AS a ON a.key = d.app WHERE """
+_SELECT_UNSYNCED = f"""
+    SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}, u.tries
+    FROM unsynced AS u JOIN devices AS d ON d.key = u.device JOIN apps AS a ON a.key = d.app WHERE {_UNSYNCED}"""
 _INSERT = f"INSERT INTO devices (app, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)})"
 _UPDATE = f"UPDATE devices SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHERE key = ?"
 
@@ -229,7 +258,7 @@ def _device(row: Any) -> Device:
         _, app_id, device_id, provider, provider_app_id, environment, token, user_id, tags, topics, locale, time_zone,
         latitude, longitude, accuracy_m, location_us, permission, token_kind, installation_id, registered_us, metadata,
         state, dead_reason, dead_us, token_replaced_by, created_us, updated_us, seen_us, address,
-        origin, token_expire_us,
+        origin, token_expire_us, *_,
     ) = row  # fmt: skip
     return Device(
         app_id, device_id, Provider(provider), provider_app_id, Environment(environment), token, user_id,

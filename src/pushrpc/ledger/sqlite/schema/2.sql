@@ -32,3 +32,19 @@ CREATE TABLE unconfirmed (
 ) STRICT;
 CREATE INDEX unconfirmed_due ON unconfirmed (due_us);
 CREATE INDEX unconfirmed_message ON unconfirmed (lane, message_id);
+
+-- Devices that their provider keeps too (NOTIFICATION_HUBS), and does not know as they are now.
+CREATE TABLE unsynced (
+    device INTEGER PRIMARY KEY,
+    due_us INTEGER NOT NULL,
+    tries INTEGER NOT NULL
+) STRICT;
+CREATE INDEX unsynced_due ON unsynced (due_us);
+CREATE TRIGGER devices_made AFTER INSERT ON devices WHEN new.provider = 6
+BEGIN
+    INSERT OR REPLACE INTO unsynced VALUES (new.key, 0, 0);
+END;
+CREATE TRIGGER devices_changed AFTER UPDATE ON devices WHEN new.provider = 6
+BEGIN
+    INSERT OR REPLACE INTO unsynced VALUES (new.key, 0, 0);
+END;
