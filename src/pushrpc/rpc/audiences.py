@@ -69,8 +69,8 @@ class ProviderAudiences:
             provider,
             request.provider_app_id,
             Environment.UNSPECIFIED,
-            KeepsTopics,
-            "topics",  # type: ignore[type-abstract]
+            KeepsTopics,  # type: ignore[type-abstract]
+            "topics",
         )
         outcomes: list[Outcome] = []
         for start in range(0, len(tokens), keeper.topic_tokens_max):
