@@ -51,6 +51,7 @@ async def test_it_says_where_everything_listens(emulator: Emulator, control: Con
         "apns_sandbox": emulator.apns_sandbox_endpoint,
         "fcm": emulator.fcm_endpoint,
         "wns": emulator.endpoints["wns"],
+        "web_push": emulator.endpoints["web_push"],
         "token_url": f"{emulator.fcm_endpoint}/token",
         "ca_file": str(emulator.ca_file),
     }

@@ -28,6 +28,7 @@ from pushrpc.emulator.credentials import (
     issue_apns_certificate,
     issue_apns_key,
     issue_service_account,
+    issue_vapid_key,
 )
 from pushrpc.emulator.faults import Fault, Script
 from pushrpc.emulator.fcm import Fcm
@@ -37,6 +38,7 @@ from pushrpc.emulator.service import Entry, Service
 from pushrpc.emulator.shell import IDLE_S, Listener, server_context
 from pushrpc.emulator.stage import Stage
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState, apns_tokens, fcm_tokens
+from pushrpc.emulator.webpush import Subscription, WebPush
 from pushrpc.emulator.wns import Wns, wns_channels
 
 __all__ = [
@@ -45,11 +47,13 @@ __all__ = [
     "Emulator",
     "Entry",
     "Fault",
+    "Subscription",
     "Token",
     "TokenState",
     "VirtualClock",
     "apns_tokens",
     "fcm_tokens",
+    "issue_vapid_key",
     "wns_channels",
 ]
 
@@ -85,11 +89,14 @@ class Emulator:
         self.fcm = Fcm(self.tokens["fcm"], seed=seed)
         self.tokens["wns"] = TokenBook()
         self.wns = Wns(self.tokens["wns"], seed=seed)
+        self.tokens["web_push"] = TokenBook()
+        self.web_push = WebPush(self.tokens["web_push"], seed=seed)
         self.services: dict[str, Service] = {
             "apns": self._apns("production"),
             "apns_sandbox": self._apns("sandbox"),
             "fcm": self.fcm,
             "wns": self.wns,
+            "web_push": self.web_push,
         }
         self.endpoints: dict[str, str] = {}  # by service: https://host:port
         self.control_url = ""
@@ -187,6 +194,10 @@ class Emulator:
         """What a provider believes of well-formed tokens that nobody registered; live at first. Raises ValueError."""
         self._book(provider).unknown = _token(belief)
 
+    def subscribe(self, vapid_public_key: str, personality: str = "mozilla") -> Subscription:
+        """A browser's subscription for the holder of a VAPID key. Raises ValueError."""
+        return self.web_push.subscribe(self.endpoints["web_push"], vapid_public_key, personality)
+
     def add_fault(self, **fault: object) -> int:
         """Adds to the script (see `faults`) and returns the fault's number. Raises ValueError."""
         return self.faults.add(Fault.from_json(fault))
@@ -202,6 +213,7 @@ class Emulator:
         for quota in (self.apns_per_token, self.fcm.per_project, self.fcm.per_device):
             quota.clear()
         self.wns.clear()
+        self.web_push.clear()
 
     def _apns(self, environment: str) -> Apns:
         return Apns(environment, self.accounts, self.tokens["apns"], self.apns_per_token)

@@ -12,6 +12,8 @@
     curl 127.0.0.1:8090/tokens -d '{"provider": "apns", "tokens": ["00ff"], "state": "unregistered", "since_ms": 17e11}'
     curl 127.0.0.1:8090/tokens -d '{"provider": "fcm", "make": 10}' makes realistic tokens, registers and returns them
     curl 127.0.0.1:8090/unknown -d '{"provider": "apns", "state": "unregistered"}'    well-formed, never registered
+    curl 127.0.0.1:8090/subscriptions -d '{"vapid_public_key": "BA1H...", "personality": "apple", "make": 10}'
+                                                                    browsers subscribe: mozilla, apple or fcm
     curl 127.0.0.1:8090/quotas -d '{"fcm_project": 600000, "fcm_device": 240, "apns_token": 0}'   per minute; 0 = none
     curl 127.0.0.1:8090/faults                                      the script, with how often each has happened
     curl 127.0.0.1:8090/faults -d '{"provider": "apns", "action": "status", "status": 503, "share": 0.1}'
@@ -68,6 +70,7 @@ class Control:
                 web.get("/tokens", self._tokens),
                 web.post("/tokens", self._set_tokens),
                 web.post("/unknown", self._set_unknown),
+                web.post("/subscriptions", self._subscribe),
                 web.post("/quotas", self._set_quotas),
                 web.get("/faults", self._faults),
                 web.post("/faults", self._add_fault),
@@ -98,6 +101,7 @@ class Control:
                 "apns_sandbox": emulator.apns_sandbox_endpoint,
                 "fcm": emulator.fcm_endpoint,
                 "wns": emulator.endpoints["wns"],
+                "web_push": emulator.endpoints["web_push"],
                 "token_url": emulator.token_url,
                 "ca_file": str(emulator.ca_file),
                 "now_us": emulator.clock.now_us(),
@@ -176,6 +180,16 @@ class Control:
         if provider == "wns":
             return wns_channels(self._emulator.endpoints["wns"], count, seed=self._made)
         return (fcm_tokens if provider == "fcm" else apns_tokens)(count, seed=self._made)
+
+    async def _subscribe(self, request: web.Request) -> web.Response:
+        body = await _body(request)
+        count = int(body.get("make", 1))
+        if not 0 < count <= ROWS_MAX:
+            raise ValueError(f"make is from 1 to {ROWS_MAX}")
+        key, personality = str(body["vapid_public_key"]), str(body.get("personality", "mozilla"))
+        made = [self._emulator.subscribe(key, personality) for _ in range(count)]
+        rows = [{"endpoint": one.endpoint, "keys": {"p256dh": one.p256dh, "auth": one.auth}} for one in made]
+        return web.json_response({"subscriptions": rows})
 
     async def _set_unknown(self, request: web.Request) -> web.Response:
         body = await _body(request)

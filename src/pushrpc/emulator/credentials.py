@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pushrpc.emulator.apns import Accounts, Key
 from pushrpc.emulator.authority import Authority, private_pem, write_private
 from pushrpc.emulator.fcm import Fcm, ServiceAccount
+from pushrpc.emulator.webpush_crypto import base64url, point_of
 from pushrpc.emulator.wns import Wns
 
 
@@ -82,6 +83,15 @@ def issue_apns_certificate(authority: Authority, directory: Path, bundle_id: str
     path = directory / f"{bundle_id}.pem"
     authority.issue_apns_client(path, [bundle_id, f"{bundle_id}.voip", f"{bundle_id}.complication"])
     return path
+
+
+def issue_vapid_key(directory: Path) -> tuple[str, Path]:
+    """Writes a sender's VAPID key. Returns its public half, as pages subscribe with it, and the file."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    public_key = base64url(point_of(private.public_key()))
+    path = directory / f"vapid-{public_key[:10]}.pem"
+    write_private(path, private_pem(private))
+    return public_key, path
 
 
 def read_public_key(pem: str) -> ec.EllipticCurvePublicKey | rsa.RSAPublicKey:
