@@ -6,8 +6,9 @@ lower case; names, values and paths are bytes, so that nothing is encoded twice 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -47,6 +48,10 @@ class Row(NamedTuple):
     headers: Headers
     body: bytes | None
     covers: Sequence[int]
+
+
+# A Row of its five values in one tuple, at half of what Row's own __new__ costs: there is one for every push.
+new_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)
 
 
 class Requests(NamedTuple):

@@ -10,13 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from itertools import groupby, repeat
 from operator import attrgetter
-from typing import Any
 
 from pushrpc.content import ApnsOptions, Content
-from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
+from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template, new_row
 from pushrpc.model import (
     NO_ADDRESS,
     Address,
@@ -83,7 +81,6 @@ _TO_CHANNEL = Address(audience=AudienceKind.CHANNEL)
 _NO_OPTIONS: ApnsOptions = Content().apns  # the very object of every content that sets none
 _notification = attrgetter("notification")
 _address = attrgetter("address")
-_new_row: Callable[[tuple[Any, ...]], Row] = partial(tuple.__new__, Row)  # half of what its own __new__ costs
 
 
 def reserved_data_key(key: str) -> bool:
@@ -157,7 +154,7 @@ class Apns:
         if content.apns.topic and not _TOPIC.fullmatch(content.apns.topic):
             raise MessageRefused(RejectReason.PROVIDER_APP_UNKNOWN, "apns.topic is not a bundle id with a suffix")
         kind = push_type(content)
-        if kind in TOKEN_KEY_ONLY and self._certificate:
+        if self._certificate and kind in TOKEN_KEY_ONLY:
             detail = f"{PUSH_KINDS[kind].word} pushes need a token key; this account has a certificate"
             raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
         if address.audience and (kind is not ApnsPushType.LIVE_ACTIVITY or live_event(content) == "start"):
@@ -206,7 +203,7 @@ class Apns:
             paths = [_DEVICE + delivery.token.encode() for delivery in deliveries]
             own = [((b"apns-id", id_prefix + b"%08x" % delivery.ordinal),) for delivery in deliveries]
             covers = zip(range(len(rows), len(rows) + len(deliveries)))
-            rows += map(_new_row, zip(repeat(index), paths, own, repeat(None), covers))
+            rows += map(new_row, zip(repeat(index), paths, own, repeat(None), covers))
         return Requests(templates, rows, status_only=True)
 
     def _rows_with_channels(

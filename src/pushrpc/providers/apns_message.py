@@ -81,12 +81,13 @@ PUSH_KINDS: Mapping[ApnsPushType, PushKind] = {
     ApnsPushType.CONTROLS: PushKind("controls", ".push-type.controls", TokenKind.CONTROLS, _ANY, _CONTENT_CHANGED),
     ApnsPushType.WIDGETS: PushKind("widgets", ".push-type.widgets", TokenKind.WIDGETS, _ANY, _CONTENT_CHANGED),
 }
+# Tuples, because a set would ask an enum for its hash, which is slow.
 # Their payload is the app's own keys only.
-_WITHOUT_APS = frozenset({ApnsPushType.FILE_PROVIDER, ApnsPushType.MDM})
+_WITHOUT_APS = (ApnsPushType.FILE_PROVIDER, ApnsPushType.MDM)
 # Their `aps` only says that there is something new to draw.
-_REDRAWN = frozenset({ApnsPushType.CONTROLS, ApnsPushType.WIDGETS})
+_REDRAWN = (ApnsPushType.CONTROLS, ApnsPushType.WIDGETS)
 # Apple, WWDC23 10185 and "Sending notification requests to APNs": no certificate will do for these.
-TOKEN_KEY_ONLY = frozenset({ApnsPushType.LIVE_ACTIVITY, ApnsPushType.LOCATION})
+TOKEN_KEY_ONLY = (ApnsPushType.LIVE_ACTIVITY, ApnsPushType.LOCATION)
 _EVENTS = {LiveActivityEvent.START: "start", LiveActivityEvent.UPDATE: "update", LiveActivityEvent.END: "end"}
 _LIVE_ACTIVITY_REQUIRED = {
     "start": ("aps.content-state", "aps.attributes-type", "aps.attributes"),
@@ -276,7 +277,7 @@ def lost(content: Content) -> tuple[str, ...]:
     names: tuple[str, ...] = ("android_channel_id",)
     if kind is ApnsPushType.LIVE_ACTIVITY and content.apns.live_activity:
         names += ("subtitle", "badge", "category", "thread_id")
-    elif kind in _WITHOUT_APS | _REDRAWN or _is_silent(content, kind):
+    elif kind in _WITHOUT_APS + _REDRAWN or _is_silent(content, kind):
         names += _SHOWN + _LOCALISED
     return dropped(content, names)
 

@@ -1,10 +1,7 @@
-"""Firebase Cloud Messaging, HTTP v1, one token a request.
+"""Firebase Cloud Messaging, HTTP v1: one token, topic or condition a request; and who is in a topic.
 
-Sources: Firebase, "REST Resource: projects.messages", "FCM error codes", "ErrorCode", "ApnsError", "Set the lifespan of
-a message", "Throttling and quotas".
-
-`data` carries the caller's entries and `notification_id`, and `link` when it is set; with data_only also `title`,
-`body`, `image_url` and the loc keys (`*_loc_args` as a JSON list). An entry of the caller's own wins over these.
+Sources: Firebase, "REST Resource: projects.messages", "FCM error codes", "ErrorCode", "ApnsError", "Throttling and
+quotas", "Topic messaging"; Google, "Instance ID server reference".
 """
 
 from __future__ import annotations
@@ -14,31 +11,34 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
-from pushrpc.content import Content
-from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
+from pushrpc.exchange import Endpoint, Requests, Response, Row, Template, new_row
 from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, FcmAccount, Lane, Notification, Outcome, Refused, Scope
-from pushrpc.providers import AccountError, Classified, Credential, MessageRefused, Preview, apns_message
+from pushrpc.providers import AccountError, Call, Classified, Credential, Preview
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
+from pushrpc.providers.fcm_message import TARGET_KEYS as TARGET_KEYS
+from pushrpc.providers.fcm_message import built, condition_problem, lost, topic_problem
 from pushrpc.providers.origin import Origin
-from pushrpc.providers.payload import encoded, patched
-from pushrpc.words import ApnsPushType, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind
+from pushrpc.providers.payload import encoded
+from pushrpc.words import AudienceKind, Environment, OutcomeKind, Provider, RejectReason, TokenKind
 
 HOST = "fcm.googleapis.com"
-PAYLOAD_BYTES_MAX = 4096  # of what one platform gets
+TOPICS_HOST = "iid.googleapis.com"
 TOKEN_CHARS_MAX = 4096
-TTL_S_MAX = 2_419_200  # 28 days
+TOPIC_TOKENS_MAX = 1_000  # in one call of batchAdd or batchRemove
 QUOTA_RETRY_AFTER_S = 60.0  # what a 429 without Retry-After asks for ("Throttling and quotas")
-# The target decides who gets it; a patch may not.
-TARGET_KEYS = frozenset({"token", "topic", "condition"})
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,128}")
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
 _NO_TOKEN = Refused(
     RejectReason.TOKEN_MALFORMED, f"an FCM token is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
 )
 _NO_ADDRESS = Refused(RejectReason.TOKEN_MALFORMED, "FCM takes a token alone, without keys or a hub_platform")
+_NO_AUDIENCE = Refused(RejectReason.FIELD_MISSING, "of provider_audiences Google knows topic and condition only")
+_PROBLEMS = {
+    Address(audience=AudienceKind.TOPIC): topic_problem,
+    Address(audience=AudienceKind.CONDITION): condition_problem,
+}
 _RESERVED = frozenset({"from", "gcm", "message_type", "collapse_key"})
-_URGENCIES = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
 
 
 def reserved_data_key(key: str) -> bool:
@@ -46,146 +46,11 @@ def reserved_data_key(key: str) -> bool:
     return key in _RESERVED or key.startswith(("google", "gcm."))
 
 
-# --- message -----------------------------------------------------------------------------------------------------
-
-
-def _given(**parts: Any) -> dict[str, Any]:
-    return {key: value for key, value in parts.items() if value}
-
-
-def _message(notification: Notification, now_us: int) -> dict[str, Any]:
-    """The `message` object without its token. Raises MessageRefused."""
-    content = notification.content
-    shown = _given(title=content.title, body=content.body, image=content.image_url)
-    message = _given(
-        notification=shown if _shows_text(content) else {},
-        data=_data(notification),
-        android=_android(notification, now_us),
-        apns=_apns(notification, now_us),
-        webpush=_webpush(notification, now_us),
-        fcm_options=_given(analytics_label=content.fcm.analytics_label),
-    )
-    message = patched(message, content.fcm_json, "fcm_json", TARGET_KEYS)
-    data = message.get("data", {})
-    if not isinstance(data, dict):
-        raise MessageRefused(RejectReason.FIELD_MISSING, "fcm_json: data is not an object")
-    message["data"] = data | {"notification_id": notification.notification_id}  # whatever a patch says
-    size, limit = _payload_bytes(message), PAYLOAD_BYTES_MAX
-    if size > limit:
-        detail = f"the payload for Google has {size} bytes, {size - limit} more than the {limit} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
-    return message
-
-
-def _is_data(content: Content) -> bool:
-    return content.silent or content.fcm.data_only
-
-
-def _shows_text(content: Content) -> bool:
-    texts = (content.title, content.body, content.image_url, content.title_loc_key, content.body_loc_key)
-    return any(texts) and not _is_data(content)
-
-
-def _data(notification: Notification) -> dict[str, str]:
-    content = notification.content
-    own = _given(link=content.link)
-    if content.fcm.data_only:
-        own |= _given(
-            title=content.title,
-            body=content.body,
-            image_url=content.image_url,
-            title_loc_key=content.title_loc_key,
-            title_loc_args=_list_text(content.title_loc_args),
-            body_loc_key=content.body_loc_key,
-            body_loc_args=_list_text(content.body_loc_args),
-        )
-    return own | dict(content.data)
-
-
-def _list_text(values: Sequence[str]) -> str:
-    return encoded(values).decode() if values else ""
-
-
-def _android(notification: Notification, now_us: int) -> dict[str, Any]:
-    content = notification.content
-    shown = _given(
-        channel_id=content.android_channel_id,
-        sound=content.sound,
-        title_loc_key=content.title_loc_key,
-        title_loc_args=content.title_loc_args,
-        body_loc_key=content.body_loc_key,
-        body_loc_args=content.body_loc_args,
-        notification_count=content.badge,
-        # FCM knows no duplicates; with a tag a repeat replaces what is shown instead of standing beside it.
-        tag=notification.collapse_key or notification.notification_id,
-    )
-    return _given(
-        priority="HIGH" if _priority(notification) is Priority.HIGH else "NORMAL",
-        ttl=f"{_ttl_s(notification, now_us)}s",
-        collapse_key=notification.collapse_key,
-        direct_boot_ok=content.fcm.direct_boot_ok,
-        notification=shown if _shows_text(content) else {},
-    )
-
-
-def _apns(notification: Notification, now_us: int) -> dict[str, Any]:
-    """What FCM hands on to Apple for iOS apps; it adds the alert from `notification` by itself."""
-    content = notification.content
-    noticed = _shows_text(content) or (not _is_data(content) and (content.badge is not None or bool(content.sound)))
-    kind = ApnsPushType.ALERT if noticed else ApnsPushType.BACKGROUND
-    aps = apns_message.aps(notification, kind)
-    if aps.get("alert", {}).keys() <= {"title", "body"}:
-        aps.pop("alert", None)
-    headers = {
-        "apns-push-type": apns_message.PUSH_KINDS[kind].word,
-        "apns-priority": apns_message.priority(notification, kind),
-        "apns-expiration": apns_message.expiration(notification, now_us),
-    }
-    if notification.collapse_key:
-        headers["apns-collapse-id"] = apns_message.collapse_id(notification.collapse_key)
-    return _given(headers=headers, payload=_given(aps=aps))
-
-
-def _webpush(notification: Notification, now_us: int) -> dict[str, Any]:
-    headers = {"TTL": str(_ttl_s(notification, now_us)), "Urgency": _URGENCIES[_priority(notification)]}
-    link = notification.content.link
-    # Browsers open https only; another link stays in `data` for the app.
-    return _given(headers=headers, fcm_options=_given(link=link if link.startswith("https://") else ""))
-
-
-def _priority(notification: Notification) -> Priority:
-    return notification.priority or (Priority.NORMAL if notification.content.silent else Priority.HIGH)
-
-
-def _ttl_s(notification: Notification, now_us: int) -> int:
-    """Whole seconds that remain; 0 is now or never."""
-    if notification.one_try:
-        return 0
-    return min(max((notification.expire_us - now_us) // 1_000_000, 0), TTL_S_MAX)
-
-
-def _payload_bytes(message: Mapping[str, Any]) -> int:
-    """The larger of what Android gets, counted in keys and values, and of what is written out for Apple."""
-    android, apple = _object(message.get("android")), _object(message.get("apns")).get("payload")
-    shown = {**_object(message.get("notification")), **_object(android.get("notification"))}
-    size = _bytes_of(shown) + _bytes_of(android.get("data") or message.get("data"))
-    return max(size, len(encoded(apple)) if apple else 0)
-
-
-def _bytes_of(value: object) -> int:
-    if isinstance(value, Mapping):
-        return sum(len(key.encode("utf-8", "replace")) + _bytes_of(child) for key, child in value.items())
-    if isinstance(value, list | tuple):
-        return sum(_bytes_of(child) for child in value)
-    if value is None:
-        return 0
-    return len(value.encode("utf-8", "replace")) if isinstance(value, str) else len(encoded(value))
-
-
 class Fcm:
     """One Firebase project. Every delivery is a request; its body is the notification's with the token put in."""
 
     provider = Provider.FCM
+    topic_tokens_max = TOPIC_TOKENS_MAX
     environment = Environment.UNSPECIFIED
 
     def __init__(self, account: FcmAccount) -> None:
@@ -198,13 +63,16 @@ class Fcm:
         endpoint = Origin.of_endpoint(account.endpoint)
         self.provider_app_id = project_id
         self.credential: Credential | None = GoogleToken(info, endpoint, account.ca_file)
-        self._origin = endpoint or Origin(HOST)
-        self._authority = self._origin.authority.encode()
-        self._ca_file = account.ca_file
+        origin = endpoint or Origin(HOST)
+        self._authority = origin.authority.encode()
+        self._endpoint = Endpoint(origin.host, origin.port, account.ca_file)
+        topics = endpoint or Origin(TOPICS_HOST)
+        self._topics_authority = topics.authority.encode()
+        self._topics_endpoint = Endpoint(topics.host, topics.port, account.ca_file)
         self._path = f"/v1/projects/{project_id}/messages:send".encode()
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
-        return Endpoint(self._origin.host, self._origin.port, self._ca_file)
+        return self._endpoint
 
     def origin(self, token: str) -> str:
         return ""
@@ -215,50 +83,89 @@ class Fcm:
         return _NO_TOKEN
 
     def address_problem(self, token: str, address: Address) -> Refused | None:
-        return None if address == NO_ADDRESS else _NO_ADDRESS
+        if address == NO_ADDRESS:
+            return None
+        if address not in _PROBLEMS:
+            return _NO_AUDIENCE if address.audience else _NO_ADDRESS
+        problem = _PROBLEMS[address](token)
+        return Refused(RejectReason.TOKEN_MALFORMED, problem) if problem else None
 
     def token_kind(self, notification: Notification) -> TokenKind:
         return TokenKind.STANDARD
 
     def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
-        encoded(_message(notification, notification.created_us))
+        encoded(built(notification, address.audience, notification.created_us).message)
 
     def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
-        message = _message(notification, now_us)
-        headers = [("content-type", "application/json")]
-        return Preview(headers, encoded({"message": message}).decode(), _payload_bytes(message), PAYLOAD_BYTES_MAX)
+        made = built(notification, address.audience, now_us)
+        return Preview(
+            [("content-type", "application/json")],
+            encoded({"message": made.message}).decode(),
+            made.size_bytes,
+            made.limit_bytes,
+            ("message.body",) if made.was_cut else (),
+            lost(notification.content),
+        )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:
-        headers = [(b"content-type", b"application/json")]
-        if authorization is not None:
-            headers.insert(0, (b"authorization", authorization))
-        template = Template(b"POST", self._authority, tuple(headers))
-        known: dict[str, tuple[bytes, bytes]] = {}
+        known: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         rows: list[Row] = []
         last: Notification | None = None
+        last_address = ""
         before = after = b""
         path = self._path
         for position, delivery in enumerate(batch.deliveries):
             notification = delivery.notification
-            if notification is not last:
-                last = notification
-                if notification.notification_id not in known:
-                    known[notification.notification_id] = _around_token(notification, now_us)
-                before, after = known[notification.notification_id]
+            if notification is not last or delivery.address != last_address:
+                last, last_address = notification, delivery.address
+                wanted = notification.notification_id, last_address
+                if wanted not in known:
+                    known[wanted] = _around_target(notification, Address.of(last_address).audience, now_us)
+                before, after = known[wanted]
             token = encode_basestring_ascii(delivery.token).encode()
-            rows.append(Row(0, path, (), before + token + after, (position,)))
-        return Requests((template,), rows)
+            rows.append(new_row((0, path, (), before + token + after, (position,))))
+        return Requests((self._template(authorization),), rows)
+
+    def _template(self, authorization: bytes | None) -> Template:
+        headers = [(b"content-type", b"application/json")]
+        if authorization is not None:
+            headers.insert(0, (b"authorization", authorization))
+        return Template(b"POST", self._authority, tuple(headers))
+
+    def check_call(
+        self, notification: Notification, token: str, address: Address, authorization: bytes | None, now_us: int
+    ) -> Call:
+        before, after = _around_target(notification, address.audience, now_us)
+        target = encode_basestring_ascii(token).encode()
+        body = b'{"validate_only":true,' + before[1:] + target + after
+        return Call(self._endpoint, Requests((self._template(authorization),), (Row(0, self._path, (), body, ()),)))
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         if response.status == 200:
             return [(_ACCEPTED, _message_name(response.body))] * len(covered)
         return [(_refusal(response, now_us), "")] * len(covered)
 
+    def topic_call(self, topic: str, tokens: Sequence[str], join: bool, authorization: bytes | None) -> Call:
+        headers = [(b"access_token_auth", b"true"), (b"content-type", b"application/json")]
+        if authorization is not None:
+            headers.insert(0, (b"authorization", authorization))
+        body = encoded({"to": f"/topics/{topic}", "registration_tokens": tokens})
+        path = b"/iid/v1:batchAdd" if join else b"/iid/v1:batchRemove"
+        template = Template(b"POST", self._topics_authority, tuple(headers), body)
+        return Call(self._topics_endpoint, Requests((template,), (Row(0, path, (), None, ()),)))
 
-def _around_token(notification: Notification, now_us: int) -> tuple[bytes, bytes]:
-    """The body up to the token and from there on, so that each row costs one concatenation."""
-    message = encoded(_message(notification, now_us))
-    return b'{"message":{"token":', b"," + message[1:] + b"}"
+    def topic_results(self, response: Response, tokens: Sequence[str], now_us: int) -> Sequence[Outcome]:
+        """An answer that says nothing of a token leaves it unknown: joining and leaving may be repeated."""
+        if response.status != 200:
+            return [_refusal(response, now_us)] * len(tokens)
+        told = _rows(json_object(response.body).get("results"))
+        return [_joined(row) for row in told[: len(tokens)]] + [_UNTOLD] * (len(tokens) - len(told))
+
+
+def _around_target(notification: Notification, audience: AudienceKind | None, now_us: int) -> tuple[bytes, bytes]:
+    """The body up to the token's value and from there on, so that each row costs one concatenation."""
+    message = encoded(built(notification, audience, now_us).message)
+    return b'{"message":{"%s":' % (audience or "token").encode(), b"," + message[1:] + b"}"
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
@@ -290,6 +197,32 @@ _APNS_REASONS: Mapping[str, Outcome] = {
     "Unregistered": Outcome(OutcomeKind.TOKEN_INVALID),
     "ExpiredToken": Outcome(OutcomeKind.TOKEN_INVALID),
 }
+
+
+_JOINED = Outcome(OutcomeKind.ACCEPTED, 200)
+_UNTOLD = Outcome(OutcomeKind.UNKNOWN, 200, detail="the answer has no row for this token")
+# What a row of batchAdd and batchRemove says ("Instance ID server reference").
+_TOPIC_ERRORS: Mapping[str, OutcomeKind] = {
+    "NOT_FOUND": OutcomeKind.TOKEN_INVALID,
+    "INVALID_ARGUMENT": OutcomeKind.TOKEN_INVALID,
+    "TOO_MANY_TOPICS": OutcomeKind.PAYLOAD_REFUSED,
+    "INTERNAL": OutcomeKind.UNAVAILABLE,
+    "UNAVAILABLE": OutcomeKind.UNAVAILABLE,
+    "RESOURCE_EXHAUSTED": OutcomeKind.THROTTLED,
+    "PERMISSION_DENIED": OutcomeKind.CREDENTIAL_REFUSED,
+}
+
+
+def _joined(row: Mapping[str, Any]) -> Outcome:
+    if "error" not in row:
+        return _JOINED
+    reason = word(row["error"])
+    return Outcome(_TOPIC_ERRORS.get(reason, OutcomeKind.PAYLOAD_REFUSED), 200, reason, scope=Scope.TOKEN)
+
+
+def _rows(value: object) -> list[Mapping[str, Any]]:
+    """A list of objects as it stands: what is none keeps its place, as an error without a word."""
+    return [row if isinstance(row, dict) else {"error": ""} for row in value] if isinstance(value, list) else []
 
 
 class _Told(NamedTuple):
@@ -348,7 +281,9 @@ def _judged_bad_request(told: _Told) -> Outcome:
 
 
 def _read_error(body: Mapping[str, Any]) -> _Told:
-    error = _object(body.get("error"))
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return _Told(status=word(error))  # as the topic service says it
     told = _Told(status=word(error.get("status")), message=word(error.get("message"), 1024))
     for detail in _objects(error.get("details")):
         kind = str(detail.get("@type", "")).rpartition("/")[2]
@@ -368,10 +303,6 @@ def _read_error(body: Mapping[str, Any]) -> _Told:
                 quotas=tuple(f"{word(v.get('subject'))}: {word(v.get('description'), 256)}" for v in violations)
             )
     return told
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

@@ -1,0 +1,253 @@
+"""What Google receives for one notification: the v1 Message, its size, and the names of topics and conditions.
+
+Sources: Firebase, "REST Resource: projects.messages", "ErrorCode", "Topic messaging", "Set the lifespan of a message",
+"Get started with Live Activity".
+
+`data` carries the caller's entries and `notification_id`, and `link` when it is set; with data_only also `title`,
+`body`, `image_url` and the loc keys (`*_loc_args` as a JSON list). An entry of the caller's own wins over these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from pushrpc.content import Content
+from pushrpc.model import Notification
+from pushrpc.providers import MessageRefused, apns_message
+from pushrpc.providers.payload import dropped, encoded, fitted, patched
+from pushrpc.words import ApnsPushType, AudienceKind, Priority, RejectReason
+
+PAYLOAD_BYTES_MAX = 4096  # of what one platform gets
+AUDIENCE_PAYLOAD_BYTES_MAX = 2048  # the same, to a topic or condition
+TTL_S_MAX = 2_419_200  # 28 days
+CONDITION_TOPICS_MAX = 5
+# The target decides who gets it; a patch may not.
+TARGET_KEYS = frozenset({"token", "topic", "condition"})
+_URGENCIES = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
+_TOPIC = re.compile(r"[a-zA-Z0-9\-_.~%]{1,900}")
+_WORDS = re.compile(r"\s*(?:'([^']*)' in topics|(&&|\|\||[!()]))\s*")
+
+
+def topic_problem(name: str) -> str:
+    """Empty, or why Google has no such topic."""
+    return "" if _TOPIC.fullmatch(name) else "a topic is 1 to 900 of [a-zA-Z0-9-_.~%], without /topics/ before it"
+
+
+def condition_problem(condition: str) -> str:
+    """Empty, or why Google cannot read it: `'a' in topics && ('b' in topics || !('c' in topics))`, 5 topics at most."""
+    depth, topics, place, open_end = 0, 0, 0, True  # open_end: a topic or an opening must follow
+    while place < len(condition):
+        word = _WORDS.match(condition, place)
+        if word is None:
+            break
+        topic, sign = word.groups()
+        if (sign in ("&&", "||", ")")) == open_end:
+            break
+        if topic is not None and (problem := topic_problem(topic)):
+            return problem
+        topics += topic is not None
+        depth += (sign == "(") - (sign == ")")
+        open_end = topic is None and sign != ")"
+        if depth < 0:
+            break
+        place = word.end()
+    if open_end or depth or place < len(condition):
+        return "a condition is made of 'name' in topics, &&, ||, ! and parentheses"
+    return "" if topics <= CONDITION_TOPICS_MAX else f"a condition names at most {CONDITION_TOPICS_MAX} topics"
+
+
+def _given(**parts: Any) -> dict[str, Any]:
+    return {key: value for key, value in parts.items() if value}
+
+
+class Built(NamedTuple):
+    """A message without its target. `size_bytes` is what Google counts against `limit_bytes`."""
+
+    message: dict[str, Any]
+    size_bytes: int
+    limit_bytes: int
+    was_cut: bool = False
+
+
+_size = attrgetter("size_bytes")
+
+
+def built(notification: Notification, audience: AudienceKind | None, now_us: int) -> Built:
+    """The message with which a notification goes to tokens, or to an audience. Raises MessageRefused."""
+    limit = PAYLOAD_BYTES_MAX if audience is None else AUDIENCE_PAYLOAD_BYTES_MAX
+
+    def build(content: Content) -> Built:
+        of = notification if content is notification.content else replace(notification, content=content)
+        message = _message(of, now_us)
+        return Built(message, _payload_bytes(message), limit)
+
+    made, was_cut = fitted(notification.content, limit, build, _size)
+    if made.size_bytes > limit:
+        over = made.size_bytes - limit
+        detail = f"the payload for Google has {made.size_bytes} bytes, {over} more than the {limit} allowed"
+        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    return Built(made.message, made.size_bytes, limit, True) if was_cut else made
+
+
+def _message(notification: Notification, now_us: int) -> dict[str, Any]:
+    content = notification.content
+    shown = _given(title=content.title, body=content.body, image=content.image_url)
+    message = _given(
+        notification=shown if _shows_text(content) else {},
+        data=_data(notification),
+        android=_android(notification, now_us),
+        apns=_apns(notification, now_us),
+        webpush=_webpush(notification, now_us),
+        fcm_options=_given(analytics_label=content.fcm.analytics_label),
+    )
+    message = patched(message, content.fcm_json, "fcm_json", TARGET_KEYS)
+    data = message.get("data", {})
+    if not isinstance(data, dict):
+        raise MessageRefused(RejectReason.FIELD_MISSING, "fcm_json: data is not an object")
+    message["data"] = data | {"notification_id": notification.notification_id}  # whatever a patch says
+    if content.fcm.live_activity_token:
+        payload = _object(_object(message.get("apns")).get("payload"))
+        apns_message.check_complete(ApnsPushType.LIVE_ACTIVITY, payload, "fcm_json")
+    return message
+
+
+def lost(content: Content) -> tuple[str, ...]:
+    """Paths of what is set and reaches neither Android nor Apple nor a browser."""
+    names: tuple[str, ...] = ()
+    if not _shows_text(content):
+        names += ("android_channel_id",)
+    if content.fcm.live_activity_token:
+        names += ("subtitle", "badge", "category", "thread_id")
+    elif _is_data(content):
+        names += ("subtitle", "badge", "sound", "category", "thread_id")
+        if not content.fcm.data_only:
+            names += ("title", "body", "image_url", "title_loc_key", "title_loc_args", "body_loc_key", "body_loc_args")
+    unused = content.apns.live_activity and not content.fcm.live_activity_token
+    return dropped(content, names) + (("message.apns.live_activity",) if unused else ())
+
+
+def _is_data(content: Content) -> bool:
+    return content.silent or content.fcm.data_only
+
+
+def _shows_text(content: Content) -> bool:
+    texts = (content.title, content.body, content.image_url, content.title_loc_key, content.body_loc_key)
+    return any(texts) and not (_is_data(content) or content.fcm.live_activity_token)
+
+
+def _data(notification: Notification) -> dict[str, str]:
+    content = notification.content
+    own = _given(link=content.link)
+    if content.fcm.data_only:
+        own |= _given(
+            title=content.title,
+            body=content.body,
+            image_url=content.image_url,
+            title_loc_key=content.title_loc_key,
+            title_loc_args=_list_text(content.title_loc_args),
+            body_loc_key=content.body_loc_key,
+            body_loc_args=_list_text(content.body_loc_args),
+        )
+    return own | dict(content.data)
+
+
+def _list_text(values: Sequence[str]) -> str:
+    return encoded(values).decode() if values else ""
+
+
+def _android(notification: Notification, now_us: int) -> dict[str, Any]:
+    content = notification.content
+    shown = _given(
+        channel_id=content.android_channel_id,
+        sound=content.sound,
+        title_loc_key=content.title_loc_key,
+        title_loc_args=content.title_loc_args,
+        body_loc_key=content.body_loc_key,
+        body_loc_args=content.body_loc_args,
+        notification_count=content.badge,
+        # FCM knows no duplicates; with a tag a repeat replaces what is shown instead of standing beside it.
+        tag=notification.collapse_key or notification.notification_id,
+    )
+    return _given(
+        priority="HIGH" if _priority(notification) is Priority.HIGH else "NORMAL",
+        ttl=f"{_ttl_s(notification, now_us)}s",
+        collapse_key=notification.collapse_key,
+        direct_boot_ok=content.fcm.direct_boot_ok,
+        notification=shown if _shows_text(content) else {},
+    )
+
+
+def _apns(notification: Notification, now_us: int) -> dict[str, Any]:
+    """What FCM hands on to Apple for iOS apps; it adds the alert from `notification` by itself."""
+    content = notification.content
+    if content.fcm.live_activity_token:
+        return _apns_live_activity(notification, now_us)
+    noticed = _shows_text(content) or (not _is_data(content) and (content.badge is not None or bool(content.sound)))
+    kind = ApnsPushType.ALERT if noticed else ApnsPushType.BACKGROUND
+    aps = apns_message.aps(notification, kind)
+    if aps.get("alert", {}).keys() <= {"title", "body"}:
+        aps.pop("alert", None)
+    headers = {
+        "apns-push-type": apns_message.PUSH_KINDS[kind].word,
+        "apns-priority": apns_message.priority(notification, kind),
+        "apns-expiration": apns_message.expiration(notification, now_us),
+    }
+    if notification.collapse_key:
+        headers["apns-collapse-id"] = apns_message.collapse_id(notification.collapse_key)
+    return _given(headers=headers, payload=_given(aps=aps))
+
+
+def _apns_live_activity(notification: Notification, now_us: int) -> dict[str, Any]:
+    """Google knows push type and topic from the token ("Get started with Live Activity")."""
+    kind = ApnsPushType.LIVE_ACTIVITY
+    headers = {
+        "apns-priority": apns_message.priority(notification, kind),
+        "apns-expiration": apns_message.expiration(notification, now_us),
+    }
+    content = notification.content
+    aps = apns_message.aps(notification, kind) if content.apns.live_activity else {}
+    return _given(live_activity_token=content.fcm.live_activity_token, headers=headers, payload=_given(aps=aps))
+
+
+def _webpush(notification: Notification, now_us: int) -> dict[str, Any]:
+    headers = {"TTL": str(_ttl_s(notification, now_us)), "Urgency": _URGENCIES[_priority(notification)]}
+    link = notification.content.link
+    # Browsers open https only; another link stays in `data` for the app.
+    return _given(headers=headers, fcm_options=_given(link=link if link.startswith("https://") else ""))
+
+
+def _priority(notification: Notification) -> Priority:
+    return notification.priority or (Priority.NORMAL if notification.content.silent else Priority.HIGH)
+
+
+def _ttl_s(notification: Notification, now_us: int) -> int:
+    """Whole seconds that remain; 0 is now or never."""
+    if notification.one_try:
+        return 0
+    return min(max((notification.expire_us - now_us) // 1_000_000, 0), TTL_S_MAX)
+
+
+def _payload_bytes(message: Mapping[str, Any]) -> int:
+    """The larger of what Android gets, counted in keys and values, and of what is written out for Apple."""
+    android, apple = _object(message.get("android")), _object(message.get("apns")).get("payload")
+    shown = {**_object(message.get("notification")), **_object(android.get("notification"))}
+    size = _bytes_of(shown) + _bytes_of(android.get("data") or message.get("data"))
+    return max(size, len(encoded(apple)) if apple else 0)
+
+
+def _bytes_of(value: object) -> int:
+    if isinstance(value, str):  # nearly all are, and asking for a Mapping takes longer
+        return len(value.encode("utf-8", "replace"))
+    if isinstance(value, Mapping):
+        return sum(len(key.encode("utf-8", "replace")) + _bytes_of(child) for key, child in value.items())
+    if isinstance(value, list | tuple):
+        return sum(_bytes_of(child) for child in value)
+    return 0 if value is None else len(encoded(value))
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
