@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -89,6 +89,7 @@ _REDRAWN = (ApnsPushType.CONTROLS, ApnsPushType.WIDGETS)
 # Apple, WWDC23 10185 and "Sending notification requests to APNs": no certificate will do for these.
 TOKEN_KEY_ONLY = (ApnsPushType.LIVE_ACTIVITY, ApnsPushType.LOCATION)
 _EVENTS = {LiveActivityEvent.START: "start", LiveActivityEvent.UPDATE: "update", LiveActivityEvent.END: "end"}
+_EVENT = ("aps", "event")
 _LIVE_ACTIVITY_REQUIRED = {
     "start": ("aps.content-state", "aps.attributes-type", "aps.attributes"),
     "update": ("aps.content-state",),
@@ -124,7 +125,7 @@ def live_event(content: Content) -> str:
     except MessageRefused:
         patch = {}
     activity = content.apns.live_activity
-    event = _at(patch, "aps.event") or (_EVENTS.get(activity.event, "") if activity else "")
+    event = _at(patch, _EVENT) or (_EVENTS.get(activity.event, "") if activity else "")
     return event if isinstance(event, str) else ""
 
 
@@ -286,16 +287,21 @@ def check_complete(kind: ApnsPushType, built: Mapping[str, Any], patch: str) -> 
     """Raises MessageRefused when a finished payload lacks what its push type needs; `patch` is a field to set it in."""
     required = PUSH_KINDS[kind].required
     if kind is ApnsPushType.LIVE_ACTIVITY:
-        required += _LIVE_ACTIVITY_REQUIRED.get(str(_at(built, "aps.event")), ())
-    absent = [paths for paths in required if all(_at(built, path) is None for path in paths.split("|"))]
+        required += _LIVE_ACTIVITY_REQUIRED.get(str(_at(built, _EVENT)), ())
+    absent = [paths for paths in required if all(_at(built, path) is None for path in _alternatives(paths))]
     if absent:
         needs = ", ".join(paths.replace("|", " or ") for paths in absent)
         what = f"push type {PUSH_KINDS[kind].word} needs {needs}"
         raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with {patch}")
 
 
-def _at(built: object, path: str) -> Any:
-    for key in path.split("."):
+@cache
+def _alternatives(paths: str) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(path.split(".")) for path in paths.split("|"))
+
+
+def _at(built: object, path: tuple[str, ...]) -> Any:
+    for key in path:
         built = built.get(key) if isinstance(built, dict) else None
     return built
 
