@@ -46,10 +46,18 @@ class Entry(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """The answer to one request, and what was taken by it: None when nothing was."""
+    """The answer to one request, and what was taken by it: None when nothing was.
+
+    Where one request reaches many tokens, `accepted_many` has an entry for each of them instead.
+    """
 
     response: Response
     accepted: Entry | None = None
+    accepted_many: Sequence[Entry] = ()
+
+    @property
+    def taken(self) -> Sequence[Entry]:
+        return self.accepted_many if self.accepted is None else (self.accepted,)
 
 
 class Connection(Protocol):

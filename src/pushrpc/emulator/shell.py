@@ -42,8 +42,8 @@ from pushrpc.exchange import Response
 STREAMS_HARD_MAX = 2_000
 """Streams a connection may ever hold: a limit is binding only once its SETTINGS are acknowledged (RFC 9113 §6.5.3)."""
 
-BODY_BYTES_MAX = 64 * 1024
-"""Kept of a request's body; anything longer is too large for every service."""
+BODY_BYTES_MAX = 1024 * 1024
+"""Kept of a request's body; anything longer is too large for every service. Huawei takes 1,000 tokens in one."""
 
 READ_BYTES = 16 * 1024
 """Bytes handed to h2 at once. It looks through all open streams for each new one, so few should be open at a time."""

@@ -37,9 +37,11 @@ class Stage:
         if fault and fault.action is Action.STATUS:
             response = self._refusal(call, fault, now_us)
         else:
-            response, accepted = connection.answer(call, now_us)
-            if accepted and (fault is None or fault.taken or _is_answered(fault)):
-                self._journal.accept(accepted)
+            verdict = connection.answer(call, now_us)
+            response = verdict.response
+            if fault is None or fault.taken or _is_answered(fault):
+                for entry in verdict.taken:
+                    self._journal.accept(entry)
         if fault is None or _is_answered(fault):
             self._journal.answers[provider, response.status] += 1
         return Cue(response, fault)
