@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 
 import grpc
 import pytest
@@ -67,6 +68,32 @@ def test_a_send_that_does_not_wait_asks_for_no_wait(run: Run, server: Told) -> N
     server.answers["SendNotification"] = [sending_pb2.SendNotificationResponse()]
     run(*SEND, "--wait", "0", server=server)
     assert not server.requests[0].HasField("wait") and not server.requests[0].message.HasField("badge")
+
+
+BROWSER = '{"endpoint": "https://push.example/1", "expirationTime": null, "keys": {"p256dh": "BA", "auth": "aa"}}'
+
+
+def test_browsers_topics_and_services_that_are_gone_are_understood(run: Run, server: Told, tmp_path: Path) -> None:
+    file = tmp_path / "subscription.json"
+    file.write_text(BROWSER)
+    server.answers["SendNotification"] = [sending_pb2.SendNotificationResponse(target_count=4)]
+    more = ("--subscription", BROWSER, "--subscription", f"@{file}", "--topic", "fcm:news", "--token", "gcm:t")
+    result = run("send", "--app", "shop", *more, "--truncate", "--dry-run", server=server)
+    (request,) = server.requests
+    by_provider = {group.provider: group for group in request.target.tokens}
+    assert list(by_provider[PROVIDER_FCM].tokens) == ["t"]
+    (browsers,) = [group for group in request.target.tokens if group.subscriptions]
+    assert [(each.endpoint, each.auth) for each in browsers.subscriptions] == [("https://push.example/1", "aa")] * 2
+    assert [(each.provider, each.topic) for each in request.target.provider_audiences] == [(PROVIDER_FCM, "news")]
+    assert request.options.truncate and request.options.dry_run and not request.HasField("wait")
+    assert result.stdout == "dry run: 4 would be accepted\n"
+
+
+def test_a_browser_is_registered_with_its_keys(run: Run, server: Told) -> None:
+    server.answers["RegisterDevice"] = [devices_pb2.RegisterDeviceResponse(created=True)]
+    run("devices", "register", "--app", "shop", "--subscription", BROWSER, "--user", "u", server=server)
+    (request,) = server.requests
+    assert (request.token, request.web_push.p256dh, request.user_id) == ("https://push.example/1", "BA", "u")
 
 
 def test_a_send_prints_the_receipt_and_every_status(run: Run, server: Told) -> None:
@@ -145,16 +172,18 @@ def test_nobody_there_says_what_to_start(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("send", "--app", "shop"), "say who gets it, with --token, --user or --device"),
+        (("send", "--app", "shop"), "say who gets it, with --token, --subscription, --topic, --user or --device"),
         (("send", "--user", "u"), "Missing option '--app'"),
         ((*SEND, "--token", "apns"), "'apns' is not PROVIDER:TOKEN; providers are apns, fcm"),
-        ((*SEND, "--token", "gcm:1"), "'gcm:1' is not PROVIDER:TOKEN"),
+        ((*SEND, "--token", "c2dm:1"), "'c2dm:1' is not PROVIDER:TOKEN"),
+        ((*SEND, "--subscription", "{}"), "not a subscription"),
+        ((*SEND, "--subscription", "@nowhere.json"), "not a subscription"),
         ((*SEND, "--ttl", "soon"), "'soon' is not a time: write 30s, 15m, 24h or 28d"),
         ((*SEND, "--data", "k"), "'k' is not KEY=VALUE"),
         ((*SEND, "--cert", __file__), "--cert and --key belong together"),
         (("devices", "get", "--app", "shop"), "name the device with --device or with --token"),
         (("devices", "unregister", "--app", "shop"), "name the devices with one of"),
-        (("devices", "register", "--app", "shop"), "Missing option '--token'"),
+        (("devices", "register", "--app", "shop"), "name the token with --token"),
     ],
 )
 def test_wrong_arguments_are_explained(run: Run, arguments: tuple[str, ...], text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from pushrpc.cli.screen import program
+from pushrpc.v1 import sending_pb2
 from pushrpc.v1.service_pb2_grpc import PushServiceStub
 from pushrpc.words import Provider
 
@@ -133,8 +135,14 @@ class Span(click.ParamType):  # type: ignore[type-arg]
         return span
 
 
+SUCCESSORS = {"GCM": "FCM", "MPNS": "WNS"}
+
+
 class ProviderToken(click.ParamType):  # type: ignore[type-arg]
-    """PROVIDER:TOKEN. The token is taken as it is: the server says what is wrong with it."""
+    """PROVIDER:TOKEN. The token is taken as it is: the server says what is wrong with it.
+
+    The names of services that are gone stand for their successors, which took their tokens over or say why not.
+    """
 
     name = "provider:token"
 
@@ -143,10 +151,27 @@ class ProviderToken(click.ParamType):  # type: ignore[type-arg]
             return value
         word, colon, token = str(value).partition(":")
         name = word.upper().replace("-", "_")
+        name = SUCCESSORS.get(name, name)
         if not colon or not token or name not in Provider.__members__ or name == "UNSPECIFIED":
             known = ", ".join(p.name.lower() for p in Provider if p)
             self.fail(f"{value!r} is not PROVIDER:TOKEN; providers are {known}", param, ctx)
         return Provider[name], token
+
+
+class Subscription(click.ParamType):  # type: ignore[type-arg]
+    """A browser's subscription: the JSON of PushSubscription.toJSON(), or @FILE that holds it."""
+
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> sending_pb2.Subscription:
+        if isinstance(value, sending_pb2.Subscription):
+            return value
+        try:
+            told = json.loads(Path(value[1:]).read_text() if value.startswith("@") else value)
+            return sending_pb2.Subscription(endpoint=told["endpoint"], **told["keys"])
+        except (OSError, ValueError, KeyError, TypeError):
+            form = '{"endpoint": "https://…", "keys": {"p256dh": "…", "auth": "…"}}'
+            self.fail(f"not a subscription: pass {form}, or @FILE with it", param, ctx)
 
 
 class Pair(click.ParamType):  # type: ignore[type-arg]

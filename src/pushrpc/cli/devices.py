@@ -10,13 +10,24 @@ import click
 from google.protobuf.message import Message
 from rich.text import Text
 
-from pushrpc.cli.caller import CALL_TIMEOUT_S, Pair, ProviderToken, Target, app_option, calls_server, json_option, pairs
+from pushrpc.cli.caller import (
+    CALL_TIMEOUT_S,
+    Pair,
+    ProviderToken,
+    Subscription,
+    Target,
+    app_option,
+    calls_server,
+    json_option,
+    pairs,
+)
 from pushrpc.cli.caller import service as service_of
 from pushrpc.cli.screen import name_of, print_json, print_line, print_table, short
-from pushrpc.v1 import devices_pb2, enums_pb2
-from pushrpc.words import DeviceState, Environment, Provider
+from pushrpc.v1 import devices_pb2, enums_pb2, sending_pb2
+from pushrpc.words import DeviceState, Environment, HubPlatform, Provider
 
 PAGE_SIZE_MAX = 1_000
+HUB_PLATFORMS = [p.name.lower() for p in HubPlatform if p]
 ENVIRONMENTS = [e.name.lower() for e in Environment if e]
 
 
@@ -82,7 +93,9 @@ def get_device(target: Target, app_id: str, device_id: str, token: tuple[Provide
 @devices.command("register")
 @calls_server
 @app_option
-@click.option("--token", type=ProviderToken(), required=True, help="What the provider's SDK gave the app.")
+@click.option("--token", type=ProviderToken(), help="What the provider's SDK gave the app.")
+@click.option("--subscription", type=Subscription(), help="What a browser gave instead, or @FILE with it.")
+@click.option("--hub-platform", type=click.Choice(HUB_PLATFORMS), help="Whose handle the token is, at a hub.")
 @click.option("--device", "device_id", default="", metavar="ID", help="Your own id; empty lets the server make one.")
 @click.option("--user", "user_id", default="", metavar="ID", help="Who uses it.")
 @click.option("--tag", "tags", multiple=True, help="A label for choosing audiences. May be repeated.")
@@ -93,7 +106,13 @@ def get_device(target: Target, app_id: str, device_id: str, token: tuple[Provide
 @click.option("--metadata", type=Pair(), multiple=True, help="An entry of your own. May be repeated.")
 @json_option
 def register_device(
-    target: Target, token: tuple[Provider, str], environment: str | None, as_json: bool, **options: Any
+    target: Target,
+    token: tuple[Provider, str] | None,
+    subscription: sending_pb2.Subscription | None,
+    hub_platform: str | None,
+    environment: str | None,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Register a token, or change what is known about it.
 
@@ -102,7 +121,14 @@ def register_device(
       pushrpc devices register --app shop --token apns:00fc13…de8f0 --user u-7 --locale pt-BR
     """
     options["metadata"] = pairs(options["metadata"])
+    if bool(token) == bool(subscription):
+        raise click.UsageError("name the token with --token, or the browser's --subscription")
+    if subscription:
+        token = Provider.WEB_PUSH, subscription.endpoint
+        options["web_push"] = devices_pb2.WebPushKeys(p256dh=subscription.p256dh, auth=subscription.auth)
     request = devices_pb2.RegisterDeviceRequest(**_by_token(token), **options)
+    if hub_platform:
+        request.hub_platform = enums_pb2.HubPlatform.ValueType(HubPlatform[hub_platform.upper()])
     if environment:
         request.environment = enums_pb2.Environment.ValueType(Environment[environment.upper()])
     with service_of(target) as push:

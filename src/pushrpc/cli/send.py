@@ -14,6 +14,7 @@ from pushrpc.cli.caller import (
     Pair,
     ProviderToken,
     Span,
+    Subscription,
     Target,
     app_option,
     calls_server,
@@ -45,6 +46,10 @@ PRIORITIES = [p.name.lower() for p in Priority if p]
 @calls_server
 @app_option
 @click.option("--token", "tokens", type=ProviderToken(), multiple=True, help="A raw token. May be repeated.")
+@click.option("--subscription", "subscriptions", type=Subscription(), multiple=True,
+              help="A browser's, or @FILE with it. May be repeated.")  # fmt: skip
+@click.option("--topic", "topics", type=ProviderToken(), multiple=True, metavar="PROVIDER:TOPIC",
+              help="Whoever subscribed to a provider's topic. May be repeated.")  # fmt: skip
 @click.option("--user", "users", multiple=True, metavar="ID", help="Every device of a user. May be repeated.")
 @click.option("--device", "devices", multiple=True, metavar="ID", help="A registered device. May be repeated.")
 @click.option("--title", default="", help="What the person sees first.")
@@ -58,6 +63,8 @@ PRIORITIES = [p.name.lower() for p in Priority if p]
 @click.option("--collapse-key", default="", metavar="KEY", help="A newer one with this key replaces an older one.")
 @click.option("--label", "labels", type=Pair(), multiple=True, help="For following and listing. May be repeated.")
 @click.option("--request-id", default="", metavar="ID", help="Makes a repeat of this command safe.")
+@click.option("--truncate", is_flag=True, help="Cut the body where a provider's limit asks for it.")
+@click.option("--dry-run", is_flag=True, help="Check everything, send nothing.")
 @click.option("--wait", type=Span(), default="5s", show_default=True, help="Wait so long for the end; 0 does not wait.")
 @json_option
 def send(target: Target, as_json: bool, **options: Any) -> None:
@@ -69,8 +76,8 @@ def send(target: Target, as_json: bool, **options: Any) -> None:
       pushrpc send --app shop --token apns:00fc13…de8f0 --title Hello --data order_id=1234
       pushrpc send --app shop --device d-1 --silent --data sync=now --ttl 15m --wait 0
     """
-    if not (options["tokens"] or options["users"] or options["devices"]):
-        raise click.UsageError("say who gets it, with --token, --user or --device")
+    if not any(options[name] for name in ("tokens", "subscriptions", "topics", "users", "devices")):
+        raise click.UsageError("say who gets it, with --token, --subscription, --topic, --user or --device")
     request = _request(**options)
     timeout_s = CALL_TIMEOUT_S + request.wait.ToTimedelta().total_seconds()
     with service(target) as push:
@@ -96,11 +103,13 @@ def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
         badge=options["badge"],
     )
     how = sending_pb2.SendOptions(collapse_key=options["collapse_key"], labels=pairs(options["labels"]))
+    how.truncate, how.dry_run = options["truncate"], options["dry_run"]
     if options["ttl"] is not None:
         how.ttl.CopyFrom(options["ttl"])
     if options["priority"]:
         how.priority = enums_pb2.Priority.ValueType(Priority[options["priority"].upper()])
     wait: Duration = options["wait"]
+    to_browsers = sending_pb2.TokenTarget(provider=enums_pb2.PROVIDER_WEB_PUSH, subscriptions=options["subscriptions"])
     return sending_pb2.SendNotificationRequest(
         app_id=options["app_id"],
         request_id=options["request_id"],
@@ -108,23 +117,34 @@ def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
             tokens=[
                 sending_pb2.TokenTarget(provider=enums_pb2.Provider.ValueType(provider), tokens=tokens)
                 for provider, tokens in by_provider.items()
+            ]
+            + ([to_browsers] if options["subscriptions"] else []),
+            provider_audiences=[
+                sending_pb2.ProviderAudience(provider=enums_pb2.Provider.ValueType(provider), topic=topic)
+                for provider, topic in options["topics"]
             ],
             device_ids=options["devices"],
             user_ids=options["users"],
         ),
         message=message,
         options=how,
-        wait=wait if wait.ToMilliseconds() else None,
+        wait=wait if wait.ToMilliseconds() and not options["dry_run"] else None,
     )
 
 
 def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
-    receipt = f"notification {response.notification_id}: {response.target_count} accepted"
+    if response.notification_id:
+        receipt = f"notification {response.notification_id}: {response.target_count} accepted"
+    else:
+        receipt = f"dry run: {response.target_count} would be accepted"
     if response.duplicate_count:
         receipt += f", {response.duplicate_count} duplicates left out"
     if response.replayed:
         receipt += ", a replay: nothing new was made"
     print_line(receipt)
+    if response.truncated_providers:
+        names = ", ".join(name_of(Provider, provider) for provider in response.truncated_providers)
+        print_line(f"the body is cut to fit for {names}")
     if response.statuses:
         print_table(
             ["Provider", "Target", "State", "Tries", "Reason"],
@@ -144,6 +164,6 @@ def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
             ["Rejected", "Reason", "What to do"],
             [[r.path, Text(name_of(RejectReason, r.reason), style="red"), r.detail] for r in response.rejected],
         )
-    if not response.complete and response.target_count and is_terminal():
+    if response.notification_id and not response.complete and response.target_count and is_terminal():
         follow = f"{program()} watch --app {app_id} --notification {response.notification_id}"
         console().print(f"[dim]Not final yet. Follow it: {follow}[/dim]", soft_wrap=True)
