@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
-from pushrpc.content import ApnsOptions, Content, FcmOptions
-from pushrpc.words import ApnsPushType, InterruptionLevel, Priority
+from pushrpc.content import ApnsOptions, Content, FcmOptions, WnsOptions
+from pushrpc.words import ApnsPushType, InterruptionLevel, Priority, WnsType
 from tests.providers.samples import HOUR_US, NOW_US, notification
 
 _TEXT = st.text(max_size=20)
@@ -65,3 +67,21 @@ NOTIFICATIONS = st.builds(
     one_try=st.booleans(),
     expire_us=st.integers(NOW_US + 1, NOW_US + 28 * 24 * HOUR_US),
 )
+
+_WNS = st.builds(
+    WnsOptions,
+    type=st.just(WnsType.UNSPECIFIED) | st.sampled_from(WnsType),
+    raw=st.just(b"") | st.binary(max_size=20) | st.just(b"x" * 5001),
+    tag=st.just("") | st.just("order1234") | _TEXT,
+    group=st.just("") | st.just("orders") | _TEXT,
+    cache=_FLAGS,
+)
+_XML = st.sampled_from(["<toast/>", "<tile><visual/></tile>", '<badge value="alert"/>', "<b/>", "<toast>"]) | _TEXT
+
+
+def _windows(of: Any, wns: WnsOptions, wns_xml: str, truncate: bool) -> Any:
+    return replace(of, content=replace(of.content, wns=wns, wns_xml=wns_xml, truncate=truncate))
+
+
+# The same with what only Windows understands.
+WINDOWS_NOTIFICATIONS = st.builds(_windows, NOTIFICATIONS, _WNS, st.just("") | _XML, st.booleans())
