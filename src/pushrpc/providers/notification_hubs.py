@@ -235,7 +235,7 @@ def _target(delivery: Claimed, form: Address) -> Headers:
     if form.audience is AudienceKind.EVERYONE:
         return ()
     if form.audience:
-        return ((b"servicebusnotification-tags", token),)
+        return ((b"servicebusnotification-tags", token.strip()),)
     handle = (b"servicebusnotification-devicehandle", token)
     if form.platform is not HubPlatform.BROWSER:
         return (handle,)

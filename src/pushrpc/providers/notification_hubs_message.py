@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pushrpc.content import Content
 from pushrpc.exchange import Headers
 from pushrpc.model import Address, Notification
-from pushrpc.providers import MessageRefused, apns_message, fcm, webpush_message, wns_message
+from pushrpc.providers import MessageRefused, apns_message, fcm_message, webpush_message, wns_message
 from pushrpc.providers.payload import dropped, encoded, fitted
 from pushrpc.providers.webpush_crypto import PLAINTEXT_BYTES_MAX
 from pushrpc.words import HubPlatform, Priority, RejectReason, WnsType
@@ -122,9 +122,9 @@ def _apple(notification: Notification, now_us: int) -> HubMessage:
 
 def _google(notification: Notification, now_us: int) -> HubMessage:
     """The hub puts the token in."""
-    message = fcm._message(notification, now_us)
-    body = encoded({"message": message})
-    return HubMessage("fcmV1", {}, JSON, body, fcm._payload_bytes(message), fcm.PAYLOAD_BYTES_MAX)
+    message, size, limit, cut = fcm_message.built(notification, None, now_us)
+    lost = fcm_message.lost(notification.content)
+    return HubMessage("fcmV1", {}, JSON, encoded({"message": message}), size, limit, cut, lost)
 
 
 def _windows(notification: Notification, now_us: int) -> HubMessage:

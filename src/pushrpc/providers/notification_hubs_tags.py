@@ -14,8 +14,8 @@ TAGS_MAX = 6
 
 _TAG = r"[A-Za-z0-9_@#.:-]+"
 # What a hub makes of every installation by itself.
-_IMPLICIT = r"\$(?:InstallationId|UserId):\{[^{}\s]+\}"
-_TOKENS = re.compile(rf"\s*(?:(?P<tag>{_TAG}|{_IMPLICIT})|(?P<operator>&&|\|\||[!()]))")
+_IMPLICIT = r"\$(?:InstallationId|UserId):\{[\x21-\x7a|~]+\}"
+_TOKENS = re.compile(rf" *(?:(?P<tag>{_TAG}|{_IMPLICIT})|(?P<operator>&&|\|\||[!()]))")
 _PLAIN = re.compile(_TAG)
 
 
@@ -25,10 +25,13 @@ def is_tag(text: str) -> bool:
 
 
 def expression_problem(expression: str) -> str:
-    """Empty when a hub would take the expression, otherwise what is wrong with it and where."""
+    """Empty when a hub would take the expression, otherwise what is wrong with it and where.
+
+    What passes is printable ASCII, and so can be a header's value.
+    """
     depth = tags = at = 0
     expects_tag, only_or = True, True
-    end = len(expression.rstrip())
+    end = len(expression.rstrip(" "))
     while at < end:
         found = _TOKENS.match(expression, at)
         if found is None:
@@ -50,6 +53,6 @@ def expression_problem(expression: str) -> str:
             return f"closes a parenthesis at character {at} that was never opened"
         only_or = only_or and operator not in ("&&", "!")
     if expects_tag or depth:
-        return "ends too early" if expression.strip() else "is empty"
+        return "ends too early" if end else "is empty"
     allowed = TAGS_MAX_ANY if only_or else TAGS_MAX
     return f"has {tags} tags, {allowed} are allowed {'at most' if only_or else 'beside && and !'}" * (tags > allowed)
