@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import ApnsAccount, Outcome, Scope
+from pushrpc.model import NO_ADDRESS, ApnsAccount, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.apns import Apns, reserved_data_key
 from pushrpc.words import (
@@ -150,7 +150,8 @@ def test_a_certificate_account_sends_no_authorization(keys: Keys) -> None:
     account = ApnsAccount("shop", TOPIC, cert_file=keys.file("cert.pem"), cert_key_file=keys.file("apple.p8"))
     apns = Apns(account, NOW_US)
     assert apns.credential is None
-    assert apns.endpoint(lane(Environment.PRODUCTION)).certificate == (keys.file("cert.pem"), keys.file("apple.p8"))
+    endpoint = apns.endpoint(lane(Environment.PRODUCTION))
+    assert endpoint and endpoint.certificate == (keys.file("cert.pem"), keys.file("apple.p8"))
     requests = apns.prepare(batch(apns, [claimed(notification())]), None, NOW_US)
     assert b"authorization" not in dict(requests.templates[0].headers)
 
@@ -273,6 +274,7 @@ KINDS: list[tuple[ApnsPushType, Content, str, str, TokenKind, str, dict[str, Any
         "10 5 1",
         {"container-identifier": "c", "domain": "d"},
     ),
+    (ApnsPushType.MDM, Content(data={"mdm": "magic"}), "mdm", "", TokenKind.MDM, "10 5 1", {"mdm": "magic"}),
     (ApnsPushType.MDM, Content(apns_json='{"mdm": "magic"}'), "mdm", "", TokenKind.MDM, "10 5 1", {"mdm": "magic"}),
     (ApnsPushType.PUSH_TO_TALK, Content(), "pushtotalk", ".voip-ptt", TokenKind.PUSH_TO_TALK, "10 10 10", {"aps": {}}),
     (
@@ -314,6 +316,11 @@ def test_every_push_type(
     assert b" ".join(header(apns, b"apns-priority", content, priority=p) or b"" for p in wanted) == priorities.encode()
     assert apns.token_kind(notification(content)) is token_kind
     assert sent(apns, content) == payload | {"notification_id": NOTIFICATION_ID}
+
+
+def test_nobody_is_called_to_speak_hours_later(apns: Apns) -> None:
+    content = Content(apns=ApnsOptions(push_type=ApnsPushType.PUSH_TO_TALK))
+    assert header(apns, b"apns-expiration", content) == b"0"
 
 
 def test_push_type_and_priority_follow_from_the_message_when_unset(apns: Apns) -> None:
@@ -489,6 +496,82 @@ def test_what_passes_the_check_can_be_sent(apns: Apns, of: Any) -> None:
     assert isinstance(json.loads(body), dict)
 
 
+# --- previews ----------------------------------------------------------------------------------------------------
+
+
+def test_a_preview_is_what_would_be_sent_without_credentials(apns: Apns) -> None:
+    of = notification(Content(title="größer", data={"a": "b"}), collapse_key="k")
+    preview = apns.preview(of, NO_ADDRESS, NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(of)]), None, NOW_US)
+    assert preview.payload.encode() == body_of(requests, requests.rows[0])
+    assert [(name.encode(), value.encode()) for name, value in preview.headers] == list(requests.templates[0].headers)
+    assert (preview.size_bytes, preview.limit_bytes) == (len(preview.payload.encode()), 4096)
+    assert (preview.truncated, preview.dropped) == ((), ())
+    voip = notification(Content(apns=ApnsOptions(push_type=ApnsPushType.VOIP)))
+    assert apns.preview(voip, NO_ADDRESS, NOW_US).limit_bytes == 5120
+    with pytest.raises(MessageRefused, match="4096 allowed"):
+        apns.preview(notification(Content(body="x" * 5000)), NO_ADDRESS, NOW_US)
+
+
+FULL = Content(
+    title="t", body="b", subtitle="s", badge=0, sound="x", category="c", thread_id="i", link="shop://1",
+    image_url="https://i", data={"a": "b", "mdm": "m", "container-identifier": "c", "domain": "d"},
+    android_channel_id="a", title_loc_key="T", title_loc_args=("1",), body_loc_key="B", body_loc_args=("2",),
+)  # fmt: skip
+SHOWN_FIELDS = (
+    "title subtitle body badge sound category thread_id title_loc_key title_loc_args body_loc_key body_loc_args"
+)
+
+
+@pytest.mark.parametrize(
+    ("content", "lost"),
+    [
+        (FULL, ""),
+        (replace(FULL, silent=True), SHOWN_FIELDS),
+        *((replace(FULL, apns=ApnsOptions(push_type=kind)), "") for kind in (ApnsPushType.VOIP, ApnsPushType.ALERT)),
+        *(
+            (replace(FULL, apns=ApnsOptions(push_type=kind)), SHOWN_FIELDS)
+            for kind in (
+                ApnsPushType.BACKGROUND,
+                ApnsPushType.CONTROLS,
+                ApnsPushType.WIDGETS,
+                ApnsPushType.FILE_PROVIDER,
+                ApnsPushType.MDM,
+            )
+        ),
+    ],
+)
+def test_what_a_push_type_cannot_carry_is_told(apns: Apns, content: Content, lost: str) -> None:
+    told = apns.preview(notification(content), NO_ADDRESS, NOW_US).dropped
+    assert told == tuple(f"message.{name}" for name in ("android_channel_id " + lost).split())
+
+
+@pytest.mark.parametrize("letter", ["x", "é", '"', "\\", "👨‍👩‍👧", "e\u0301"])
+def test_a_long_body_is_cut_only_where_the_caller_allows_it_and_no_further_than_needed(apns: Apns, letter: str) -> None:
+    long = Content(title="t", body=letter * (5000 // len(letter)), data={"k": "v"})
+    with pytest.raises(MessageRefused, match="allowed"):
+        apns.check_message(notification(long))
+    of = notification(replace(long, truncate=True))
+    preview = apns.preview(of, NO_ADDRESS, NOW_US)
+    assert preview.truncated == ("message.body",)
+    assert sent(apns, of.content) == json.loads(preview.payload)
+    body = json.loads(preview.payload)["aps"]["alert"]["body"]
+    assert body.endswith("…") and long.body.startswith(body[:-1])
+    assert len(body[:-1]) % len(letter) == 0, "a letter was torn apart"
+    longest_letter = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+    assert 4096 - longest_letter < preview.size_bytes <= 4096
+
+
+def test_what_no_cut_can_help_is_refused_all_the_same(apns: Apns) -> None:
+    for content in (
+        Content(title="x" * 5000, body="b", truncate=True),
+        Content(body="b" * 5000, truncate=True, apns_json=json.dumps({"aps": {"alert": "x" * 5000}})),
+    ):
+        with pytest.raises(MessageRefused, match="allowed") as told:
+            apns.check_message(notification(content))
+        assert told.value.reason is RejectReason.PAYLOAD_TOO_LARGE
+
+
 # --- tokens and settings -----------------------------------------------------------------------------------------
 
 
@@ -527,8 +610,13 @@ def test_open_account_refuses_a_certificate_out_of_date(account: ApnsAccount, ke
     opened = open_account(account)
     assert (opened.provider, opened.provider_app_id) == (Provider.APNS, TOPIC)
     old = ApnsAccount("shop", TOPIC, cert_file=keys.file("old.pem"), cert_key_file=keys.file("apple.p8"))
-    with pytest.raises(AccountError, match="expired"):
+    with pytest.raises(AccountError, match="expired") as told:
         open_account(old, NOW_US)
+    assert told.value.setting == "cert_file"
+    early = replace(old, cert_file=keys.file("early.pem"))
+    with pytest.raises(AccountError, match="valid"):
+        open_account(early, NOW_US)
+    open_account(early, NOW_US + 2 * 24 * HOUR_US)
 
 
 # --- answers -----------------------------------------------------------------------------------------------------
