@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from pushrpc.cli.closing import Run, closing, record_closing, run_as_json
-from pushrpc.cli.tally import Check, Taken, Tally
-from pushrpc.cli.traffic import BULK_SENDS_MAX, CALL_TARGETS_MAX, MALFORMED, faults, plan
+from pushrpc.cli.tally import ON_STAGE, Check, Taken, Tally
+from pushrpc.cli.traffic import BULK_SENDS_MAX, CALL_TARGETS_MAX, MALFORMED, Plan, Reach, faults, plan
 from pushrpc.emulator.faults import Fault
 from pushrpc.v1 import following_pb2, sending_pb2
 from pushrpc.v1.enums_pb2 import (
@@ -26,24 +26,45 @@ from pushrpc.v1.enums_pb2 import (
 from pushrpc.words import DeliveryState, Provider
 
 
+def reaches(made: Plan) -> dict[Provider, list[Reach]]:
+    """Tokens such as emulators would issue."""
+    return {
+        provider: [
+            Reach(f"{provider.name}-{i}", *(("p", "a") if provider is Provider.WEB_PUSH else ())) for i in range(n)
+        ]
+        for provider, n in made.counts.items()
+    }
+
+
 @pytest.mark.parametrize("count", [100, 301, 5_000])
 def test_every_token_is_sent_to_exactly_once(count: int) -> None:
     made = plan(count, seed=1)
-    sends = [*made.calls(), *(send for request in made.bulk() for send in request.sends)]
+    assert made.planned == count
+    traffic = made.traffic(reaches(made))
+    sends = [*traffic.calls(), *(send for request in traffic.bulk() for send in request.sends)]
     token_of_user: dict[str, list[str]] = {}
-    for registration in made.registrations():
+    for registration in traffic.registrations():
         token_of_user.setdefault(registration.user_id, []).append(registration.token)
     reached: Counter[str] = Counter()
     for send in sends:
         for target in send.target.tokens:
             reached.update(target.tokens)
+            reached.update(each.endpoint for each in target.subscriptions)
         for user_id in send.target.user_ids:
             reached.update(token_of_user[user_id])
-    assert reached == Counter([*made.apns, *made.fcm, *MALFORMED])
+    assert reached == Counter([*(reach.token for of in traffic.reaches.values() for reach in of), *MALFORMED])
     assert len({send.request_id for send in sends}) == len(sends)
-    assert all(sum(len(t.tokens) for t in s.target.tokens) <= CALL_TARGETS_MAX for s in sends)
-    assert all(len(request.sends) <= BULK_SENDS_MAX for request in made.bulk())
-    assert set(made.dead_apns) < set(made.apns) and set(made.dead_fcm) < set(made.fcm)
+    assert all(sum(len(t.tokens) + len(t.subscriptions) for t in s.target.tokens) <= CALL_TARGETS_MAX for s in sends)
+    assert all(len(request.sends) <= BULK_SENDS_MAX for request in traffic.bulk())
+    for provider, dead in traffic.dead.items():
+        assert set(dead) < {reach.token for reach in traffic.reaches[provider]}
+        assert len(dead) == made.dead(provider)
+
+
+def test_one_call_reaches_all_six() -> None:
+    made = plan(100, seed=1)
+    first = next(made.traffic(reaches(made)).calls())
+    assert {target.provider for target in first.target.tokens} == {int(provider) for provider in ON_STAGE}
 
 
 def test_a_seed_repeats_the_plan() -> None:
@@ -52,7 +73,10 @@ def test_a_seed_repeats_the_plan() -> None:
 
 def test_the_emulators_understand_every_fault() -> None:
     made = plan(300, seed=1)
-    assert {Fault.from_json(fault).provider for fault in faults(made)} == {"apns", "fcm", "oauth"}
+    assert {Fault.from_json(fault).provider for fault in faults(made)} == {
+        "oauth",
+        *(provider.name.lower() for provider in ON_STAGE),
+    }
 
 
 def event(provider: int, token: str, state: int, attempt: int) -> following_pb2.DeliveryEvent:
@@ -83,7 +107,8 @@ EVENTS = (
     event(PROVIDER_FCM, "c", DELIVERY_STATE_SENT, 1),
 )
 COUNTS = following_pb2.DeliveryCounts(total=3, sent=2, unregistered=1)
-TAKEN = {Provider.APNS: Taken(2, 1, {200: 1, 503: 1}), Provider.FCM: Taken(1, 1, {200: 1})}
+NOTHING = dict.fromkeys(ON_STAGE, Taken(0, 0, {}))
+TAKEN = {**NOTHING, Provider.APNS: Taken(2, 1, {200: 1, 503: 1}), Provider.FCM: Taken(1, 1, {200: 1})}
 REPLAY = sending_pb2.SendNotificationResponse(replayed=True, target_count=3)
 
 
@@ -157,6 +182,11 @@ def test_the_picture_is_saved_as_svg(tmp_path: Path) -> None:
 
 def test_the_json_has_every_figure() -> None:
     figures = run_as_json(run_of(Check("x", 1, 1)))
-    assert figures["final"] == {"APNS": {"SENT": 1, "UNREGISTERED": 1}, "FCM": {"SENT": 1}}
-    assert figures["duplicates"] == {"APNS": 1, "FCM": 0} and figures["adds_up"] is True
+    assert {name: of for name, of in figures["final"].items() if of} == {
+        "APNS": {"SENT": 1, "UNREGISTERED": 1},
+        "FCM": {"SENT": 1},
+    }
+    assert {name: count for name, count in figures["duplicates"].items() if count} == {"APNS": 1} and figures[
+        "adds_up"
+    ] is True
     assert figures["checks"] == [{"name": "x", "left": 1, "right": 1, "adds_up": True}]

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pushrpc.cli.screen import console, is_terminal, print_line, state_text
-from pushrpc.cli.tally import ON_STAGE, Check, Taken, Tally
+from pushrpc.cli.tally import NAMES, ON_STAGE, Check, Taken, Tally
 from pushrpc.words import Provider
 
 PICTURE_COLUMNS = 80
@@ -84,7 +84,7 @@ def run_as_json(run: Run) -> dict[str, object]:
 def closing(run: Run) -> RenderableType:
     counts = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     counts.add_column("Final states")
-    for name in (*(p.name for p in ON_STAGE), "All"):
+    for name in (*(NAMES[p] for p in ON_STAGE), "All"):
         counts.add_column(name, justify="right")
     for number, state in enumerate(run.tally.states(), 1):
         cells = _counted(lambda p, s=state: run.tally.final[p, s])  # type: ignore[misc]
@@ -101,7 +101,7 @@ def closing(run: Run) -> RenderableType:
 
 
 def _rows(run: Run) -> Sequence[Sequence[str]]:
-    rows: list[Sequence[str]] = [["final states", *(p.name for p in ON_STAGE), "all"]]
+    rows: list[Sequence[str]] = [["final states", *(NAMES[p] for p in ON_STAGE), "all"]]
     for state in run.tally.states():
         rows.append([state.name, *_counted(lambda p, s=state: run.tally.final[p, s])])  # type: ignore[misc]
     return [*rows, *_answers(run), *_efforts(run)]

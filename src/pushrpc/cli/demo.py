@@ -18,16 +18,18 @@ from pushrpc.cli.playground import Playground, playground, run_until_signalled
 from pushrpc.cli.progress import Progress, QuietProgress, lines_or_live
 from pushrpc.cli.screen import print_json
 from pushrpc.cli.tally import ON_STAGE, Taken, Tally
-from pushrpc.cli.traffic import APP_ID, MALFORMED, Plan, faults, plan
-from pushrpc.v1 import devices_pb2, following_pb2, sending_pb2
+from pushrpc.cli.traffic import APP_ID, MALFORMED, REGISTERED, Plan, Reach, Traffic, faults, plan
+from pushrpc.v1 import devices_pb2, following_pb2, sending_pb2, service_pb2
 from pushrpc.v1.enums_pb2 import STREAM_START_OLDEST
 from pushrpc.v1.service_pb2_grpc import PushServiceStub
+from pushrpc.words import Provider
 
 if TYPE_CHECKING:  # the stubs alone tell the asyncio form apart
     from pushrpc.v1.service_pb2_grpc import PushServiceAsyncStub
 
 CALLS_AT_ONCE = 4
 REGISTRATIONS_AT_ONCE = 50
+SUBSCRIPTIONS_AT_ONCE = 1_000
 ANSWERED_TIMEOUT_S = 60.0  # faults cost seconds; longer means that something hangs
 POLL_S = 0.05
 
@@ -39,8 +41,8 @@ POLL_S = 0.05
               help="Also save the closing picture.")  # fmt: skip
 @json_option
 def demo(count: int, seed: int, record: Path | None, as_json: bool) -> None:
-    """Start emulated Apple and Google services and a server, send to thousands of tokens with faults mixed in, follow
-    the stream, and prove that every count adds up.
+    """Start six emulated push services and a server, send to thousands of tokens with faults mixed in, follow the
+    stream, and prove that every count adds up.
 
     The faults: dead tokens, 500s and 503s, 429 with Retry-After, refused and broken streams, GOAWAY, a token endpoint
     that fails at first, slow answers. The status stream is left midway and resumed from its cursor.
@@ -76,34 +78,53 @@ async def _demo(made: Plan, record: Path | None, as_json: bool) -> int:
 
 async def _perform(made: Plan, tally: Tally, progress: Progress) -> Run:
     with tempfile.TemporaryDirectory(prefix="pushrpc-demo-") as directory:
-        progress.step("Starting emulated Apple and Google services and a server")
+        progress.step("Starting six emulated push services and a server")
         async with playground(Path(directory), "127.0.0.1:0") as ground:
-            await _set_the_scene(ground, made)
             async with grpc.aio.insecure_channel(ground.address) as channel:
                 push = PushServiceStub(channel)
-                progress.step(f"Registering {2 * made.users:,} devices of {made.users:,} users")
-                await _register(push, made)
+                traffic = await _set_the_scene(ground, push, made)
+                progress.step(f"Registering {len(REGISTERED) * made.users:,} devices of {made.users:,} users")
+                await _register(push, traffic)
                 progress.step("Sending, with faults, and following every delivery")
                 started_s = time.monotonic()
-                cursor = await _send_and_follow(push, made, tally, progress)
+                cursor = await _send_and_follow(push, made, traffic, tally, progress)
                 seconds = time.monotonic() - started_s
                 progress.step("Counting")
                 await _catch_up(push, tally, cursor)
-                replay = await push.SendNotification(next(made.calls()), timeout=CALL_TIMEOUT_S)
+                replay = await push.SendNotification(next(traffic.calls()), timeout=CALL_TIMEOUT_S)
                 counts = await _ledger_counts(push)
             journal = await ground.control("GET", "/counts")
     taken = {provider: _taken(journal, provider.name.lower()) for provider in ON_STAGE}
-    checks = tally.checks(made.planned, len(made.dead_apns) + len(made.dead_fcm), len(MALFORMED), taken, counts, replay)
+    dead = sum(map(made.dead, made.counts))
+    checks = tally.checks(made.planned, dead, len(MALFORMED), taken, counts, replay)
     return Run(tally, seconds, taken, checks)
 
 
-async def _set_the_scene(ground: Playground, made: Plan) -> None:
+async def _set_the_scene(ground: Playground, push: PushServiceAsyncStub, made: Plan) -> Traffic:
+    """Has the emulators issue tokens, kill some of them, and prepare their bad day."""
+    reaches = {provider: await _issued(ground, push, provider, count) for provider, count in made.counts.items()}
+    traffic = made.traffic(reaches)
     died_ms = int(time.time() * 1000) - 60_000
-    for provider, dead in (("apns", made.dead_apns), ("fcm", made.dead_fcm)):
-        belief = {"provider": provider, "tokens": list(dead), "state": "unregistered", "since_ms": died_ms}
+    for provider, dead in traffic.dead.items():
+        belief = {"provider": provider.name.lower(), "tokens": dead, "state": "unregistered", "since_ms": died_ms}
         await ground.control("POST", "/tokens", belief)
     for fault in faults(made):
         await ground.control("POST", "/faults", fault)
+    return traffic
+
+
+async def _issued(ground: Playground, push: PushServiceAsyncStub, provider: Provider, count: int) -> list[Reach]:
+    if provider is not Provider.WEB_PUSH:
+        answer = await ground.control("POST", "/tokens", {"provider": provider.name.lower(), "make": count})
+        return [Reach(token) for token in answer["tokens"]]
+    info = await push.GetServerInfo(service_pb2.GetServerInfoRequest(app_id=APP_ID), timeout=CALL_TIMEOUT_S)
+    (key,) = (each.provider_app_ids[0] for each in info.providers if each.provider == provider)
+    issued: list[Reach] = []
+    while len(issued) < count:
+        wanted = {"vapid_public_key": key, "make": min(SUBSCRIPTIONS_AT_ONCE, count - len(issued))}
+        answer = await ground.control("POST", "/subscriptions", wanted)
+        issued += [Reach(each["endpoint"], **each["keys"]) for each in answer["subscriptions"]]
+    return issued
 
 
 def _taken(journal: dict[str, Any], provider: str) -> Taken:
@@ -111,7 +132,7 @@ def _taken(journal: dict[str, Any], provider: str) -> Taken:
     return Taken(journal[provider]["accepted"], journal[provider]["distinct"], answers)
 
 
-async def _register(push: PushServiceAsyncStub, made: Plan) -> None:
+async def _register(push: PushServiceAsyncStub, traffic: Traffic) -> None:
     free = asyncio.Semaphore(REGISTRATIONS_AT_ONCE)
 
     async def one(request: devices_pb2.RegisterDeviceRequest) -> None:
@@ -119,18 +140,20 @@ async def _register(push: PushServiceAsyncStub, made: Plan) -> None:
             await push.RegisterDevice(request, timeout=CALL_TIMEOUT_S)
 
     async with asyncio.TaskGroup() as tasks:
-        for request in made.registrations():
+        for request in traffic.registrations():
             tasks.create_task(one(request))
 
 
-async def _send_and_follow(push: PushServiceAsyncStub, made: Plan, tally: Tally, progress: Progress) -> str:
+async def _send_and_follow(
+    push: PushServiceAsyncStub, made: Plan, traffic: Traffic, tally: Tally, progress: Progress
+) -> str:
     """Sends everything while following the app, until all that was accepted is final; returns the last cursor.
 
     Ends early when that takes too long: the sums then show what is missing.
     """
     request = following_pb2.StreamDeliveryStatusRequest(app_id=APP_ID, start=STREAM_START_OLDEST)
     following = asyncio.create_task(_follow(push, request, tally, leave_at=made.planned // 2))
-    sending = asyncio.create_task(_send(push, made, tally))
+    sending = asyncio.create_task(_send(push, traffic, tally))
     try:
         async with asyncio.timeout(ANSWERED_TIMEOUT_S):
             while not (sending.done() and tally.finals >= tally.accepted):
@@ -148,7 +171,7 @@ async def _send_and_follow(push: PushServiceAsyncStub, made: Plan, tally: Tally,
     return request.cursor
 
 
-async def _send(push: PushServiceAsyncStub, made: Plan, tally: Tally) -> None:
+async def _send(push: PushServiceAsyncStub, traffic: Traffic, tally: Tally) -> None:
     """Unary calls of up to 1,000 targets, a few at a time, beside a bulk stream of single sends."""
     free = asyncio.Semaphore(CALLS_AT_ONCE)
 
@@ -157,7 +180,7 @@ async def _send(push: PushServiceAsyncStub, made: Plan, tally: Tally) -> None:
             tally.receipt(await push.SendNotification(request, timeout=CALL_TIMEOUT_S))
 
     async def bulk() -> None:
-        stream = push.SendNotifications(made.bulk(), timeout=ANSWERED_TIMEOUT_S)
+        stream = push.SendNotifications(traffic.bulk(), timeout=ANSWERED_TIMEOUT_S)
         async for response in stream:
             for receipt in response.receipts:
                 if receipt.HasField("accepted"):
@@ -167,7 +190,7 @@ async def _send(push: PushServiceAsyncStub, made: Plan, tally: Tally) -> None:
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(bulk())
-        for request in made.calls():
+        for request in traffic.calls():
             tasks.create_task(call(request))
 
 

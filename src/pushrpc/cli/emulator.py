@@ -1,4 +1,4 @@
-"""pushrpc emulator: stand-ins for Apple and Google, with credentials and a ready configuration."""
+"""pushrpc emulator: stand-ins for six push services, with credentials and a ready configuration."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pushrpc.cli.playground import EMULATOR_READY
 from pushrpc.cli.screen import print_json, print_line, program
 
 if TYPE_CHECKING:
-    from pushrpc.emulator import Credentials, Emulator
+    from pushrpc.emulator import Emulator
 
 APP_ID = "shop"
 
 
-@click.command(short_help="Run emulated Apple and Google push services.")
+@click.command(short_help="Run emulated push services.")
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path),
               help="Where credentials and pushrpc.toml go; else a temporary one.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the faults.")
@@ -33,10 +33,11 @@ APP_ID = "shop"
 def emulator(
     directory: Path | None, seed: int, ports: Sequence[tuple[str, int]], control_port: int, as_json: bool
 ) -> None:
-    """Run emulated APNs and FCM over TLS until Ctrl-C, believable enough for real clients.
+    """Run emulated APNs, FCM, WNS, Web Push, HMS and Notification Hubs over TLS until Ctrl-C, believable enough for
+    real clients.
 
-    Writes an APNs key and certificate, a Firebase service account, the CA to trust, and a pushrpc.toml that points a
-    server at all of it. What goes wrong is scripted over the control API; its own page lists the calls.
+    Writes every key and secret that a sender needs, the CA to trust, and a pushrpc.toml that points a server at all
+    of it. What goes wrong is scripted over the control API; its own page lists the calls.
 
     \b
     Example:
@@ -71,7 +72,7 @@ async def _emulate(directory: Path, seed: int, ports: Mapping[str, int], control
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     async with Emulator.start(directory, seed=seed, ports=ports, control_port=control_port) as running:
         config_file = directory / "pushrpc.toml"
-        config_file.write_text(configuration(running, running.credentials(directory)))
+        config_file.write_text(configuration(running, directory))
         if as_json:
             print_json(
                 {
@@ -90,23 +91,30 @@ async def _emulate(directory: Path, seed: int, ports: Mapping[str, int], control
         await stopping.wait()
 
 
-def configuration(running: Emulator, credentials: Credentials) -> str:
-    """A server's configuration for this emulator; file names are relative to it."""
-    return f"""\
-[server]
-listen = "127.0.0.1:50051"
-ledger = "sqlite:///pushrpc.db"
+def configuration(running: Emulator, directory: Path) -> str:
+    """Issues credentials into the directory, and writes a server's configuration of them; file names are relative."""
+    from pushrpc.emulator.credentials import issue_hms_app, issue_hub, issue_vapid_key, issue_wns_app
 
-[apps.{APP_ID}.apns]
-key_file = "{credentials.apns_key_file.name}"
-key_id = "{credentials.key_id}"
-team_id = "{credentials.team_id}"
-topic = "{credentials.bundle_id}"
-endpoint = "{running.apns_endpoint}"
-ca_file = "{running.ca_file.name}"
-
-[apps.{APP_ID}.fcm]
-service_account_file = "{credentials.service_account_file.name}"
-endpoint = "{running.fcm_endpoint}"
-ca_file = "{running.ca_file.name}"
-"""
+    apple_and_google = running.credentials(directory)
+    wns_id, wns_secret = issue_wns_app(running.wns, directory)
+    hms_id, hms_secret = issue_hms_app(running.hms, directory)
+    _, vapid_key = issue_vapid_key(directory)
+    hub, connection_string = issue_hub(running.notification_hubs, directory, running.endpoints["notification_hubs"])
+    accounts = {
+        "apns": {
+            "key_file": apple_and_google.apns_key_file.name,
+            "key_id": apple_and_google.key_id,
+            "team_id": apple_and_google.team_id,
+            "topic": apple_and_google.bundle_id,
+        },
+        "fcm": {"service_account_file": apple_and_google.service_account_file.name},
+        "wns": {"client_id": wns_id, "client_secret_file": wns_secret.name},
+        "web_push": {"vapid_key_file": vapid_key.name, "subject": "mailto:push@shop.example"},
+        "hms": {"app_id": hms_id, "client_secret_file": hms_secret.name},
+        "notification_hubs": {"connection_string_file": connection_string.name, "hub": hub},
+    }
+    lines = ["[server]", 'listen = "127.0.0.1:50051"', 'ledger = "sqlite:///pushrpc.db"']
+    for name, settings in accounts.items():
+        where = {"endpoint": running.endpoints[name], "ca_file": running.ca_file.name}
+        lines += ["", f"[apps.{APP_ID}.{name}]", *(f'{key} = "{value}"' for key, value in (settings | where).items())]
+    return "\n".join(lines) + "\n"

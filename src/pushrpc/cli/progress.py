@@ -12,8 +12,9 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from pushrpc.cli.screen import console, is_terminal, print_line
-from pushrpc.cli.tally import ON_STAGE, Tally
+from pushrpc.cli.tally import NAMES, ON_STAGE, Tally
 from pushrpc.cli.traffic import Plan
+from pushrpc.words import Provider
 
 REDRAW_EVERY_S = 0.1
 LINE_EVERY_S = 1.0
@@ -65,7 +66,7 @@ class LineProgress(QuietProgress):
             return
         self._told_s = now_s
         tally = self._tally
-        finals = ", ".join(f"{p.name} {tally.finals_at(p)}" for p in ON_STAGE)
+        finals = ", ".join(f"{NAMES[p]} {tally.finals_at(p)}" for p in ON_STAGE)
         print_line(
             f"{now_s - self._started_s:5.1f} s  accepted {tally.accepted}/{self._made.planned}  "
             f"final {tally.finals} ({finals})  retries {tally.retries.total()}"
@@ -86,8 +87,9 @@ class LiveProgress(QuietProgress):
             expand=True,
         )
         self._accepted = self._bars.add_task("accepted", total=made.planned)
-        of = {ON_STAGE[0]: len(made.apns), ON_STAGE[1]: len(made.fcm)}
-        self._final: dict[int, TaskID] = {p: self._bars.add_task(f"{p.name} final", total=of[p]) for p in ON_STAGE}
+        self._final: dict[Provider, TaskID] = {
+            p: self._bars.add_task(f"{NAMES[p]} final", total=made.counts[p]) for p in ON_STAGE
+        }
         self._live = Live(console=console(), auto_refresh=False, transient=True)
 
     def __enter__(self) -> Progress:

@@ -11,7 +11,15 @@ from pushrpc.v1 import following_pb2, sending_pb2
 from pushrpc.v1.enums_pb2 import EVENT_KIND_ATTEMPT
 from pushrpc.words import DeliveryState, Provider
 
-ON_STAGE = (Provider.APNS, Provider.FCM)
+ON_STAGE = tuple(provider for provider in Provider if provider)
+NAMES = {
+    Provider.APNS: "APNs",
+    Provider.FCM: "FCM",
+    Provider.WNS: "WNS",
+    Provider.WEB_PUSH: "Web Push",
+    Provider.HMS: "HMS",
+    Provider.NOTIFICATION_HUBS: "Hubs",
+}
 
 
 class Taken(NamedTuple):
@@ -103,8 +111,7 @@ class Tally:
             ),
             Check("ledger SENT = streamed SENT", counts.sent, self.of(DeliveryState.SENT)),
             Check("UNREGISTERED = dead tokens", self.of(DeliveryState.UNREGISTERED), dead),
-            Check("APNs took, distinct = SENT", taken[Provider.APNS].distinct, sent[Provider.APNS]),
-            Check("FCM took, distinct = SENT", taken[Provider.FCM].distinct, sent[Provider.FCM]),
+            *(Check(f"{NAMES[p]} took, distinct = SENT", taken[p].distinct, sent[p]) for p in ON_STAGE),
             Check("new deliveries made by a replay = 0", 0 if replay.replayed else replay.target_count, 0),
         ]
 

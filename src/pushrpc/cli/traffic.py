@@ -3,87 +3,135 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from pushrpc.emulator.tokens import apns_tokens, fcm_tokens
 from pushrpc.v1 import devices_pb2, enums_pb2, sending_pb2
-from pushrpc.v1.enums_pb2 import PROVIDER_APNS, PROVIDER_FCM
+from pushrpc.words import HubPlatform, Provider
 
 APP_ID = "shop"
-APNS_SHARE = 0.6
+SHARES = {
+    Provider.FCM: 0.25,
+    Provider.HMS: 0.09,
+    Provider.WNS: 0.08,
+    Provider.WEB_PUSH: 0.08,
+    Provider.NOTIFICATION_HUBS: 0.05,
+}
+"""Of all tokens; APNs has the rest."""
 DEAD_SHARE = 0.03
-USER_SHARE = 0.05  # of the tokens belong to registered users with a phone of each kind
+USER_SHARE = 0.05  # of the tokens belong to registered users with two phones and a browser each
 SINGLE_SHARE = 0.2  # go through the bulk stream, each with a text of its own
 CALL_TARGETS_MAX = 1_000
 BULK_SENDS_MAX = 250
 MALFORMED = ("not-hex", "abc", "0" * 63)
 """Apple could not have issued any of these."""
+REGISTERED = (Provider.APNS, Provider.FCM, Provider.WEB_PUSH)
+SINGLE = (Provider.APNS, Provider.FCM)
+TELL_DEAD = frozenset(Provider) - {Provider.UNSPECIFIED, Provider.NOTIFICATION_HUBS}
+"""Providers that say at once that a token is dead; a hub takes everything and tells later."""
+
+
+class Reach(NamedTuple):
+    """A token, of a browser with its keys."""
+
+    token: str
+    p256dh: str = ""
+    auth: str = ""
 
 
 class Plan(NamedTuple):
-    """Tokens of every kind; each one gets exactly one delivery."""
+    """How many tokens each provider gets, before anybody has made them."""
 
-    apns: Sequence[str]
-    fcm: Sequence[str]
-    dead_apns: Sequence[str]
-    dead_fcm: Sequence[str]
+    counts: Mapping[Provider, int]
     users: int
+    seed: int
 
     @property
     def planned(self) -> int:
-        return len(self.apns) + len(self.fcm)
+        return sum(self.counts.values())
+
+    def dead(self, provider: Provider) -> int:
+        return max(1, int(self.counts[provider] * DEAD_SHARE)) if provider in TELL_DEAD else 0
+
+    def traffic(self, reaches: Mapping[Provider, Sequence[Reach]]) -> Traffic:
+        """`reaches` has as many as planned."""
+        source = random.Random(self.seed)
+        dead = {
+            provider: [reach.token for reach in source.sample(list(reaches[provider])[1:], self.dead(provider))]
+            for provider in self.counts
+            if self.dead(provider)
+        }
+        return Traffic(reaches, dead, self.users)
+
+
+class Traffic(NamedTuple):
+    """Tokens of every kind; each one gets exactly one delivery. One call reaches the first of every provider."""
+
+    reaches: Mapping[Provider, Sequence[Reach]]
+    dead: Mapping[Provider, Sequence[str]]
+    users: int
 
     def registrations(self) -> Iterator[devices_pb2.RegisterDeviceRequest]:
-        """An iPhone and an Android phone for every user."""
+        """An iPhone, an Android phone and a browser for every user."""
         for number in range(self.users):
-            for provider, token in ((PROVIDER_APNS, self.apns[number]), (PROVIDER_FCM, self.fcm[number])):
+            for provider in REGISTERED:
+                token, p256dh, auth = self.reaches[provider][1 + number]
                 yield devices_pb2.RegisterDeviceRequest(
-                    app_id=APP_ID, provider=provider, token=token, user_id=f"u-{number}", tags=["demo"]
+                    app_id=APP_ID,
+                    provider=_value(provider),
+                    token=token,
+                    user_id=f"u-{number}",
+                    tags=["demo"],
+                    web_push=devices_pb2.WebPushKeys(p256dh=p256dh, auth=auth) if auth else None,
                 )
 
     def calls(self) -> Iterator[sending_pb2.SendNotificationRequest]:
-        """Unary calls of up to 1,000 targets: the users, then raw tokens; the last one carries the malformed tokens."""
-        if self.users:
-            yield _send("users", sending_pb2.Target(user_ids=[f"u-{number}" for number in range(self.users)]))
-        apns, fcm = self._raw(self.apns), self._raw(self.fcm)
-        for number, tokens in enumerate(_batches(apns, CALL_TARGETS_MAX)):
-            yield _send(f"apns-{number}", _to(PROVIDER_APNS, tokens))
-        for number, tokens in enumerate(_batches(fcm, CALL_TARGETS_MAX)):
-            yield _send(f"fcm-{number}", _to(PROVIDER_FCM, tokens))
-        yield _send("malformed", _to(PROVIDER_APNS, MALFORMED))
+        """Unary calls of up to 1,000 targets: one of every provider, the users, then raw tokens.
+
+        The last one carries the malformed tokens.
+        """
+        everywhere = [
+            target for provider, of_one in self.reaches.items() for target in _to(provider, of_one[:1]).tokens
+        ]
+        yield _send("everywhere", sending_pb2.Target(tokens=everywhere))
+        for number, users in enumerate(_batches(range(self.users), CALL_TARGETS_MAX // len(REGISTERED))):
+            yield _send(f"users-{number}", sending_pb2.Target(user_ids=[f"u-{user}" for user in users]))
+        for provider in self.reaches:
+            for number, part in enumerate(_batches(self._raw(provider), CALL_TARGETS_MAX)):
+                yield _send(f"{provider.name.lower()}-{number}", _to(provider, part))
+        yield _send("malformed", _to(Provider.APNS, [Reach(token) for token in MALFORMED]))
 
     def bulk(self) -> Iterator[sending_pb2.SendNotificationsRequest]:
         """The bulk stream: single sends, each with its own text."""
-        singles = [(PROVIDER_APNS, t) for t in self._single(self.apns)]
-        singles += [(PROVIDER_FCM, t) for t in self._single(self.fcm)]
+        singles = [(provider, reach) for provider in SINGLE for reach in self._single(provider)]
         for sequence, part in enumerate(_batches(singles, BULK_SENDS_MAX)):
             request = sending_pb2.SendNotificationsRequest(app_id=APP_ID, sequence=sequence)
-            for number, (provider, token) in enumerate(part, sequence * BULK_SENDS_MAX):
-                send = _send(f"single-{number}", _to(provider, [token]))
+            for number, (provider, reach) in enumerate(part, sequence * BULK_SENDS_MAX):
+                send = _send(f"single-{number}", _to(provider, [reach]))
                 send.message.body = f"Your order {number} is on its way"
                 request.sends.append(send)
             yield request
 
-    def _raw(self, tokens: Sequence[str]) -> Sequence[str]:
-        return tokens[self.users : len(tokens) - len(self._single(tokens))]
+    def _raw(self, provider: Provider) -> Sequence[Reach]:
+        start = 1 + (self.users if provider in REGISTERED else 0)
+        reaches = self.reaches[provider]
+        return reaches[start : len(reaches) - len(self._single(provider))]
 
-    def _single(self, tokens: Sequence[str]) -> Sequence[str]:
-        return tokens[len(tokens) - int(len(tokens) * SINGLE_SHARE) :]
+    def _single(self, provider: Provider) -> Sequence[Reach]:
+        reaches = self.reaches[provider]
+        return reaches[len(reaches) - int(len(reaches) * SINGLE_SHARE) :] if provider in SINGLE else ()
 
 
 def plan(count: int, seed: int) -> Plan:
-    apns = apns_tokens(round(count * APNS_SHARE), seed=seed)
-    fcm = fcm_tokens(count - len(apns), seed=seed)
-    users = min(int(count * USER_SHARE), CALL_TARGETS_MAX, len(fcm) // 2)
-    source = random.Random(seed)
-    dead = [source.sample(tokens, max(1, int(len(tokens) * DEAD_SHARE))) for tokens in (apns, fcm)]
-    return Plan(apns, fcm, dead[0], dead[1], users)
+    others = {provider: max(2, int(count * share)) for provider, share in SHARES.items()}
+    counts = {Provider.APNS: count - sum(others.values()), **others}
+    users = min(int(count * USER_SHARE), *(counts[provider] // 2 for provider in REGISTERED))
+    return Plan(counts, users, seed)
 
 
 def faults(made: Plan) -> Sequence[dict[str, object]]:
-    """A bad day at both providers, as the emulators' script. Every one of these ends in an answer for every token."""
-    apns, fcm = len(made.apns), len(made.fcm)
+    """A bad day at all providers, as the emulators' script. Every one of these ends in an answer for every token."""
+    apns, fcm = made.counts[Provider.APNS], made.counts[Provider.FCM]
     return [
         # A connection is closed in good order; what was above its last stream goes to another one.
         {"provider": "apns", "action": "goaway", "nth": apns // 3, "count": 1, "last_offset": -2},
@@ -103,6 +151,12 @@ def faults(made: Plan) -> Sequence[dict[str, object]]:
          "nth": 0, "share": 0.01, "retry_after_s": 1},
         {"provider": "fcm", "action": "reset", "code": 7, "share": 0.01},
         {"provider": "fcm", "action": "delay", "delay_s": 0.4, "share": 0.02},
+        {"provider": "wns", "action": "status", "status": 503, "share": 0.03, "retry_after_s": 1},
+        {"provider": "wns", "action": "status", "status": 406, "share": 0.02, "retry_after_s": 1},
+        {"provider": "web_push", "action": "status", "status": 503, "share": 0.03, "retry_after_s": 1},
+        {"provider": "web_push", "action": "status", "status": 429, "share": 0.01, "retry_after_s": 1},
+        {"provider": "hms", "action": "status", "status": 503, "count": 1, "retry_after_s": 1},
+        {"provider": "notification_hubs", "action": "status", "status": 503, "count": 1, "retry_after_s": 1},
     ]  # fmt: skip
 
 
@@ -117,8 +171,20 @@ def _send(request_id: str, target: sending_pb2.Target) -> sending_pb2.SendNotifi
     )
 
 
-def _to(provider: enums_pb2.Provider.ValueType, tokens: Sequence[str]) -> sending_pb2.Target:
-    return sending_pb2.Target(tokens=[sending_pb2.TokenTarget(provider=provider, tokens=tokens)])
+def _to(provider: Provider, reaches: Sequence[Reach]) -> sending_pb2.Target:
+    to = sending_pb2.TokenTarget(provider=_value(provider))
+    if provider is Provider.WEB_PUSH:
+        for token, p256dh, auth in reaches:
+            to.subscriptions.add(endpoint=token, p256dh=p256dh, auth=auth)
+    else:
+        to.tokens.extend(reach.token for reach in reaches)
+    if provider is Provider.NOTIFICATION_HUBS:
+        to.hub_platform = enums_pb2.HubPlatform.ValueType(HubPlatform.APNS)
+    return sending_pb2.Target(tokens=[to])
+
+
+def _value(provider: Provider) -> enums_pb2.Provider.ValueType:
+    return enums_pb2.Provider.ValueType(provider)
 
 
 _T = TypeVar("_T")
