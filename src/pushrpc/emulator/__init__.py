@@ -27,17 +27,19 @@ from pushrpc.emulator.credentials import (
     Credentials,
     issue_apns_certificate,
     issue_apns_key,
+    issue_hms_app,
     issue_service_account,
     issue_vapid_key,
 )
 from pushrpc.emulator.faults import Fault, Script
 from pushrpc.emulator.fcm import Fcm
+from pushrpc.emulator.hms import Hms
 from pushrpc.emulator.journal import Counts, Journal
 from pushrpc.emulator.quota import Quota
 from pushrpc.emulator.service import Entry, Service
 from pushrpc.emulator.shell import IDLE_S, Listener, server_context
 from pushrpc.emulator.stage import Stage
-from pushrpc.emulator.tokens import Token, TokenBook, TokenState, apns_tokens, fcm_tokens
+from pushrpc.emulator.tokens import Token, TokenBook, TokenState, apns_tokens, fcm_tokens, hms_tokens
 from pushrpc.emulator.webpush import Subscription, WebPush
 from pushrpc.emulator.wns import Wns, wns_channels
 
@@ -53,6 +55,8 @@ __all__ = [
     "VirtualClock",
     "apns_tokens",
     "fcm_tokens",
+    "hms_tokens",
+    "issue_hms_app",
     "issue_vapid_key",
     "wns_channels",
 ]
@@ -91,12 +95,15 @@ class Emulator:
         self.wns = Wns(self.tokens["wns"], seed=seed)
         self.tokens["web_push"] = TokenBook()
         self.web_push = WebPush(self.tokens["web_push"], seed=seed)
+        self.tokens["hms"] = TokenBook()
+        self.hms = Hms(self.tokens["hms"], seed=seed)
         self.services: dict[str, Service] = {
             "apns": self._apns("production"),
             "apns_sandbox": self._apns("sandbox"),
             "fcm": self.fcm,
             "wns": self.wns,
             "web_push": self.web_push,
+            "hms": self.hms,
         }
         self.endpoints: dict[str, str] = {}  # by service: https://host:port
         self.control_url = ""
@@ -213,6 +220,7 @@ class Emulator:
         for quota in (self.apns_per_token, self.fcm.per_project, self.fcm.per_device):
             quota.clear()
         self.wns.clear()
+        self.hms.clear()
         self.web_push.clear()
 
     def _apns(self, environment: str) -> Apns:

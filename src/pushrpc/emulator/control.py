@@ -5,6 +5,7 @@
     curl 127.0.0.1:8090/apps -d '{"bundle_id": "com.example.shop", "team_id": "TEAM123456"}'
     curl 127.0.0.1:8090/apps -d '{"project_id": "shop-example"}'
     curl 127.0.0.1:8090/apps -d '{"client_id": "ms-app://s-1-15-2-7", "client_secret": "...", "tenant_id": ""}'
+    curl 127.0.0.1:8090/apps -d '{"hms_app_id": "101234567", "client_secret": "..."}'
     curl 127.0.0.1:8090/keys -d '{"key_id": "ABC1234567", "team_id": "TEAM123456", "public_key": "-----BEGIN ..."}'
     curl 127.0.0.1:8090/keys -d '{"client_email": "a@b", "key_id": "1f", "project_id": "shop", "public_key": "..."}'
     curl -X DELETE 127.0.0.1:8090/keys/ABC1234567                   revokes an APNs key
@@ -40,7 +41,7 @@ from pushrpc.emulator.apns import ENVIRONMENTS, Key
 from pushrpc.emulator.credentials import read_public_key
 from pushrpc.emulator.fcm import ServiceAccount
 from pushrpc.emulator.journal import as_json
-from pushrpc.emulator.tokens import apns_tokens, fcm_tokens
+from pushrpc.emulator.tokens import apns_tokens, fcm_tokens, hms_tokens
 from pushrpc.emulator.wns import wns_channels
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Control:
                 "apns_sandbox": emulator.apns_sandbox_endpoint,
                 "fcm": emulator.fcm_endpoint,
                 "wns": emulator.endpoints["wns"],
+                "hms": emulator.endpoints["hms"],
                 "web_push": emulator.endpoints["web_push"],
                 "token_url": emulator.token_url,
                 "ca_file": str(emulator.ca_file),
@@ -125,13 +127,19 @@ class Control:
         ]
         apns = {"apps": emulator.accounts.apps, "keys": keys}
         return web.json_response(
-            {"apns": apns, "fcm": {"projects": sorted(emulator.fcm.projects), "service_accounts": accounts}}
+            {
+                "apns": apns,
+                "fcm": {"projects": sorted(emulator.fcm.projects), "service_accounts": accounts},
+                "hms": {"apps": emulator.hms.app_ids},
+            }
         )
 
     async def _add_app(self, request: web.Request) -> web.Response:
         body = await _body(request)
         if "project_id" in body:
             self._emulator.fcm.projects.add(str(body["project_id"]))
+        elif "hms_app_id" in body:
+            self._emulator.hms.put_app(str(body["hms_app_id"]), str(body["client_secret"]))
         elif "client_secret" in body:
             client_id, secret = str(body["client_id"]), str(body["client_secret"])
             self._emulator.wns.put_app(client_id, secret, tenant_id=str(body.get("tenant_id", "")))
@@ -179,7 +187,8 @@ class Control:
     def _make(self, provider: str, count: int) -> list[str]:
         if provider == "wns":
             return wns_channels(self._emulator.endpoints["wns"], count, seed=self._made)
-        return (fcm_tokens if provider == "fcm" else apns_tokens)(count, seed=self._made)
+        makers = {"fcm": fcm_tokens, "hms": hms_tokens}
+        return makers.get(provider, apns_tokens)(count, seed=self._made)
 
     async def _subscribe(self, request: web.Request) -> web.Response:
         body = await _body(request)
@@ -201,6 +210,7 @@ class Control:
         quotas = {
             "fcm_project": emulator.fcm.per_project,
             "fcm_device": emulator.fcm.per_device,
+            "hms_app": emulator.hms.per_app,
             "apns_token": emulator.apns_per_token,
         }
         for name, per_minute in (await _body(request)).items():

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from pushrpc.emulator.apns import Accounts, Key
 from pushrpc.emulator.authority import Authority, private_pem, write_private
 from pushrpc.emulator.fcm import Fcm, ServiceAccount
+from pushrpc.emulator.hms import Hms
 from pushrpc.emulator.webpush_crypto import base64url, point_of
 from pushrpc.emulator.wns import Wns
 
@@ -76,6 +77,16 @@ def issue_wns_app(wns: Wns, directory: Path, *, tenant_id: str = "") -> tuple[st
     path = directory / f"wns-{client_id.rpartition('/')[2]}.secret"
     write_private(path, f"{secret}\n".encode())
     return client_id, path
+
+
+def issue_hms_app(hms: Hms, directory: Path, *, app_id: str = "") -> tuple[str, Path]:
+    """Registers an app with Huawei and writes its client secret. Returns its id and the file."""
+    app_id = app_id or str(10**8 + secrets.randbelow(9 * 10**8))
+    secret = secrets.token_hex(32)
+    hms.put_app(app_id, secret)
+    path = directory / f"hms-{app_id}.secret"
+    write_private(path, f"{secret}\n".encode())
+    return app_id, path
 
 
 def issue_apns_certificate(authority: Authority, directory: Path, bundle_id: str) -> Path:

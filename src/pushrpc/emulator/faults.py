@@ -4,9 +4,9 @@ A fault is plain JSON, so tests and the control API share it:
 
     {"provider": "apns", "action": "status", "status": 503, "reason": "ServiceUnavailable", "share": 0.1}
 
-Which requests it hits: all of `provider` ("apns", "fcm", "wns", "web_push", or a token endpoint: "oauth" for Google's,
-"wns_oauth" for Microsoft's), narrowed by
-    token    one device token; empty = any
+Which requests it hits: all of `provider` ("apns", "fcm", "wns", "web_push", "hms", or a token endpoint: "oauth" for
+Google's, "wns_oauth" for Microsoft's, "hms_oauth" for Huawei's), narrowed by
+    token    one device token, of a request with many its first; empty = any
     share    this part of them, 0 to 1. Drawn from the seed, the token and how often that token was tried, so the
              order in which requests of different tokens arrive changes nothing
     nth      only the nth request that matches, from 1; 0 = any
@@ -33,7 +33,7 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from hashlib import blake2b
 
-PROVIDERS = ("apns", "fcm", "oauth", "wns", "wns_oauth", "web_push")
+PROVIDERS = ("apns", "fcm", "oauth", "wns", "wns_oauth", "web_push", "hms", "hms_oauth")
 
 FAULTS_MAX = 1_000
 """Faults in one script: each request looks through them in order."""

@@ -18,6 +18,9 @@ APNS_TOKEN = re.compile(r"(?:[0-9a-fA-F]{2}){1,100}")
 FCM_TOKEN = re.compile(r"[A-Za-z0-9_-]{10,64}:[A-Za-z0-9_-]{60,4000}")
 """The usual shape of a registration token; Google documents none."""
 
+HMS_TOKEN = re.compile(r"[A-Za-z0-9_-]{30,400}")
+"""The usual shape of a Push Kit token, which has no fixed length; Huawei documents none."""
+
 
 class TokenState(StrEnum):
     LIVE = "live"
@@ -94,3 +97,9 @@ def fcm_tokens(count: int, *, seed: int = 0) -> list[str]:
         return base64.urlsafe_b64encode(source.randbytes(characters)).decode()[:characters]
 
     return [f"{letters(22)}:APA91b{letters(134)}" for _ in range(count)]
+
+
+def hms_tokens(count: int, *, seed: int = 0) -> list[str]:
+    """`count` different Push Kit tokens of 130 characters; the same for the same seed."""
+    source = random.Random(f"hms/{seed}")
+    return ["IQAAAACy" + base64.urlsafe_b64encode(source.randbytes(92)).decode()[:122] for _ in range(count)]
