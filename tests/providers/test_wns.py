@@ -528,7 +528,7 @@ def test_addresses_that_are_no_channel(wns: Wns, token: str, reason: RejectReaso
     problem = wns.token_problem(CHANNEL, token, CHANNEL)
     assert problem is not None
     assert problem.reason is reason
-    assert not token or token not in problem.detail
+    assert len(token) < 10 or token not in problem.detail
 
 
 def test_a_channel_of_mpns_is_told_what_took_its_place(wns: Wns) -> None:
