@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,50 +9,19 @@ from typing import Any
 import pytest
 
 from pushrpc.emulator import Credentials, Emulator, apns_tokens
+from tests.foreign import go_program
 
 SOURCE = Path(__file__).parent / "go_apns"
-DOWNLOAD_S = 60.0
-BUILD_S = 100.0
-SEND_S = 30.0
 DIED_MS = 1_700_000_000_000
 
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("needs a Go toolchain to build the foreign client")
-    try:
-        modules = subprocess.run([go, "mod", "download"], cwd=SOURCE, capture_output=True, timeout=DOWNLOAD_S)
-    except subprocess.TimeoutExpired:
-        pytest.skip("the foreign client's Go modules could not be fetched in time")
-    if modules.returncode:
-        pytest.skip(f"the foreign client's Go modules could not be fetched: {modules.stderr.decode()[-200:]}")
-    binary = tmp_path_factory.mktemp("go") / "go_apns"
-    subprocess.run(
-        [go, "build", "-mod=readonly", "-buildvcs=false", "-o", binary, "."], cwd=SOURCE, check=True, timeout=BUILD_S
-    )
-    return binary
+    return go_program.build(SOURCE, tmp_path_factory.mktemp("go"))
 
 
 async def send(program: Path, emulator: Emulator, tokens: Sequence[str], *arguments: object) -> list[dict[str, Any]]:
-    process = await asyncio.create_subprocess_exec(
-        program,
-        *("-ca", emulator.ca_file),
-        *map(str, arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(SEND_S):
-            out, err = await process.communicate("\n".join(tokens).encode())
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode == 0, err.decode()
-    return [json.loads(line) for line in out.splitlines()]
+    return await go_program.run(program, "\n".join(tokens), "-ca", emulator.ca_file, *arguments)
 
 
 def key(files: Credentials) -> tuple[object, ...]:
