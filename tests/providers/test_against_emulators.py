@@ -15,15 +15,18 @@ from pushrpc.emulator.fcm import ServiceAccount
 from pushrpc.emulator.quota import Quota
 from pushrpc.emulator.service import Call
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState
-from pushrpc.model import ApnsAccount, FcmAccount, Notification, Outcome
+from pushrpc.emulator.wns import Wns as EmulatedWns
+from pushrpc.emulator.wns import wns_channels
+from pushrpc.model import ApnsAccount, FcmAccount, Notification, Outcome, WnsAccount
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.providers.apns import Apns
 from pushrpc.providers.credentials import GoogleToken
 from pushrpc.providers.fcm import Fcm
-from pushrpc.words import OutcomeKind
+from pushrpc.providers.wns import Wns
+from pushrpc.words import Cause, OutcomeKind
 from tests.providers.conftest import Keys
 from tests.providers.samples import NOW_US, batch, body_of, claimed, headers_of, notification
-from tests.providers.strategies import NOTIFICATIONS
+from tests.providers.strategies import NOTIFICATIONS, WINDOWS_NOTIFICATIONS
 
 NO_LIMIT = Quota(0)
 TOPIC, KEY_ID, TEAM_ID = "com.example.shop", "ABC123DEFG", "TEAM567890"
@@ -134,3 +137,77 @@ def test_yesterdays_apple_token_asks_for_a_new_session(apns: Apns, apple: Emulat
     assert outcome == Outcome(
         OutcomeKind.CREDENTIAL_REFUSED, 403, "ExpiredProviderToken", renew=True, close_session=True
     )
+
+
+WNS_ENDPOINT, SID = "https://127.0.0.1:8443", "ms-app://s-1-15-2-7"
+(CHANNEL,) = wns_channels(WNS_ENDPOINT, 1)
+
+
+class Windows:
+    """An account and the emulated Microsoft that it has its access token from."""
+
+    def __init__(self, keys: Keys, **account: str) -> None:
+        (keys.directory / "wns-against.secret").write_text("secret")
+        client_id = account.get("client_id", SID)
+        given = {"client_id": client_id, "client_secret_file": keys.file("wns-against.secret")} | account
+        self.account = Wns(WnsAccount("shop", endpoint=WNS_ENDPOINT, **given))
+        self.service = EmulatedWns(TokenBook())
+        self.service.put_app(client_id, "secret", tenant_id=account.get("tenant_id", ""))
+        assert self.account.credential is not None
+        request = self.account.credential.renewal(NOW_US)
+        assert request is not None
+        call = Call(b"POST", request.url.removeprefix(WNS_ENDPOINT).encode(), request.headers, request.body)
+        assert self.account.credential.renewed(self.service.answer(call, NOW_US).response, NOW_US) is None
+
+    def answered(self, of: Notification) -> Outcome:
+        assert self.account.credential is not None
+        delivery = claimed(of, CHANNEL)
+        one = batch(self.account, [delivery])
+        one = one._replace(lane=one.lane._replace(origin=self.account.origin(CHANNEL)))
+        requests = self.account.prepare(one, self.account.credential.current(NOW_US), NOW_US)
+        row, body = requests.rows[0], body_of(requests, requests.rows[0])
+        # What transport adds.
+        framing = [(b"host", requests.templates[0].authority), (b"content-length", b"%d" % len(body))]
+        call = Call(b"POST", row.path, [*framing, *headers_of(requests, row)], body)
+        ((outcome, _),) = self.account.classify(self.service.answer(call, NOW_US).response, [delivery], NOW_US)
+        return outcome
+
+
+@pytest.fixture(scope="module")
+def windows(keys: Keys) -> Windows:
+    return Windows(keys)
+
+
+@given(of=WINDOWS_NOTIFICATIONS)
+def test_microsoft_takes_what_passes_the_check(windows: Windows, of: Notification) -> None:
+    if passes(windows.account, of):
+        assert windows.answered(of) == Outcome(OutcomeKind.ACCEPTED, 200)
+
+
+@pytest.mark.parametrize(
+    ("state", "kind"),
+    [
+        (TokenState.UNREGISTERED, OutcomeKind.TOKEN_INVALID),
+        (TokenState.EXPIRED, OutcomeKind.TOKEN_INVALID),
+        (TokenState.THROTTLED, OutcomeKind.THROTTLED),
+        (TokenState.MUTED, OutcomeKind.PAYLOAD_REFUSED),
+        (TokenState.OFFLINE, OutcomeKind.ACCEPTED),
+    ],
+)
+def test_what_becomes_of_a_channel(keys: Keys, state: TokenState, kind: OutcomeKind) -> None:
+    windows = Windows(keys, client_id="6d1b-11ec", tenant_id="contoso.example")
+    windows.service.tokens.put([CHANNEL], Token(state))
+    outcome = windows.answered(notification())
+    assert outcome.kind is kind
+    assert (outcome.cause is Cause.PROVIDER_DROPPED) == (state is TokenState.MUTED)
+
+
+def test_a_blocked_sender_and_another_apps_channel_kill_no_device(keys: Keys) -> None:
+    windows = Windows(keys)
+    windows.service.tokens.put([CHANNEL], Token(app="another"))
+    assert windows.answered(notification()).kind is OutcomeKind.CREDENTIAL_REFUSED
+    windows.service.block(SID)
+    blocked = windows.answered(notification())
+    assert (blocked.kind, blocked.reason) == (OutcomeKind.CREDENTIAL_REFUSED, "Domain Blocked")
+    windows.service.revoke_access_tokens()
+    assert windows.answered(notification()).renew
