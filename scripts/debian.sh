@@ -2,6 +2,8 @@
 # Installs the Debian packages that tests need; does nothing where they are there, or where there is no apt-get.
 set -euo pipefail
 packages=(
+  chromium       # the browser of tests/web
+  dbus-daemon    # the bus on which tests/web plays the desktop that shows Chromium's notifications
   libnghttp2-14  # one of the four HTTP/2 servers of tests/conformance
   nghttp2-server # nghttpd, the same as a program
 )

@@ -1,0 +1,2 @@
+// An app's own worker, which draws ours in.
+importScripts("/pushrpc-worker.js");
