@@ -438,9 +438,10 @@ def test_hosts_that_are_none(account: WebPushAccount, host: str) -> None:
         ({"ca_file": "text.txt"}, "ca_file"),
     ],
 )
-def test_files_that_cannot_serve(account: WebPushAccount, keys: Keys, changed: dict[str, Any], setting: str) -> None:
+def test_files_that_cannot_serve(account: WebPushAccount, keys: Keys, changed: dict[str, str], setting: str) -> None:
+    files: Any = {name: keys.file(value) for name, value in changed.items()}
     with pytest.raises(AccountError) as error:
-        WebPush(replace(account, **{name: keys.file(value) for name, value in changed.items()}))
+        WebPush(replace(account, **files))
     assert error.value.setting == setting
 
 

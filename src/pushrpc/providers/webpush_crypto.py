@@ -24,7 +24,7 @@ POINT_BYTES = 65  # an uncompressed point of P-256
 AUTH_BYTES = 16
 # A push service must take 4,096 bytes (RFC 8030 §7.2): less the header of salt, size and point, the tag, the delimiter.
 PLAINTEXT_BYTES_MAX = 4096 - (16 + 4 + 1 + POINT_BYTES) - 16 - 1
-KEYS_KEPT = 4_096  # parsed keys of subscriptions, some 2 KiB each; a message to one that is not kept costs 5 µs more
+KEYS_KEPT = 4_096  # subscriptions whose keys stay read and checked, some 2 KiB each; that is 40 µs of a message's 110
 
 _CURVE = ec.SECP256R1()
 _ECDH = ec.ECDH()
