@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pushrpc.content import ApnsOptions, Content, FcmOptions, WnsOptions
-from pushrpc.words import ApnsPushType, InterruptionLevel, Priority, WnsType
+from pushrpc.content import ApnsOptions, Content, FcmOptions, LiveActivity, WnsOptions
+from pushrpc.words import ApnsPushType, InterruptionLevel, LiveActivityEvent, Priority, WnsType
 from tests.providers.samples import HOUR_US, NOW_US, notification
 
 _TEXT = st.text(max_size=20)
@@ -24,6 +24,19 @@ _PATCHES = st.just("") | st.dictionaries(_KEYS, _JSON, max_size=3).map(json.dump
 _FLOATS = st.none() | st.floats()
 _FLAGS = st.none() | st.booleans()
 
+_OBJECTS = st.just("") | st.dictionaries(_TEXT, _JSON, max_size=3).map(json.dumps)
+_INSTANTS = st.just(0) | st.integers(0, 2**53)
+LIVE_ACTIVITIES = st.builds(
+    LiveActivity,
+    event=st.sampled_from(LiveActivityEvent),
+    content_state_json=_OBJECTS | _JSON.map(json.dumps) | _TEXT,
+    attributes_type=_TEXT,
+    attributes_json=_OBJECTS | _TEXT,
+    stale_us=_INSTANTS,
+    dismissal_us=_INSTANTS,
+    timestamp_us=_INSTANTS,
+    channel_id=_TEXT,
+)
 _APNS = st.builds(
     ApnsOptions,
     push_type=st.just(ApnsPushType.UNSPECIFIED) | st.sampled_from(ApnsPushType),
@@ -35,6 +48,7 @@ _APNS = st.builds(
     filter_criteria=_TEXT,
     critical_sound_volume=_FLOATS,
     topic=st.just("") | _TEXT,
+    live_activity=st.none() | LIVE_ACTIVITIES,
 )
 _CONTENTS = st.builds(
     Content,
@@ -55,9 +69,16 @@ _CONTENTS = st.builds(
     body_loc_key=_TEXT,
     body_loc_args=st.lists(_TEXT, max_size=2).map(tuple),
     apns=st.just(ApnsOptions()) | _APNS,
-    fcm=st.builds(FcmOptions, analytics_label=_TEXT, direct_boot_ok=st.booleans(), data_only=st.booleans()),
+    fcm=st.builds(
+        FcmOptions,
+        analytics_label=_TEXT,
+        direct_boot_ok=st.booleans(),
+        data_only=st.booleans(),
+        live_activity_token=st.just("") | st.just("ab" * 80),
+    ),
     apns_json=_PATCHES,
     fcm_json=_PATCHES,
+    truncate=st.booleans(),
 )
 NOTIFICATIONS = st.builds(
     notification,

@@ -21,7 +21,7 @@ from pushrpc.model import ApnsAccount, FcmAccount, Notification, Outcome, WnsAcc
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.providers.apns import Apns
 from pushrpc.providers.credentials import GoogleToken
-from pushrpc.providers.fcm import Fcm
+from pushrpc.providers.fcm import Fcm, reserved_data_key
 from pushrpc.providers.wns import Wns
 from pushrpc.words import Cause, OutcomeKind
 from tests.providers.conftest import Keys
@@ -100,8 +100,9 @@ def test_apple_takes_what_passes_the_check(apns: Apns, apple: EmulatedApns, of: 
 
 @given(of=NOTIFICATIONS)
 def test_google_takes_what_passes_the_check(fcm: Fcm, google: EmulatedFcm, of: Notification) -> None:
-    # What the gRPC edge refuses by itself: labels with foreign letters, and patches that make no Message.
-    of = with_content(of, fcm_json="", fcm=replace(of.content.fcm, analytics_label=""))
+    # What the gRPC edge refuses by itself: labels with foreign letters, Google's own keys, patches that make no Message.
+    data = {key: value for key, value in of.content.data.items() if not reserved_data_key(key)}
+    of = with_content(of, fcm_json="", data=data, fcm=replace(of.content.fcm, analytics_label=""))
     if passes(fcm, of):
         assert answered(fcm, google, of, FCM_TOKEN).kind is OutcomeKind.ACCEPTED
 

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import NO_ADDRESS, ApnsAccount, Outcome, Scope
+from pushrpc.model import NO_ADDRESS, Address, ApnsAccount, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.apns import Apns, reserved_data_key
 from pushrpc.words import (
     ApnsPushType,
+    AudienceKind,
     Cause,
     Environment,
     InterruptionLevel,
@@ -483,17 +484,25 @@ def test_a_topic_of_the_messages_own_is_sent_as_it_is(apns: Apns) -> None:
     assert header(apns, b"apns-topic", content) == b"com.example.other.voip"
 
 
-@given(of=NOTIFICATIONS)
-def test_what_passes_the_check_can_be_sent(apns: Apns, of: Any) -> None:
+@given(of=NOTIFICATIONS, address=st.sampled_from([NO_ADDRESS, Address(audience=AudienceKind.CHANNEL)]))
+def test_what_passes_the_check_can_be_sent_and_is_what_the_preview_showed(
+    apns: Apns, of: Any, address: Address
+) -> None:
     try:
-        apns.check_message(of)
+        apns.check_message(of, address)
     except MessageRefused:
+        with pytest.raises(MessageRefused):
+            apns.preview(of, address, NOW_US)
         return
-    requests = apns.prepare(batch(apns, [claimed(of)]), b"bearer t", NOW_US)
+    requests = apns.prepare(batch(apns, [claimed(of, address=address.text)]), b"bearer t", NOW_US)
     assert legal(headers_of(requests, requests.rows[0]))
     body = body_of(requests, requests.rows[0])
-    assert len(body) <= (5120 if of.content.apns.push_type is ApnsPushType.VOIP else 4096)
-    assert isinstance(json.loads(body), dict)
+    preview = apns.preview(of, address, NOW_US)
+    assert len(body) == preview.size_bytes <= preview.limit_bytes
+    assert body.decode() == preview.payload
+    assert of.content.truncate or not preview.truncated
+    payload = json.loads(body)
+    assert payload["notification_id"] == of.notification_id
 
 
 # --- previews ----------------------------------------------------------------------------------------------------

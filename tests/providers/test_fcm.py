@@ -13,11 +13,21 @@ from hypothesis import strategies as st
 
 from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import FcmAccount, Outcome, Scope
+from pushrpc.model import Address, FcmAccount, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.fcm import TARGET_KEYS, Fcm, reserved_data_key
 from pushrpc.providers.payload import patch_problem
-from pushrpc.words import ApnsPushType, Cause, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind
+from pushrpc.words import (
+    ApnsPushType,
+    AudienceKind,
+    Cause,
+    Environment,
+    OutcomeKind,
+    Priority,
+    Provider,
+    RejectReason,
+    TokenKind,
+)
 from tests.providers.conftest import Keys
 from tests.providers.samples import (
     HOUR_US,
@@ -350,17 +360,26 @@ def test_what_a_patch_adds_counts_too(fcm: Fcm) -> None:
         fcm.check_message(notification(Content(fcm_json=patch)))
 
 
-@given(of=NOTIFICATIONS)
-def test_what_passes_the_check_can_be_sent(fcm: Fcm, of: Any) -> None:
+@given(of=NOTIFICATIONS, kind=st.sampled_from([None, AudienceKind.TOPIC]))
+def test_what_passes_the_check_can_be_sent_and_is_what_the_preview_showed(
+    fcm: Fcm, of: Any, kind: AudienceKind | None
+) -> None:
+    address = Address(audience=kind)
     try:
-        fcm.check_message(of)
+        fcm.check_message(of, address)
     except MessageRefused:
+        with pytest.raises(MessageRefused):
+            fcm.preview(of, address, NOW_US)
         return
-    requests = fcm.prepare(batch(fcm, [claimed(of, TOKEN)]), b"Bearer t", NOW_US)
+    requests = fcm.prepare(batch(fcm, [claimed(of, TOKEN, address=address.text)]), b"Bearer t", NOW_US)
     assert legal(headers_of(requests, requests.rows[0]))
     message = json.loads(body_of(requests, requests.rows[0]))["message"]
-    assert message["token"] == TOKEN
-    assert len(json.dumps(message.get("data"))) <= 6 * 4096
+    assert message.pop(kind or "token") == TOKEN
+    preview = fcm.preview(of, address, NOW_US)
+    assert json.loads(preview.payload)["message"] == message
+    assert preview.size_bytes <= preview.limit_bytes
+    assert of.content.truncate or not preview.truncated
+    assert message["data"]["notification_id"] == of.notification_id
 
 
 # --- tokens and settings -----------------------------------------------------------------------------------------
