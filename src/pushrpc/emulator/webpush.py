@@ -40,7 +40,7 @@ URGENCIES = ("very-low", "low", "normal", "high")
 
 _TOPIC = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _SECONDS = re.compile(r"[0-9]{1,10}")
-_APPLE_CONTACT = re.compile(r"[^\s<>]+")
+_APPLE_CONTACT = re.compile(r"(?!.*[@/]localhost\b)[^\s<>]+")
 _JSON = (b"content-type", b"application/json")
 _TEXT = (b"content-type", b"text/plain; charset=utf-8")
 
