@@ -31,6 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "authorization": VALUES | {"providers", "transport"},
     "dispatcher": VALUES | {"policy", "authorization", "providers", "transport", "ledger", "telemetry"},
     "calls": VALUES | {"authorization", "providers"},
+    "feedback": VALUES | {"calls", "providers", "ledger", "telemetry"},
     "rpc": VALUES | {"audience", "calls", "providers", "ledger", "v1", "telemetry"},
 }
 # Rooms without a line above may import everything, with these exceptions.

@@ -24,6 +24,7 @@ from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock, SystemClock
 from pushrpc.config import Config, ConfigError, Tls, read_config
 from pushrpc.dispatcher import Dispatcher
+from pushrpc.feedback import ProviderFeedback
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
 from pushrpc.providers import AccountError, ProviderAccount, file_errors, open_account
@@ -174,7 +175,12 @@ class Server:
                 tasks.create_task(self._every(PRUNE_EVERY_S, lambda: self._prune(ledger))),
                 tasks.create_task(self._every(GAUGES_EVERY_S, lambda: self._measure(ledger, dispatcher))),
             ]
-            service.begin(ledger, ProviderCalls(calls, dispatcher.authorizations))
+            provider_calls = ProviderCalls(calls, dispatcher.authorizations)
+            feedback = ProviderFeedback(
+                ledger, provider_calls, lambda lane: account_of(self._accounts, lane), self._clock, self._telemetry
+            )
+            keepers.append(tasks.create_task(feedback.run()))
+            service.begin(ledger, provider_calls)
             await self._say(health_pb2.HealthCheckResponse.SERVING)
             self._telemetry.server_started(self._config.listen, self.port)
             self.started.set()

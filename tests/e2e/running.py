@@ -15,6 +15,7 @@ from typing import NamedTuple
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from pushrpc.cli.emulator import accounts
 from pushrpc.emulator import Emulator
 from pushrpc.v1 import service_pb2_grpc
 
@@ -158,14 +159,11 @@ def stub(channel: grpc.aio.Channel) -> service_pb2_grpc.PushServiceAsyncStub:
 
 
 def apps_at(emulator: Emulator) -> dict[str, dict[str, dict[str, object]]]:
-    """An app `shop` with both providers at the emulator."""
-    files = emulator.credentials()
-    ca_file = emulator.ca_file
-    key = {"key_file": files.apns_key_file, "key_id": files.key_id, "team_id": files.team_id, "topic": files.bundle_id}
+    """An app `shop` with every provider at the emulator."""
+    directory = emulator.ca_file.parent
     return {
         "shop": {
-            "apns": {**key, "endpoint": emulator.apns_endpoint, "ca_file": ca_file},
-            "fcm": {"service_account_file": files.service_account_file, "endpoint": emulator.fcm_endpoint}
-            | {"ca_file": ca_file},
+            name: {key: directory / value if key.endswith("_file") else value for key, value in table.items()}
+            for name, table in accounts(emulator, directory).items()
         }
     }

@@ -92,7 +92,15 @@ async def _emulate(directory: Path, seed: int, ports: Mapping[str, int], control
 
 
 def configuration(running: Emulator, directory: Path) -> str:
-    """Issues credentials into the directory, and writes a server's configuration of them; file names are relative."""
+    """A server's configuration for this emulator, with credentials issued into the directory."""
+    lines = ["[server]", 'listen = "127.0.0.1:50051"', 'ledger = "sqlite:///pushrpc.db"']
+    for name, settings in accounts(running, directory).items():
+        lines += ["", f"[apps.{APP_ID}.{name}]", *(f'{key} = "{value}"' for key, value in settings.items())]
+    return "\n".join(lines) + "\n"
+
+
+def accounts(running: Emulator, directory: Path) -> dict[str, dict[str, str]]:
+    """An app's table at each provider, as in the configuration; file names are relative to the directory."""
     from pushrpc.emulator.credentials import issue_hms_app, issue_hub, issue_vapid_key, issue_wns_app
 
     apple_and_google = running.credentials(directory)
@@ -100,7 +108,7 @@ def configuration(running: Emulator, directory: Path) -> str:
     hms_id, hms_secret = issue_hms_app(running.hms, directory)
     _, vapid_key = issue_vapid_key(directory)
     hub, connection_string = issue_hub(running.notification_hubs, directory, running.endpoints["notification_hubs"])
-    accounts = {
+    tables = {
         "apns": {
             "key_file": apple_and_google.apns_key_file.name,
             "key_id": apple_and_google.key_id,
@@ -113,8 +121,5 @@ def configuration(running: Emulator, directory: Path) -> str:
         "hms": {"app_id": hms_id, "client_secret_file": hms_secret.name},
         "notification_hubs": {"connection_string_file": connection_string.name, "hub": hub},
     }
-    lines = ["[server]", 'listen = "127.0.0.1:50051"', 'ledger = "sqlite:///pushrpc.db"']
-    for name, settings in accounts.items():
-        where = {"endpoint": running.endpoints[name], "ca_file": running.ca_file.name}
-        lines += ["", f"[apps.{APP_ID}.{name}]", *(f'{key} = "{value}"' for key, value in (settings | where).items())]
-    return "\n".join(lines) + "\n"
+    trust = running.ca_file.name
+    return {name: {**table, "endpoint": running.endpoints[name], "ca_file": trust} for name, table in tables.items()}

@@ -1,0 +1,121 @@
+"""What goes on with a provider beside pushes: what it tells later of those it took, and what it is told of devices.
+
+Both are kept by the ledger until they are done, so a restart forgets neither.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pushrpc.calls import ProviderCalls
+from pushrpc.clock import Clock
+from pushrpc.exchange import Response
+from pushrpc.ledger import Ledger, LedgerError
+from pushrpc.model import Lane, Outcome
+from pushrpc.providers import GivesFeedback, KeepsDevices, ProviderAccount
+from pushrpc.record import Confirmation, Synced, Unconfirmed, Unsynced
+from pushrpc.telemetry import Telemetry
+from pushrpc.words import OutcomeKind
+
+LOOK_EVERY_S = 1.0
+AT_ONCE = 16  # questions on the wire; a hub's answer comes in milliseconds
+SLICE = 256  # of what is due, read from the ledger at once
+AGAIN_S = 5.0  # after a question without an answer
+AGAIN_MAX_S = 3600.0
+GIVE_UP_S = 2 * 3600.0  # a hub drops what it cannot hand on for 30 minutes (Azure, "Push notifications FAQ")
+
+AccountOf = Callable[[Lane], ProviderAccount | None]
+_NEVER_TOLD = Outcome(OutcomeKind.UNKNOWN, detail="the provider never told what came of it")
+
+
+class ProviderFeedback:
+    """Asks and tells whatever is due, a slice at a time. A provider that does not answer is asked again later."""
+
+    def __init__(
+        self, ledger: Ledger, calls: ProviderCalls, account_of: AccountOf, clock: Clock, telemetry: Telemetry
+    ) -> None:
+        self._ledger = ledger
+        self._calls = calls
+        self._account_of = account_of
+        self._clock = clock
+        self._telemetry = telemetry
+        self._free = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                busy = await self.step()
+            except LedgerError as error:
+                self._telemetry.ledger_failed("feedback", str(error))
+                busy = False
+            except Exception as error:  # a bug in asking is no reason to stop serving
+                self._telemetry.failed("feedback", error)
+                busy = False
+            if not busy:
+                await self._clock.sleep(LOOK_EVERY_S)
+
+    async def step(self) -> bool:
+        """Does one slice of what is due now. Whether there may be more."""
+        now_us = self._clock.now_us()
+        messages = await self._ledger.unconfirmed(now_us, SLICE)
+        devices = await self._ledger.unsynced(now_us, SLICE)
+        if messages:
+            await self._ledger.confirm(await asyncio.gather(*map(self._asked, messages)))
+        if devices:
+            await self._ledger.synced(await asyncio.gather(*map(self._told, devices)))
+        return len(messages) == SLICE or len(devices) == SLICE
+
+    # --- what came of a message
+
+    async def _asked(self, message: Unconfirmed) -> Confirmation:
+        lane, message_id, accepted_us = message
+        account = self._account_of(lane)
+        now_us = self._clock.now_us()
+        if account is None or not isinstance(account, GivesFeedback):
+            return self._later(message, AGAIN_MAX_S if account is None else 0.0, now_us)
+        wait_us = accepted_us + int(account.feedback_after_s * 1e6) - now_us
+        if wait_us > 0:
+            return self._later(message, wait_us / 1e6, now_us)
+        async with self._free:
+            giver = account
+            answer = await self._calls.ask(
+                account, lambda authorization: giver.feedback_call(message_id, authorization)
+            )
+        now_us = self._clock.now_us()
+        if not isinstance(answer, Response):
+            return self._later(message, AGAIN_S, now_us)
+        outcome, due_s = account.feedback(answer, now_us)
+        if due_s:
+            return self._later(message, due_s, now_us)
+        return Confirmation(lane, message_id, outcome, 0, now_us)
+
+    def _later(self, message: Unconfirmed, wait_s: float, now_us: int) -> Confirmation:
+        """Asks again, unless that has gone on for too long; 0 is nothing to ask."""
+        lane, message_id, accepted_us = message
+        if not wait_s:
+            return Confirmation(lane, message_id, None, 0, now_us)
+        if now_us - accepted_us > GIVE_UP_S * 1e6:
+            return Confirmation(lane, message_id, _NEVER_TOLD, 0, now_us)
+        return Confirmation(lane, message_id, None, now_us + int(wait_s * 1e6), now_us)
+
+    # --- what a provider knows of a device
+
+    async def _told(self, unsynced: Unsynced) -> Synced:
+        device, tries = unsynced
+        lane = Lane(device.app_id, device.provider, device.provider_app_id, device.environment, device.origin)
+        account = self._account_of(lane)
+        now_us = self._clock.now_us()
+        if account is None:
+            return Synced(device, now_us + int(AGAIN_MAX_S * 1e6))
+        if not isinstance(account, KeepsDevices):
+            return Synced(device)
+        async with self._free:
+            answer = await self._calls.ask(account, partial(account.device_call, device))
+        now_us = self._clock.now_us()
+        outcome = account.device_result(answer, now_us) if isinstance(answer, Response) else answer
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            return Synced(device)
+        wait_s = max(outcome.retry_after_s or 0.0, min(AGAIN_S * 2 ** min(tries, 16), AGAIN_MAX_S))
+        return Synced(device, now_us + int(wait_s * 1e6))

@@ -1,0 +1,217 @@
+"""A real server, six emulated push services over TLS: one request reaches all, and every token has its own outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pushrpc.emulator import Emulator, apns_tokens, fcm_tokens, wns_channels
+from pushrpc.emulator.tokens import hms_tokens
+from pushrpc.v1 import devices_pb2, following_pb2, sending_pb2, service_pb2
+from pushrpc.v1.service_pb2_grpc import PushServiceAsyncStub
+from pushrpc.words import DeliveryState, Engagement, EventKind, HubPlatform, OutcomeKind, Provider
+from tests.e2e.running import ServerProcess, apps_at, stub
+
+DEADLINE_S = 30.0
+
+
+class Stage(NamedTuple):
+    emulator: Emulator
+    push: PushServiceAsyncStub
+    server: ServerProcess
+
+    async def subscription(self) -> dict[str, str]:
+        """A browser's, for the key that the server signs with."""
+        info = await self.push.GetServerInfo(service_pb2.GetServerInfoRequest(app_id="shop"), timeout=DEADLINE_S)
+        key = next(each.provider_app_ids[0] for each in info.providers if each.provider == Provider.WEB_PUSH)
+        made = self.emulator.subscribe(key)
+        return {"endpoint": made.endpoint, "p256dh": made.p256dh, "auth": made.auth}
+
+    async def targets(self, dead: bool = False) -> list[dict[str, object]]:
+        """A token of every provider."""
+        seed = 1 if dead else 0
+        browser = await self.subscription()
+        tokens = {
+            "apns": apns_tokens(1, seed=seed),
+            "fcm": fcm_tokens(1, seed=seed),
+            "wns": wns_channels(self.emulator.endpoints["wns"], 1, seed=seed),
+            "hms": hms_tokens(1, seed=seed),
+            "notification_hubs": apns_tokens(1, seed=seed + 2),
+        }
+        if dead:
+            for provider, (token,) in tokens.items():
+                self.emulator.set_tokens(provider, [token], state="unregistered")
+            self.emulator.set_tokens("web_push", [browser["endpoint"]], state="unregistered")
+        targets: list[dict[str, object]] = [
+            {"provider": Provider[name.upper()], "tokens": of_one} for name, of_one in tokens.items()
+        ]
+        targets[-1]["hub_platform"] = HubPlatform.APNS
+        return [*targets, {"provider": Provider.WEB_PUSH, "subscriptions": [browser]}]
+
+    async def send(
+        self, target: object, message: object = None, **more: object
+    ) -> sending_pb2.SendNotificationResponse:
+        request = sending_pb2.SendNotificationRequest(
+            app_id="shop", target=target, message=message or {"title": "Hi", "body": "b", "data": {"k": "v"}}, **more
+        )  # type: ignore[arg-type]
+        request.wait.FromSeconds(15)
+        return await self.push.SendNotification(request, timeout=DEADLINE_S)
+
+    async def event(self, notification_id: str, kind: EventKind) -> following_pb2.DeliveryEvent:
+        """The first event of a kind, waited for."""
+        request = following_pb2.StreamDeliveryStatusRequest(app_id="shop", kinds=[kind])  # type: ignore[list-item]
+        request.start = 2
+        async with asyncio.timeout(DEADLINE_S):
+            async for page in self.push.StreamDeliveryStatus(request):
+                for event in page.events:
+                    if event.notification_id == notification_id:
+                        return event
+        raise AssertionError("the stream ended")
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with Emulator.start(tmp_path / "emulator", seed=1) as emulator:
+        (tmp_path / "server").mkdir()
+        async with ServerProcess(tmp_path / "server", apps_at(emulator)) as server, server.channel() as channel:
+            yield Stage(emulator, stub(channel), server)
+
+
+def states(answer: sending_pb2.SendNotificationResponse) -> dict[Provider, DeliveryState]:
+    return {Provider(status.provider): DeliveryState(status.state) for status in answer.statuses}
+
+
+async def test_one_request_reaches_all_six_and_each_takes_it(stage: Stage) -> None:
+    answer = await stage.send({"tokens": await stage.targets()})
+    assert not answer.rejected, answer.rejected
+    assert answer.complete
+    assert states(answer) == dict.fromkeys((p for p in Provider if p), DeliveryState.SENT), stage.server.log()
+    for name in ("apns", "fcm", "wns", "web_push", "hms", "notification_hubs"):
+        assert stage.emulator.journal.counts(name).distinct == 1, name
+    assert all(status.provider_message_id for status in answer.statuses)
+
+
+async def test_dead_tokens_are_told_apart_from_living_ones(stage: Stage) -> None:
+    answer = await stage.send({"tokens": [*await stage.targets(dead=True), *await stage.targets()]})
+    ended: dict[Provider, list[DeliveryState]] = {}
+    for status in answer.statuses:
+        ended.setdefault(Provider(status.provider), []).append(DeliveryState(status.state))
+    of_a_hub = ended.pop(Provider.NOTIFICATION_HUBS)
+    assert of_a_hub == [DeliveryState.SENT] * 2  # it tells later
+    assert set(map(tuple, ended.values())) == {(DeliveryState.UNREGISTERED, DeliveryState.SENT)}, ended
+    assert len(ended) == 5
+
+
+async def test_a_hub_tells_later_and_the_device_behind_dies(stage: Stage) -> None:
+    (token,) = apns_tokens(1, seed=9)
+    stage.emulator.set_tokens("notification_hubs", [token], state="unregistered")
+    registered = await stage.push.RegisterDevice(
+        devices_pb2.RegisterDeviceRequest(
+            app_id="shop",
+            provider=Provider.NOTIFICATION_HUBS,  # type: ignore[arg-type]
+            token=token,
+            hub_platform=HubPlatform.APNS,  # type: ignore[arg-type]
+        ),
+        timeout=DEADLINE_S,
+    )
+    answer = await stage.send({"device_ids": [registered.device.device_id]})
+    told = await stage.event(answer.notification_id, EventKind.PROVIDER_FEEDBACK)
+    assert (told.outcome, told.final, told.state) == (OutcomeKind.TOKEN_INVALID, False, 0)
+    device = await stage.push.GetDevice(
+        devices_pb2.GetDeviceRequest(app_id="shop", device_id=registered.device.device_id), timeout=DEADLINE_S
+    )
+    assert device.device.state == 3
+
+
+async def test_a_browsers_device_keeps_its_keys_and_reports_what_it_saw(stage: Stage) -> None:
+    browser = await stage.subscription()
+    request = devices_pb2.RegisterDeviceRequest(
+        app_id="shop",
+        provider=Provider.WEB_PUSH,  # type: ignore[arg-type]
+        token=browser["endpoint"],
+        user_id="u-1",
+        web_push=devices_pb2.WebPushKeys(p256dh=browser["p256dh"], auth=browser["auth"]),
+    )
+    await stage.push.RegisterDevice(request, timeout=DEADLINE_S)
+    request.ClearField("web_push")  # known by now
+    await stage.push.RegisterDevice(request, timeout=DEADLINE_S)
+    answer = await stage.send({"user_ids": ["u-1"]})
+    assert states(answer) == {Provider.WEB_PUSH: DeliveryState.SENT}
+    (entry,) = stage.emulator.journal.entries("web_push")
+    payload = json.loads(entry.payload)
+    assert payload["title"] == "Hi" and payload["data"]["notification_id"] == answer.notification_id
+    report = following_pb2.EngagementReport(
+        notification_id=answer.notification_id,
+        provider=Provider.WEB_PUSH,  # type: ignore[arg-type]
+        token=browser["endpoint"],
+        engagement=Engagement.OPENED,  # type: ignore[arg-type]
+    )
+    await stage.push.ReportEngagement(
+        following_pb2.ReportEngagementRequest(app_id="shop", reports=[report]), timeout=DEADLINE_S
+    )
+    told = await stage.event(answer.notification_id, EventKind.ENGAGEMENT)
+    assert told.engagement == Engagement.OPENED
+
+
+async def test_topics_are_joined_sent_to_and_left(stage: Stage) -> None:
+    from pushrpc.v1 import audiences_pb2
+
+    tokens = fcm_tokens(3, seed=4)
+    join = audiences_pb2.SubscribeToTopicRequest(
+        app_id="shop",
+        provider=Provider.FCM,
+        topic="news",
+        tokens=tokens,  # type: ignore[arg-type]
+    )
+    joined = await stage.push.SubscribeToTopic(join, timeout=DEADLINE_S)
+    assert (joined.subscribed_count, list(joined.failures)) == (3, [])
+    answer = await stage.send({"provider_audiences": [{"provider": Provider.FCM, "topic": "news"}]})
+    (status,) = answer.statuses
+    assert (status.state, status.token) == (DeliveryState.SENT, "news")
+    leave = audiences_pb2.UnsubscribeFromTopicRequest(
+        app_id="shop",
+        provider=Provider.FCM,
+        topic="news",
+        tokens=tokens,  # type: ignore[arg-type]
+    )
+    assert (await stage.push.UnsubscribeFromTopic(leave, timeout=DEADLINE_S)).unsubscribed_count == 3
+
+
+async def test_a_broadcast_channel_is_opened_sent_to_and_closed(stage: Stage) -> None:
+    from pushrpc.v1 import audiences_pb2
+
+    made = await stage.push.CreateBroadcastChannel(
+        audiences_pb2.CreateBroadcastChannelRequest(app_id="shop", stores_latest=True), timeout=DEADLINE_S
+    )
+    channels = audiences_pb2.ListBroadcastChannelsRequest(app_id="shop")
+    assert list((await stage.push.ListBroadcastChannels(channels, timeout=DEADLINE_S)).channel_ids) == [made.channel_id]
+    activity = {"event": 2, "content_state_json": '{"score":1}'}
+    answer = await stage.send(
+        {"provider_audiences": [{"provider": Provider.APNS, "channel_id": made.channel_id}]},
+        {"apns": {"live_activity": activity}},
+    )
+    assert states(answer) == {Provider.APNS: DeliveryState.SENT}, answer
+    await stage.push.DeleteBroadcastChannel(
+        audiences_pb2.DeleteBroadcastChannelRequest(app_id="shop", channel_id=made.channel_id), timeout=DEADLINE_S
+    )
+    assert not (await stage.push.ListBroadcastChannels(channels, timeout=DEADLINE_S)).channel_ids
+
+
+async def test_a_preview_shows_all_six_and_asks_google(stage: Stage) -> None:
+    (token,) = fcm_tokens(1, seed=5)
+    request = sending_pb2.PreviewNotificationRequest(
+        app_id="shop",
+        message={"title": "Hi", "subtitle": "there", "body": "b"},  # type: ignore[arg-type]
+        ask_provider={"provider": Provider.FCM, "tokens": [token]},  # type: ignore[arg-type]
+    )
+    answer = await stage.push.PreviewNotification(request, timeout=DEADLINE_S)
+    assert {preview.provider for preview in answer.previews} == {int(provider) for provider in Provider if provider}
+    assert not [preview.refusal for preview in answer.previews if preview.HasField("refusal")]
+    asked = next(preview for preview in answer.previews if preview.provider == Provider.FCM)
+    assert (asked.answer.outcome, list(asked.dropped)) == (OutcomeKind.ACCEPTED, ["message.subtitle"])
+    assert stage.emulator.journal.counts("fcm").distinct == 0
