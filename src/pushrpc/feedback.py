@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock
