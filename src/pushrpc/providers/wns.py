@@ -177,9 +177,8 @@ def _origin(uri: str) -> Origin | None:
 
 def _path(token: str) -> bytes:
     """The channel's path and query, byte for byte; an empty path is / on the wire (RFC 9112 §3.2.1)."""
-    rest = token.partition("://")[2]
-    start = next((place for place, character in enumerate(rest) if character in "/?"), len(rest))
-    path = rest[start:].encode()
+    uri = _URI.fullmatch(token)
+    path = uri[3].encode() if uri else b""
     return path if path.startswith(b"/") else b"/" + path
 
 
