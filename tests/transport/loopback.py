@@ -13,7 +13,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 
 from pushrpc.exchange import Answer, Endpoint
-from pushrpc.transport.pool import Pool
+from pushrpc.transport import Sessions
 from tests.tls import Authority
 from tests.transport.h2_server import H2Server
 from tests.transport.requests import requests
@@ -120,7 +120,7 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
-async def collect(pool: Pool, count: int, timeout_s: float = DEADLINE_S, body: bytes | None = None) -> list[Answer]:
+async def collect(pool: Sessions, count: int, timeout_s: float = DEADLINE_S, body: bytes | None = None) -> list[Answer]:
     """Sends rows /0, /1, … and returns their answers by row; fails unless each has exactly one."""
     found: dict[int, Answer] = {}
     async with asyncio.timeout(DEADLINE_S + 1):

@@ -182,9 +182,7 @@ class HttpSessions(Sends):
         task.cancel()
         send.page.append((row, NoAnswer(detail, wire.number)))
         send.wake()
-        wire.retiring = True
-        if wire.transport is not None:
-            wire.transport.abort()
+        wire.cut()
 
     # --- connections
 
@@ -198,7 +196,7 @@ class HttpSessions(Sends):
         try:
             async with dialling(self._endpoint, limits.connect_s, "connection"):
                 await connect(self._endpoint, wire, limits.connect_s, limits.goodbye_s)
-                if not wire.is_connected():
+                if not (wire.usable or wire.retiring):
                     raise DialFailed("the server closed the connection at once")
         except DialFailed as error:
             self._hold(str(error))

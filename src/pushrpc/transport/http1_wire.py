@@ -71,10 +71,7 @@ class Wire(ResponseHandler):
     @property
     def usable(self) -> bool:
         """Whether it may carry another request."""
-        transport = self.transport
-        if transport is None or transport.is_closing() or self.retiring or self.should_close:
-            return False
-        return transport.get_write_buffer_size() == 0  # else an early answer has overtaken its request
+        return self.is_connected() and not self.retiring and not self.should_close
 
     def write(self, template: Template, row: Row, head: bytes) -> None:
         """Sends a request on a usable wire. From here on any of it may have left."""
@@ -113,6 +110,11 @@ class Wire(ResponseHandler):
             self._loop.call_later(goodbye_s, self.transport.abort)
             self.transport.close()
 
+    def cut(self) -> None:
+        """Closes at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
     # --- what asyncio calls
 
     def data_received(self, data: bytes) -> None:
@@ -120,9 +122,7 @@ class Wire(ResponseHandler):
             super().data_received(data)
         else:
             # Such as a 408 before an idle connection is closed: it belongs to no request of ours.
-            self.retiring = True
-            if self.transport is not None:
-                self.transport.abort()
+            self.cut()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
