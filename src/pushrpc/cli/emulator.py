@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pushrpc.emulator import Emulator
 
 APP_ID = "shop"
+HUB = "shop-hub"
 
 
 @click.command(short_help="Run emulated push services.")
@@ -107,7 +108,8 @@ def accounts(running: Emulator, directory: Path) -> dict[str, dict[str, str]]:
     wns_id, wns_secret = issue_wns_app(running.wns, directory)
     hms_id, hms_secret = issue_hms_app(running.hms, directory)
     _, vapid_key = issue_vapid_key(directory)
-    hub, connection_string = issue_hub(running.notification_hubs, directory, running.endpoints["notification_hubs"])
+    hub_endpoint = running.endpoints["notification_hubs"]
+    connection_string = issue_hub(running.notification_hubs, directory, endpoint=hub_endpoint, hub=HUB)
     tables = {
         "apns": {
             "key_file": apple_and_google.apns_key_file.name,
@@ -119,7 +121,7 @@ def accounts(running: Emulator, directory: Path) -> dict[str, dict[str, str]]:
         "wns": {"client_id": wns_id, "client_secret_file": wns_secret.name},
         "web_push": {"vapid_key_file": vapid_key.name, "subject": "mailto:push@shop.example"},
         "hms": {"app_id": hms_id, "client_secret_file": hms_secret.name},
-        "notification_hubs": {"connection_string_file": connection_string.name, "hub": hub},
+        "notification_hubs": {"connection_string_file": connection_string.name, "hub": HUB},
     }
     trust = running.ca_file.name
     return {name: {**table, "endpoint": running.endpoints[name], "ca_file": trust} for name, table in tables.items()}
