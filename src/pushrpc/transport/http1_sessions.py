@@ -19,6 +19,9 @@ from pushrpc.transport.sends import Send, Sends
 # HTTP/2 takes from one sender, and few enough files and handshakes for hundreds of lanes.
 CONNECTIONS_MAX: Final = 64
 
+# Connections in a row that ended without any answer. A single one says more of its request than of the server.
+FRUITLESS_MAX: Final = 3
+
 
 class Limits(NamedTuple):
     """Seconds of a lane's connections. Tests lower them; nothing else should need to."""
@@ -54,8 +57,9 @@ class HttpSessions(Sends):
 
     A connection is what `Sessions` calls a session. Deadlines: a row ends at the latest `timeout_s` after its pages
     were first asked for, and takes its connection with it, because HTTP/1.1 has no way to call off a request; a dial
-    ends after `Limits.connect_s`. After a connection that brought nothing none is dialled for 1 s, 2 s, … 10 s, and
-    rows sent meanwhile are refused at once with `failed_connect` when no other connection is there. `send` raises
+    ends after `Limits.connect_s`. After a dial that failed, or the third connection in a row without an answer, none
+    is dialled for 1 s, 2 s, … 10 s, and rows sent meanwhile are refused at once with `failed_connect` when no other
+    connection is there. `send` raises
     ValueError, before anything is sent, for headers and paths that cannot be written.
     """
 
@@ -72,6 +76,7 @@ class HttpSessions(Sends):
         self._open: set[Wire] = set()  # all that have a socket
         self._tasks: set[asyncio.Task[None]] = set()
         self._number = 0
+        self._fruitless = 0
         self._reached = False  # the last dial succeeded: more than one at a time may be tried
         self._redial_s = self._limits.redial_s
         self._not_before = 0.0
@@ -161,9 +166,12 @@ class HttpSessions(Sends):
         try:
             answer = await wire.answer()
             self._redial_s = self._limits.redial_s
+            self._fruitless = 0
         except Broken as error:
             answer = NoAnswer(str(error), wire.number)
             if not wire.worked:
+                self._fruitless += 1
+            if self._fruitless >= FRUITLESS_MAX:
                 self._hold(f"{self._endpoint.host}:{self._endpoint.port}: {error}")
         del self._busy[wire]
         wire.busy = False
