@@ -52,6 +52,7 @@ async def test_it_says_where_everything_listens(emulator: Emulator, control: Con
         "fcm": emulator.fcm_endpoint,
         "wns": emulator.endpoints["wns"],
         "hms": emulator.endpoints["hms"],
+        "notification_hubs": emulator.endpoints["notification_hubs"],
         "web_push": emulator.endpoints["web_push"],
         "token_url": f"{emulator.fcm_endpoint}/token",
         "ca_file": str(emulator.ca_file),
@@ -109,7 +110,7 @@ async def test_unknown_tokens_and_quotas(emulator: Emulator, headers: dict[str, 
     assert await send(emulator, headers, "aa" * 32) == 410
     await control("POST", "/unknown", {"provider": "apns"})
     limits = await control("POST", "/quotas", {"apns_token": 1})
-    assert limits == {"fcm_project": 600_000, "fcm_device": 240, "hms_app": 0, "apns_token": 1}
+    assert limits == {"fcm_project": 600_000, "fcm_device": 240, "hms_app": 0, "hub": 0, "apns_token": 1}
     assert [await send(emulator, headers, "aa" * 32) for _ in range(2)] == [200, 429]
 
 
@@ -127,10 +128,12 @@ async def test_keys_made_elsewhere(emulator: Emulator, control: Control) -> None
     public_key = pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
     await control("POST", "/keys", account | {"public_key": public_key})
     await control("POST", "/apps", {"hms_app_id": "101234567", "client_secret": "s"})
+    await control("POST", "/apps", {"hub": "shop-hub", "key_name": "Send", "key": "k", "rights": ["Send"]})
     assert await control("GET", "/apps") == {
         "apns": {"apps": {"com.example.shop": "TEAM123456"}, "keys": [key | {"environments": ["sandbox"]}]},
         "fcm": {"projects": ["another-project", "shop-example"], "service_accounts": [account]},
         "hms": {"apps": ["101234567"]},
+        "notification_hubs": {"hubs": ["shop-hub"]},
     }
     assert (await control("DELETE", "/keys/ABC1234567"))["revoked"]
     assert (await control("GET", "/apps"))["apns"]["keys"] == []

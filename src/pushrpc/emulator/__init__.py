@@ -28,6 +28,7 @@ from pushrpc.emulator.credentials import (
     issue_apns_certificate,
     issue_apns_key,
     issue_hms_app,
+    issue_hub,
     issue_service_account,
     issue_vapid_key,
 )
@@ -35,6 +36,7 @@ from pushrpc.emulator.faults import Fault, Script
 from pushrpc.emulator.fcm import Fcm
 from pushrpc.emulator.hms import Hms
 from pushrpc.emulator.journal import Counts, Journal
+from pushrpc.emulator.notification_hubs import NotificationHubs
 from pushrpc.emulator.quota import Quota
 from pushrpc.emulator.service import Entry, Service
 from pushrpc.emulator.shell import IDLE_S, Listener, server_context
@@ -57,6 +59,7 @@ __all__ = [
     "fcm_tokens",
     "hms_tokens",
     "issue_hms_app",
+    "issue_hub",
     "issue_vapid_key",
     "wns_channels",
 ]
@@ -97,6 +100,8 @@ class Emulator:
         self.web_push = WebPush(self.tokens["web_push"], seed=seed)
         self.tokens["hms"] = TokenBook()
         self.hms = Hms(self.tokens["hms"], seed=seed)
+        self.tokens["notification_hubs"] = TokenBook()
+        self.notification_hubs = NotificationHubs(self.tokens["notification_hubs"], seed=seed)
         self.services: dict[str, Service] = {
             "apns": self._apns("production"),
             "apns_sandbox": self._apns("sandbox"),
@@ -104,6 +109,7 @@ class Emulator:
             "wns": self.wns,
             "web_push": self.web_push,
             "hms": self.hms,
+            "notification_hubs": self.notification_hubs,
         }
         self.endpoints: dict[str, str] = {}  # by service: https://host:port
         self.control_url = ""
@@ -221,6 +227,7 @@ class Emulator:
             quota.clear()
         self.wns.clear()
         self.hms.clear()
+        self.notification_hubs.clear()
         self.web_push.clear()
 
     def _apns(self, environment: str) -> Apns:

@@ -6,6 +6,7 @@
     curl 127.0.0.1:8090/apps -d '{"project_id": "shop-example"}'
     curl 127.0.0.1:8090/apps -d '{"client_id": "ms-app://s-1-15-2-7", "client_secret": "...", "tenant_id": ""}'
     curl 127.0.0.1:8090/apps -d '{"hms_app_id": "101234567", "client_secret": "..."}'
+    curl 127.0.0.1:8090/apps -d '{"hub": "shop-hub", "key_name": "Send", "key": "...", "rights": ["Send"]}'
     curl 127.0.0.1:8090/keys -d '{"key_id": "ABC1234567", "team_id": "TEAM123456", "public_key": "-----BEGIN ..."}'
     curl 127.0.0.1:8090/keys -d '{"client_email": "a@b", "key_id": "1f", "project_id": "shop", "public_key": "..."}'
     curl -X DELETE 127.0.0.1:8090/keys/ABC1234567                   revokes an APNs key
@@ -41,6 +42,7 @@ from pushrpc.emulator.apns import ENVIRONMENTS, Key
 from pushrpc.emulator.credentials import read_public_key
 from pushrpc.emulator.fcm import ServiceAccount
 from pushrpc.emulator.journal import as_json
+from pushrpc.emulator.notification_hubs import ALL_RIGHTS
 from pushrpc.emulator.tokens import apns_tokens, fcm_tokens, hms_tokens
 from pushrpc.emulator.wns import wns_channels
 
@@ -103,6 +105,7 @@ class Control:
                 "fcm": emulator.fcm_endpoint,
                 "wns": emulator.endpoints["wns"],
                 "hms": emulator.endpoints["hms"],
+                "notification_hubs": emulator.endpoints["notification_hubs"],
                 "web_push": emulator.endpoints["web_push"],
                 "token_url": emulator.token_url,
                 "ca_file": str(emulator.ca_file),
@@ -131,6 +134,7 @@ class Control:
                 "apns": apns,
                 "fcm": {"projects": sorted(emulator.fcm.projects), "service_accounts": accounts},
                 "hms": {"apps": emulator.hms.app_ids},
+                "notification_hubs": {"hubs": emulator.notification_hubs.hubs},
             }
         )
 
@@ -140,6 +144,9 @@ class Control:
             self._emulator.fcm.projects.add(str(body["project_id"]))
         elif "hms_app_id" in body:
             self._emulator.hms.put_app(str(body["hms_app_id"]), str(body["client_secret"]))
+        elif "hub" in body:
+            hub, rights = str(body["hub"]), body.get("rights", ALL_RIGHTS)
+            self._emulator.notification_hubs.put_rule(hub, str(body["key_name"]), str(body["key"]), rights)
         elif "client_secret" in body:
             client_id, secret = str(body["client_id"]), str(body["client_secret"])
             self._emulator.wns.put_app(client_id, secret, tenant_id=str(body.get("tenant_id", "")))
@@ -211,6 +218,7 @@ class Control:
             "fcm_project": emulator.fcm.per_project,
             "fcm_device": emulator.fcm.per_device,
             "hms_app": emulator.hms.per_app,
+            "hub": emulator.notification_hubs.per_hub,
             "apns_token": emulator.apns_per_token,
         }
         for name, per_minute in (await _body(request)).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 import uuid
@@ -15,6 +16,7 @@ from pushrpc.emulator.apns import Accounts, Key
 from pushrpc.emulator.authority import Authority, private_pem, write_private
 from pushrpc.emulator.fcm import Fcm, ServiceAccount
 from pushrpc.emulator.hms import Hms
+from pushrpc.emulator.notification_hubs import NotificationHubs
 from pushrpc.emulator.webpush_crypto import base64url, point_of
 from pushrpc.emulator.wns import Wns
 
@@ -87,6 +89,19 @@ def issue_hms_app(hms: Hms, directory: Path, *, app_id: str = "") -> tuple[str, 
     path = directory / f"hms-{app_id}.secret"
     write_private(path, f"{secret}\n".encode())
     return app_id, path
+
+
+def issue_hub(hubs: NotificationHubs, directory: Path, endpoint: str, *, hub: str = "shop-hub") -> Path:
+    """Makes a hub at `endpoint`, an https URL, with a policy of every right. Writes and returns its connection string.
+
+    The string names the emulator itself as the namespace, so clients that know no other address find it there.
+    """
+    name, key = "DefaultFullSharedAccessSignature", base64.b64encode(secrets.token_bytes(32)).decode()
+    hubs.put_rule(hub, name, key)
+    path = directory / f"hub-{hub}.connection"
+    host = endpoint.removeprefix("https://")
+    write_private(path, f"Endpoint=sb://{host}/;SharedAccessKeyName={name};SharedAccessKey={key}\n".encode())
+    return path
 
 
 def issue_apns_certificate(authority: Authority, directory: Path, bundle_id: str) -> Path:

@@ -4,8 +4,9 @@ A fault is plain JSON, so tests and the control API share it:
 
     {"provider": "apns", "action": "status", "status": 503, "reason": "ServiceUnavailable", "share": 0.1}
 
-Which requests it hits: all of `provider` ("apns", "fcm", "wns", "web_push", "hms", or a token endpoint: "oauth" for
-Google's, "wns_oauth" for Microsoft's, "hms_oauth" for Huawei's), narrowed by
+Which requests it hits: all of `provider` ("apns", "fcm", "wns", "web_push", "hms", "notification_hubs" for sends to
+hubs, beside "hub_installations" and "hub_telemetry"; or a token endpoint: "oauth" for Google's, "wns_oauth" for
+Microsoft's, "hms_oauth" for Huawei's), narrowed by
     token    one device token, of a request with many its first; empty = any
     share    this part of them, 0 to 1. Drawn from the seed, the token and how often that token was tried, so the
              order in which requests of different tokens arrive changes nothing
@@ -33,7 +34,10 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from hashlib import blake2b
 
-PROVIDERS = ("apns", "fcm", "oauth", "wns", "wns_oauth", "web_push", "hms", "hms_oauth")
+PROVIDERS = (
+    *("apns", "fcm", "oauth", "wns", "wns_oauth", "web_push", "hms", "hms_oauth"),
+    *("notification_hubs", "hub_installations", "hub_telemetry"),
+)
 
 FAULTS_MAX = 1_000
 """Faults in one script: each request looks through them in order."""
