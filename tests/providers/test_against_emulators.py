@@ -100,7 +100,7 @@ def test_apple_takes_what_passes_the_check(apns: Apns, apple: EmulatedApns, of: 
 
 @given(of=NOTIFICATIONS)
 def test_google_takes_what_passes_the_check(fcm: Fcm, google: EmulatedFcm, of: Notification) -> None:
-    # What the gRPC edge refuses by itself: labels with foreign letters, Google's own keys, patches that make no Message.
+    # What the gRPC edge refuses by itself: labels with foreign letters, Google's keys, patches that make no Message.
     data = {key: value for key, value in of.content.data.items() if not reserved_data_key(key)}
     of = with_content(of, fcm_json="", data=data, fcm=replace(of.content.fcm, analytics_label=""))
     if passes(fcm, of):

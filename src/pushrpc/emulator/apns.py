@@ -1,8 +1,9 @@
 """Apple's push service, decided without I/O: from a request and its connection to the answer Apple would give.
 
 Rules are from Apple's "Sending notification requests to APNs", "Handling notification responses from APNs" and
-"Establishing a token-based connection to APNs". Apple does not publish the order of its checks, nor the reason for a
-body that is not JSON (here PayloadEmpty) or a push type that does not fit its topic (here TopicDisallowed).
+"Establishing a token-based connection to APNs"; those of broadcast channels are in `apns_channels`. Apple does not
+publish the order of its checks, nor the reason for a body that is not JSON (here PayloadEmpty) or a push type that does
+not fit its topic (here TopicDisallowed).
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
+from pushrpc.emulator.apns_channels import Channels, Route, route_of, started_on
 from pushrpc.emulator.authority import ClientCertificate, read_client_certificate
 from pushrpc.emulator.quota import Quota
 from pushrpc.emulator.service import Call, Entry, Verdict
@@ -55,6 +58,8 @@ STATUS_OF = {
     ),
     "BadPath": 404,
     "MethodNotAllowed": 405,
+    "FeatureNotEnabled": 403,
+    "ChannelNotRegistered": 410,
     "Unregistered": 410,
     "ExpiredToken": 410,
     "PayloadTooLarge": 413,
@@ -106,9 +111,10 @@ class ProviderToken:
 
 
 class Accounts:
-    """Teams, their apps and their keys, shared by both environments."""
+    """Teams, their apps, keys and broadcast channels, shared by both environments."""
 
     def __init__(self) -> None:
+        self.channels = Channels()
         self.apps: dict[str, str] = {}
         self._keys: dict[str, Key] = {}
         self._verified: dict[bytes, ProviderToken] = {}
@@ -170,14 +176,14 @@ class Apns:
         return ApnsConnection(self, read_client_certificate(certificate) if certificate else None)
 
     def subject(self, call: Call) -> tuple[str, str]:
-        return self.name, _device_token(call)
+        return self.name, _device_token(call) or call.header(b"apns-channel-id").decode("latin-1")
 
     def refusal(self, call: Call, status: int, reason: str, now_us: int) -> Response:
         """`now_us` becomes the timestamp of a 410, in milliseconds."""
         body: dict[str, object] = {"reason": reason}
         if status == 410:
             body["timestamp"] = now_us // 1000
-        headers = [(b"apns-id", _message_id(call)), (b"content-type", b"application/json")]
+        headers = [(_id_header(call), _message_id(call)), (b"content-type", b"application/json")]
         return Response(status, headers, json.dumps(body).encode())
 
 
@@ -192,6 +198,9 @@ class ApnsConnection:
         self._expired = False
 
     def answer(self, call: Call, now_us: int) -> Verdict:
+        route = route_of(call.path)
+        if route:
+            return self._answer_of_channels(call, route, now_us)
         token = _device_token(call)
         believed = self._apns.tokens.get(token)
         reason = (
@@ -205,21 +214,47 @@ class ApnsConnection:
             or self._throttled(token, believed, now_us)
         )
         if reason:
-            died_us = (believed.since_ms if believed else 0) * 1000 or now_us
-            return Verdict(self._apns.refusal(call, STATUS_OF.get(reason, 400), reason, died_us))
+            return self._refused(call, reason, (believed.since_ms if believed else 0) * 1000 or now_us)
+        if channel := started_on(call):
+            self._apns.accounts.channels.listen(self._apns.environment, self._bundle_id(call), channel, token)
+        return self._taken(call, token, now_us)
+
+    def _answer_of_channels(self, call: Call, route: Route, now_us: int) -> Verdict:
+        channels, environment = self._apns.accounts.channels, self._apns.environment
+        reason = _bad_headers(call) or self._bad_credential(call, now_us) or self._bad_bundle(route.bundle_id)
+        if route.what == "broadcast":
+            reason = reason or channels.bad_broadcast(call, environment, route) or _bad_json(call)
+            name = call.header(b"apns-channel-id").decode("latin-1")
+            channel = channels.get(environment, route.bundle_id, name)
+            if reason or channel is None:
+                return self._refused(call, reason, now_us)
+            return self._taken(call, name, now_us, tuple(channel.listeners))
+        status, told, body = (0, reason, b"") if reason else channels.manage(call, environment, route)
+        if not status:
+            return self._refused(call, told, now_us)
+        headers = [(_id_header(call), _message_id(call))]
+        if told:
+            headers.append((b"apns-channel-id", told.encode()))
+        return Verdict(Response(status, headers, body))
+
+    def _refused(self, call: Call, reason: str, since_us: int) -> Verdict:
+        return Verdict(self._apns.refusal(call, STATUS_OF.get(reason, 400), reason, since_us))
+
+    def _taken(self, call: Call, target: str, now_us: int, reached: Sequence[str] = ()) -> Verdict:
         message_id = _message_id(call)
-        headers = [(b"apns-id", message_id)]
+        headers = [(_id_header(call), message_id)]
         if self._apns.environment == "sandbox":
             headers.append((b"apns-unique-id", str(uuid.uuid4()).encode()))
         entry = Entry(
             provider="apns",
             environment=self._apns.environment,
-            token=token,
+            token=target,
             message_id=message_id.decode(),
             identity=message_id,
             time_us=now_us,
             headers=call.headers,
             payload=call.body,
+            reached=reached,
         )
         return Verdict(Response(200, headers, b""), entry)
 
@@ -274,7 +309,11 @@ class ApnsConnection:
             return "" if topic in allowed | implied else "TopicDisallowed"
         if not topic:
             return "MissingTopic"
-        bundle_id = self._bundle_id(call)
+        return self._bad_bundle(self._bundle_id(call))
+
+    def _bad_bundle(self, bundle_id: str) -> str:
+        if self._certificate:
+            return "" if bundle_id in self._certificate.topics else "TopicDisallowed"
         key = self._token.key if self._token else None
         if key is None or self._apns.accounts.apps.get(bundle_id) != key.team_id:
             return "TopicDisallowed"
@@ -313,9 +352,14 @@ def _device_token(call: Call) -> str:
     return found[1].decode("latin-1").lower() if found else ""
 
 
+def _id_header(call: Call) -> bytes:
+    """What a request is called by its sender, and in the answer: channels have a header of their own for it."""
+    return b"apns-request-id" if route_of(call.path) else b"apns-id"
+
+
 def _message_id(call: Call) -> bytes:
-    apns_id = call.header(b"apns-id")
-    return apns_id if _UUID.fullmatch(apns_id) else str(uuid.uuid4()).encode()
+    given = call.header(_id_header(call))
+    return given if _UUID.fullmatch(given) else str(uuid.uuid4()).encode()
 
 
 def _bad_route(call: Call) -> str:
@@ -330,8 +374,8 @@ def _bad_headers(call: Call) -> str:
     names = [name for name, _ in call.headers]
     if len(names) != len(set(names)):
         return "DuplicateHeaders"
-    apns_id = call.header(b"apns-id")
-    return "BadMessageId" if apns_id and not _UUID.fullmatch(apns_id) else ""
+    given = call.header(_id_header(call))
+    return "BadMessageId" if given and not _UUID.fullmatch(given) else ""
 
 
 def _bad_options(call: Call) -> str:
@@ -361,6 +405,10 @@ def _bad_payload(call: Call) -> str:
     limit = PAYLOAD_VOIP_BYTES_MAX if call.header(b"apns-push-type") == b"voip" else PAYLOAD_BYTES_MAX
     if len(call.body) > limit:
         return "PayloadTooLarge"
+    return _bad_json(call)
+
+
+def _bad_json(call: Call) -> str:
     try:
         payload = json.loads(call.body)
     except ValueError:

@@ -1,8 +1,10 @@
-"""Firebase Cloud Messaging (HTTP v1) and Google's OAuth token endpoint, decided without I/O.
+"""Firebase Cloud Messaging (HTTP v1), its topics, and Google's OAuth token endpoint, decided without I/O.
 
 Rules are from Firebase's "REST v1 ErrorCode", "FCM error codes" and "FCM Throttling and Quotas", Google's "Using OAuth
-2.0 for Server to Server Applications" and AIP-193 for the shape of an error. Google does not publish the order of its
-checks; here: route, credential, project, permission, JSON, message, token, quota.
+2.0 for Server to Server Applications" and AIP-193 for the shape of an error; of topics from "Instance ID server
+reference", and the newer `topicSubscriptions` from what Google's own SDKs send. Google does not publish the order of
+its checks; here: route, credential, project, permission, JSON, message, token, quota. The topic service has a host of
+its own there; here it shares the port.
 """
 
 from __future__ import annotations
@@ -12,16 +14,17 @@ import json
 import math
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from pushrpc.emulator import fcm_message
 from pushrpc.emulator.fcm_message import Violation
+from pushrpc.emulator.fcm_topics import TOKENS_OF_CALL_MAX, TOPIC, Topics
 from pushrpc.emulator.quota import Quota
 from pushrpc.emulator.service import Call, Entry, Verdict
 from pushrpc.emulator.tokens import FCM_TOKEN, Token, TokenBook, TokenState
@@ -43,7 +46,12 @@ SCOPES = frozenset(f"https://www.googleapis.com/auth/{name}" for name in ("fireb
 PROJECT_PER_MINUTE = 600_000
 DEVICE_PER_MINUTE = 240
 
+REACHED_MAX = 1_000
+"""Tokens that the journal names of those a message to a topic reached."""
+
 _SEND = re.compile(rb"/v1/projects/([^/]+)/messages:send(?:\?.*)?")
+_BATCH = re.compile(rb"/iid/v1:batch(Add|Remove)")
+_SUBSCRIPTIONS = re.compile(rb"/v1/projects/([^/]+)/registrations/([^/]+)/topicSubscriptions(?:/([^/?]+))?(?:\?(.*))?")
 _JWT_OPTIONS = {"verify_iat": False, "verify_exp": False, "verify_nbf": False, "verify_aud": False, "verify_sub": False}
 _FCM_ERROR = "type.googleapis.com/google.firebase.fcm.v1.FcmError"
 _BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
@@ -68,6 +76,8 @@ _CODES = {
     "UNAUTHENTICATED": _Code(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", is_fcm=False),
     "SENDER_ID_MISMATCH": _Code(403, "PERMISSION_DENIED", "SenderId mismatch"),
     "PERMISSION_DENIED": _Code(403, "PERMISSION_DENIED", "The caller does not have permission", is_fcm=False),
+    "NOT_FOUND": _Code(404, "NOT_FOUND", "Requested entity was not found.", is_fcm=False),
+    "ALREADY_EXISTS": _Code(409, "ALREADY_EXISTS", "Requested entity already exists", is_fcm=False),
     "UNREGISTERED": _Code(404, "NOT_FOUND", "Requested entity was not found."),
     "QUOTA_EXCEEDED": _Code(429, "RESOURCE_EXHAUSTED", "Quota exceeded."),
     "INTERNAL": _Code(500, "INTERNAL", "Internal error encountered."),
@@ -103,6 +113,7 @@ class Fcm:
     def __init__(self, tokens: TokenBook, *, seed: int = 0) -> None:
         self.tokens = tokens
         self.projects: set[str] = set()
+        self.topics = Topics()
         self.token_urls = {GOOGLE_TOKEN_URL}
         self.per_project = Quota(PROJECT_PER_MINUTE)
         self.per_device = Quota(DEVICE_PER_MINUTE)
@@ -138,6 +149,8 @@ class Fcm:
     def refusal(self, call: Call, status: int, reason: str, now_us: int) -> Response:
         if call.path == b"/token":
             return _oauth_error(status, reason or "internal_failure", "")
+        if _BATCH.fullmatch(call.path):
+            return _iid_error(status, reason or _BY_STATUS.get(status, "INTERNAL"))
         if not reason and status == 404:
             return Response(404, [_HTML], _NOT_FOUND_PAGE)
         name = reason or _BY_STATUS.get(status, "UNAVAILABLE" if status == 503 else "INTERNAL")
@@ -147,6 +160,11 @@ class Fcm:
     def answer(self, call: Call, now_us: int) -> Verdict:
         if call.method == b"POST" and call.path == b"/token":
             return Verdict(self._grant(call, now_us))
+        if call.method == b"POST" and (batch := _BATCH.fullmatch(call.path)):
+            return Verdict(self._batch(call, batch[1] == b"Add", now_us))
+        if subscriptions := _SUBSCRIPTIONS.fullmatch(call.path):
+            project, token, topic, query = (unquote((part or b"").decode("latin-1")) for part in subscriptions.groups())
+            return Verdict(self._subscription(call, project, token, topic, query, now_us))
         route = _SEND.fullmatch(call.path)
         if call.method != b"POST" or route is None:
             return Verdict(Response(404, [_HTML], _NOT_FOUND_PAGE))
@@ -213,6 +231,10 @@ class Fcm:
             return Verdict(refused)
         if request.get("validate_only"):
             return Verdict(_named(f"projects/{project}/messages/fake_message_id"))
+        reached: list[str] = []
+        if not message.get("token"):
+            members = self.topics.reached(project, message.get("topic", ""), message.get("condition", ""))
+            reached = [token for token in members if not self._dead(token, project)]
         target = message.get("token") or "/topics/" + (message.get("topic") or message["condition"])
         name = f"projects/{project}/messages/0:{now_us}%{self._random.randbytes(8).hex()}"
         entry = Entry(
@@ -224,13 +246,79 @@ class Fcm:
             time_us=now_us,
             headers=call.headers,
             payload=call.body,
+            reached=reached[:REACHED_MAX],
         )
         return Verdict(_named(name), entry)
 
-    def _bad_caller(self, call: Call, project: str, now_us: int) -> Response | None:
+    def _batch(self, call: Call, join: bool, now_us: int) -> Response:
+        """The Instance ID service's own form: a word in `error`, or a row for each token."""
+        grant = self._granted(call, now_us)
+        if grant is None or call.header(b"access_token_auth") != b"true":
+            return _iid_error(401, "Unauthorized")
+        if not grant.scopes & SCOPES:
+            return _iid_error(403, "PERMISSION_DENIED")
+        try:
+            asked = json.loads(call.body)
+            topic, tokens = str(asked["to"]), [str(token) for token in asked["registration_tokens"]]
+        except (ValueError, KeyError, TypeError):
+            return _iid_error(400, "InvalidArgument")
+        if not 1 <= len(tokens) <= TOKENS_OF_CALL_MAX or not TOPIC.fullmatch(topic.removeprefix("/topics/")):
+            return _iid_error(400, "InvalidArgument")
+        topic = topic.removeprefix("/topics/")
+        results = [{"error": error} if error else {} for error in self._moved(grant.project_id, topic, tokens, join)]
+        return Response(200, [_JSON], json.dumps({"results": results}).encode())
+
+    def _moved(self, project: str, topic: str, tokens: Sequence[str], join: bool) -> Iterator[str]:
+        """Joins or leaves; for each token the error's name, or nothing."""
+        for token in tokens:
+            if error := self._dead(token, project):
+                yield error
+            elif join:
+                yield "" if self.topics.join(project, topic, token) else "TOO_MANY_TOPICS"
+            else:
+                self.topics.leave(project, topic, token)
+                yield ""
+
+    def _dead(self, token: str, project: str) -> str:
+        """What the topic service calls what is wrong with a token; empty for one that a message would reach."""
+        believed = self.tokens.get(token)
+        if believed is None:
+            if not FCM_TOKEN.fullmatch(token):
+                return "INVALID_ARGUMENT"
+            believed = self.tokens.unknown
+        if believed.app not in ("", project):
+            return "INVALID_ARGUMENT"
+        return "NOT_FOUND" if believed.state in (TokenState.UNREGISTERED, TokenState.EXPIRED) else ""
+
+    def _subscription(self, call: Call, project: str, token: str, topic: str, query: str, now_us: int) -> Response:
+        """One token's subscription to one topic, made (POST) or ended (DELETE)."""
+        refused = self._bad_caller(call, project, now_us)
+        if refused:
+            return refused
+        options = parse_qs(query)
+        joins = call.method == b"POST" and not topic
+        topic = topic or options.get("topic_name", [""])[0]
+        if not TOPIC.fullmatch(topic) or not (joins or call.method == b"DELETE"):
+            return _error("INVALID_ARGUMENT")
+        if dead := self._dead(token, project):
+            return _error("UNREGISTERED" if dead == "NOT_FOUND" else "INVALID_ARGUMENT")
+        if joins and self.topics.has(project, topic, token):
+            return _error("ALREADY_EXISTS")
+        if joins and not self.topics.join(project, topic, token):
+            return _error("QUOTA_EXCEEDED")
+        if not joins and not self.topics.leave(project, topic, token) and options.get("allow_missing") != ["true"]:
+            return _error("NOT_FOUND")
+        name = f"projects/{project}/registrations/{token}/topicSubscriptions/{topic}"
+        return _named(name) if joins else Response(200, [_JSON], b"{}")
+
+    def _granted(self, call: Call, now_us: int) -> _Grant | None:
         scheme, _, token = call.header(b"authorization").decode("latin-1").partition(" ")
         grant = self._grants.get(token)
-        if scheme.lower() != "bearer" or grant is None or now_us >= grant.expire_us:
+        return grant if grant and scheme.lower() == "bearer" and now_us < grant.expire_us else None
+
+    def _bad_caller(self, call: Call, project: str, now_us: int) -> Response | None:
+        grant = self._granted(call, now_us)
+        if grant is None:
             challenge = b'Bearer realm="https://accounts.google.com/", error="invalid_token"'
             return _error("UNAUTHENTICATED", headers=[(b"www-authenticate", challenge)])
         if project not in self.projects:
@@ -306,6 +394,10 @@ def _quota_error(subject: str, wait_s: float) -> Response:
     details: list[dict[str, object]] = [{"@type": _QUOTA_FAILURE, "violations": [violation]}]
     after = str(max(1, math.ceil(wait_s))).encode()
     return _error("QUOTA_EXCEEDED", details=details, headers=[(b"retry-after", after)])
+
+
+def _iid_error(status: int, error: str) -> Response:
+    return Response(status, [_JSON], json.dumps({"error": error}).encode())
 
 
 def _oauth_error(status: int, error: str, description: str) -> Response:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pushrpc.emulator.fcm_topics import TOPIC, evaluated
+
 PAYLOAD_BYTES_MAX = 4096
 TOPIC_PAYLOAD_BYTES_MAX = 2048
 TTL_MAX_S = 28 * 24 * 3600
@@ -18,9 +20,6 @@ CONDITION_TOPICS_MAX = 5
 
 TARGETS = ("token", "topic", "condition")
 
-_TOPIC = re.compile(r"[a-zA-Z0-9\-_.~%]+")
-_IN_TOPICS = re.compile(r"'([^']*)' in topics")
-_CONDITION = re.compile(r"[\s()!]*'[^']*' in topics[\s()]*(?:(?:&&|\|\|)[\s()!]*'[^']*' in topics[\s()]*)*")
 _DURATION = re.compile(r"[0-9]+(?:\.[0-9]{1,9})?s")
 _LABEL = re.compile(r"[a-zA-Z0-9\-_.~%]{1,50}")
 _CAMEL = re.compile(r"(?<=[a-z0-9])([A-Z])")
@@ -201,7 +200,7 @@ def flaws(message: Mapping[str, Any]) -> Iterator[Violation]:
     targets = [name for name in TARGETS if message.get(name)]
     if len(targets) != 1:
         yield Violation("message", "Exactly one of token, topic and condition must be set.")
-    if "topic" in targets and not _TOPIC.fullmatch(message["topic"]):
+    if "topic" in targets and not TOPIC.fullmatch(message["topic"]):
         yield Violation("message.topic", "Malformed topic name")
     if "condition" in targets:
         yield from _condition_flaws(message["condition"])
@@ -223,11 +222,19 @@ def flaws(message: Mapping[str, Any]) -> Iterator[Violation]:
 
 
 def _condition_flaws(condition: str) -> Iterator[Violation]:
-    topics = _IN_TOPICS.findall(condition)
-    well_formed = _CONDITION.fullmatch(condition) and condition.count("(") == condition.count(")")
-    if not well_formed or not all(_TOPIC.fullmatch(topic) for topic in topics):
+    named: list[str] = []
+
+    def noted(topic: str) -> frozenset[str]:
+        named.append(topic)
+        return frozenset()
+
+    try:
+        evaluated(condition, noted, frozenset())
+    except ValueError:
+        named.append("")
+    if not all(TOPIC.fullmatch(topic) for topic in named):
         yield Violation("message.condition", "Invalid condition expression provided.")
-    elif len(topics) > CONDITION_TOPICS_MAX:
+    elif len(named) > CONDITION_TOPICS_MAX:
         yield Violation("message.condition", f"Condition has more than {CONDITION_TOPICS_MAX} topics")
 
 

@@ -80,7 +80,7 @@ def as_json(entry: Entry) -> dict[str, object]:
         payload = json.loads(entry.payload)
     except ValueError:
         payload = {"base64": base64.b64encode(entry.payload).decode()}
-    return {
+    told: dict[str, object] = {
         "provider": entry.provider,
         "environment": entry.environment,
         "token": entry.token,
@@ -89,3 +89,4 @@ def as_json(entry: Entry) -> dict[str, object]:
         "headers": {name.decode("latin-1"): value.decode("latin-1") for name, value in entry.headers},
         "payload": payload,
     }
+    return told | ({"reached": list(entry.reached)} if entry.reached else {})

@@ -32,7 +32,8 @@ class Entry(NamedTuple):
     """One accepted message, as the journal keeps it.
 
     `message_id` is what the provider named it; `identity` is what makes a second one a duplicate: the apns-id for
-    APNs; for FCM, which has no id of the sender's, a digest of the target with what the person would see.
+    APNs; for FCM, which has no id of the sender's, a digest of the target with what the person would see. Where the
+    target is a topic or a channel, `reached` are tokens that the service spread it to: at most 1,000 of them.
     """
 
     provider: str
@@ -43,6 +44,7 @@ class Entry(NamedTuple):
     time_us: int
     headers: Sequence[tuple[bytes, bytes]]
     payload: bytes
+    reached: Sequence[str] = ()
 
 
 class Verdict(NamedTuple):
