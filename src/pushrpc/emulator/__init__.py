@@ -225,6 +225,8 @@ class Emulator:
             book.unknown = Token()
         for quota in (self.apns_per_token, self.fcm.per_project, self.fcm.per_device):
             quota.clear()
+        self.accounts.channels.clear()
+        self.fcm.topics.clear()
         self.wns.clear()
         self.hms.clear()
         self.notification_hubs.clear()
