@@ -138,6 +138,7 @@ class App:
 @pytest_asyncio.fixture(loop_scope="session")
 async def app(browser: Browser, site: Site, desktop: Desktop) -> AsyncIterator[App]:
     desktop.shown.clear()
+    browser.events.clear()
     await browser.call(
         "Browser.setPermission", permission={"name": "notifications"}, setting="granted", origin=site.origin
     )

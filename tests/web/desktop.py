@@ -18,7 +18,8 @@ from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_
 from jeepney.bus_messages import message_bus
 from jeepney.io.asyncio import DBusConnection, open_dbus_connection
 
-WAIT_S = 20.0  # for anything a healthy desktop or browser does at once
+from tests.web import WAIT_S
+
 BODY = "default"  # the action that stands for a click on the notification itself
 _DISMISSED = 2
 _CLOSED_BY_CALL = 3

@@ -15,13 +15,15 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from tests.web import WAIT_S
+
 START_S = 60.0  # a first start on a busy machine writes a whole profile
-WAIT_S = 20.0  # for anything a healthy browser does at once
 LOG_BYTES_SHOWN = 2_000
 EVENTS_MAX = 10_000  # a test makes some dozens
 
@@ -35,6 +37,7 @@ FLAGS = (
     "--disable-breakpad",
     "--disable-dev-shm-usage",  # containers give /dev/shm 64 MiB
     "--disable-gpu",
+    "--no-sandbox",  # for root and in most containers there is none, and only pages of ours are shown
     # Nothing but this machine is within reach.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
 )
@@ -47,7 +50,6 @@ class DevToolsError(Exception):
 @contextmanager
 def chromium(program: str, directory: Path, bus: str, flags: Sequence[str]) -> Iterator[str]:
     """Runs a browser with a profile of its own, on this D-Bus, and yields the address of its DevTools socket."""
-    sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()
     # Everything that Chromium writes, caches included, stays in the directory.
     places = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "TMPDIR"), str(directory))
     buses = dict.fromkeys(("DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS"), bus)
@@ -55,7 +57,7 @@ def chromium(program: str, directory: Path, bus: str, flags: Sequence[str]) -> I
     log = directory / "chromium.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [program, *FLAGS, *sandbox, *flags, f"--user-data-dir={profile}", "about:blank"],
+            [program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -144,9 +146,10 @@ class Browser:
         )
 
     async def close_pages(self, origin: str) -> None:
-        """Closes every tab of a site, those too that the site has opened."""
+        """Closes every tab of a site, those too that the site has opened; they are gone then."""
         for target in await self.targets("page", origin):
             await self.call("Target.closeTarget", targetId=target["targetId"])
+            await self.event(partial(_tells_the_end_of, target["targetId"]))
 
     async def targets(self, kind: str, origin: str = "") -> list[dict[str, Any]]:
         """Targets of a kind (page, service_worker): the site's, or everybody's."""
@@ -194,6 +197,10 @@ class Script:
             details = answer["exceptionDetails"]
             raise DevToolsError(details.get("exception", {}).get("description") or details["text"])
         return answer["result"].get("value")
+
+
+def _tells_the_end_of(target: str, event: Event) -> bool:
+    return event.method == "Target.targetDestroyed" and event.params["targetId"] == target
 
 
 @asynccontextmanager

@@ -21,8 +21,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from tests.tls import make_authority
+from tests.web import WAIT_S
 
-WAIT_S = 20.0  # for anything a healthy browser does at once
 MESSAGE_BYTES_MAX = 1 << 16
 
 _VERSION = 41

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.web import WAIT_S
+
 HERE = Path(__file__).parent
-CLIENT = HERE.parent.parent / "clients" / "web" / "src"
-WAIT_S = 20.0  # for anything a healthy browser does at once
+CLIENT = HERE.parent.parent / "clients" / "web"
 
 
 @dataclass
@@ -52,8 +54,9 @@ async def site_running() -> AsyncIterator[Site]:
         [
             web.post("/push/subscriptions", site.post),
             web.post("/push/engagements", site.post),
+            web.get("/readme.html", _readme),
             web.get("/", _file(HERE / "pages" / "app.html")),
-            *(web.get(f"/{file.name}", _file(file)) for file in CLIENT.glob("*.js")),
+            *(web.get(f"/{file.name}", _file(file)) for file in (CLIENT / "src").glob("*.js")),
             *(web.get(f"/{file.name}", _file(file)) for file in (HERE / "pages").iterdir()),
         ]
     )
@@ -69,8 +72,14 @@ async def site_running() -> AsyncIterator[Site]:
         await runner.cleanup()
 
 
-def _file(file: Path) -> Any:
+def _file(file: Path) -> Callable[[web.Request], Awaitable[web.FileResponse]]:
     async def answer(request: web.Request) -> web.FileResponse:
         return web.FileResponse(file)
 
     return answer
+
+
+async def _readme(request: web.Request) -> web.Response:
+    """The page that the client's README shows."""
+    (page,) = re.findall(r"```html\n(.*?)```", (CLIENT / "README.md").read_text(), re.DOTALL)
+    return web.Response(text=page, content_type="text/html")

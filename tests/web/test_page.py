@@ -28,6 +28,18 @@ async def test_a_subscription_reaches_the_backend(app: App, pushes: PushService)
     assert await app.page.run(SUBSCRIPTION) == subscription["endpoint"]
 
 
+async def test_the_readmes_page_subscribes_at_a_click(app: App) -> None:
+    page = await app.browser.open(f"{app.site.origin}/readme.html")
+    x, y = await page.run(
+        "(({x, y, width, height}) => [x + width / 2, y + height / 2])(notify.getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        await page.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    told = await app.site.told()
+    await page.call("Page.reload")
+    assert await app.site.told() == told  # by refresh()
+
+
 async def test_a_page_load_hands_the_subscription_over_again(app: App) -> None:
     await app.client()
     assert await app.page.run(REFRESH) is None  # nobody has subscribed yet
@@ -115,3 +127,51 @@ async def test_the_app_may_hand_subscriptions_over_by_itself(app: App) -> None:
     )
     assert told == [["endpoint", None], [None, "endpoint"]]
     assert app.site.subscriptions.empty()
+
+
+# Chromium keeps this event to itself unless a flag is set, and a worker may not prolong an event that it made itself:
+# so a likeness is dispatched in the worker, with what a browser would have put into it.
+SUBSCRIPTION_CHANGES = """(async () => {
+  const oldSubscription = await registration.pushManager.getSubscription();
+  await oldSubscription.unsubscribe();
+  let handled;
+  const waitUntil = (promise) => { handled = promise; };
+  dispatchEvent(Object.assign(new Event("pushsubscriptionchange"), { oldSubscription, waitUntil }));
+  await handled;
+  return (await registration.pushManager.getSubscription())?.endpoint;
+})()"""
+
+
+async def test_the_worker_replaces_a_subscription_that_the_browser_dropped(app: App) -> None:
+    await app.client()
+    before = await app.subscribe()
+    endpoint = await (await app.worker()).run(SUBSCRIPTION_CHANGES)
+    told = await app.site.told()
+    assert (told["subscription"]["endpoint"], told["replaces"]) == (endpoint, before["endpoint"])
+    assert endpoint != before["endpoint"]
+
+
+async def test_the_worker_tells_of_a_permission_taken_back(app: App) -> None:
+    await app.client()
+    before = await app.subscribe()
+    await app.permit("denied")
+    assert await (await app.worker()).run(SUBSCRIPTION_CHANGES) is None
+    assert await app.site.told() == {"subscription": None, "replaces": before["endpoint"]}
+
+
+async def test_the_worker_leaves_telling_to_an_app_that_does_so_itself(app: App) -> None:
+    await app.page.run(
+        f"""(async () => {{
+          globalThis.changed = new Promise((done) => {{
+            globalThis.push = new PushClient({{
+              applicationServerKey: "{APPLICATION_SERVER_KEY}",
+              async subscriptions({{ subscription, replaces }}) {{
+                if (replaces) done([subscription.endpoint, replaces]);
+              }},
+            }});
+          }});
+          globalThis.before = (await push.subscribe()).endpoint;
+        }})()"""
+    )
+    endpoint = await (await app.worker()).run(SUBSCRIPTION_CHANGES)
+    assert await app.page.run("changed") == [endpoint, await app.page.run("before")]

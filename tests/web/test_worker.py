@@ -2,63 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
+from pushrpc.content import Content
 from tests.web.conftest import App
 from tests.web.desktop import BODY, Desktop, Shown
+from tests.web.samples import ID, OURS, message
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-ID = "0190f5fe-1111-7abc-8def-000000000001"
-OURS: dict[str, Any] = {
-    "title": "Order shipped",
-    "body": "Your order 1234 is on its way 🚚",
-    "icon": "https://example.com/icon.png",
-    "badge": "https://example.com/badge.png",
-    "image": "https://example.com/van.png",
-    "tag": "order-1234",
-    "actions": [{"action": "track", "title": "Track it", "icon": "https://example.com/track.png"}],
-    "requireInteraction": True,
-    "silent": True,
-    "data": {"notification_id": ID, "link": "/order.html", "order_id": "1234"},
-}
-
 
 IN_BACKGROUND = "new Promise((done) => document.hidden ? done() : document.addEventListener('visibilitychange', done))"
 IN_FRONT = "new Promise((done) => document.hidden ? document.addEventListener('visibilitychange', done) : done())"
 
 
-def linked(link: str | None) -> str:
-    return json.dumps(OURS | {"data": {"notification_id": ID, "link": link}})
-
-
-async def on_screen(app: App, desktop: Desktop, message: str) -> Shown:
-    """A message of ours that has been shown, and reported so."""
+async def on_screen(app: App, desktop: Desktop, **changed: str) -> Shown:
+    """A message of ours, with these fields of its content, that has been shown, and reported so."""
     await app.client()
     await app.subscribe()
-    await app.deliver(message)
+    await app.deliver(message(**changed))
     assert (await app.site.reported(2)).keys() == {"RECEIVED", "DISPLAYED"}
     return await desktop.notification(lambda shown: shown.title == OURS["title"])
+
+
+async def shows_ours(app: App) -> None:
+    """All that the provider has put in."""
+    (shown,) = await app.notifications()
+    assert {name: shown[name] for name in OURS} == OURS
 
 
 async def test_our_message_is_shown_and_reported(app: App) -> None:
     await app.client()
     endpoint = (await app.subscribe())["endpoint"]
-    await app.deliver(json.dumps(OURS))
+    await app.deliver(message())
     reports = await app.site.reported(2)
     assert reports.keys() == {"RECEIVED", "DISPLAYED"}
     for report in reports.values():
         assert (report["notification_id"], report["endpoint"]) == (ID, endpoint)
         assert datetime.now(UTC) - datetime.fromisoformat(report["time"]) < timedelta(minutes=1)
-    assert await app.notifications() == [OURS]
+    await shows_ours(app)
+
+
+async def test_a_silent_message_is_shown_without_a_sound(app: App) -> None:
+    await app.client()
+    await app.subscribe()
+    await app.deliver(message(Content(silent=True, data={"order_id": "1234"})))
+    assert (await app.site.reported(2)).keys() == {"RECEIVED", "DISPLAYED"}
+    (shown,) = await app.notifications()
+    assert (shown["title"], shown["silent"], shown["data"]["order_id"]) == ("localhost", True, "1234")
 
 
 @pytest.mark.parametrize(
-    ("message", "title", "body"),
+    ("foreign", "title", "body"),
     [
         ("", "localhost", ""),
         ("plain text", "localhost", "plain text"),
@@ -71,15 +67,15 @@ async def test_our_message_is_shown_and_reported(app: App) -> None:
     ],
 )
 async def test_what_is_not_ours_is_shown_all_the_same(
-    app: App, desktop: Desktop, message: str, title: str, body: str
+    app: App, desktop: Desktop, foreign: str, title: str, body: str
 ) -> None:
     await app.client()
     await app.subscribe()
-    await app.deliver(message)
+    await app.deliver(foreign)
     shown = await desktop.notification(lambda shown: shown.title == title)
     assert [(one["title"], one["body"]) for one in await app.notifications()] == [(title, body)]
     await desktop.click(shown)
-    await app.deliver(json.dumps(OURS))
+    await app.deliver(message())
     # The first reports are those of the message that has an id.
     assert (await app.site.reported(2)).keys() == {"RECEIVED", "DISPLAYED"}
 
@@ -87,14 +83,15 @@ async def test_what_is_not_ours_is_shown_all_the_same(
 async def test_an_option_that_the_browser_refuses_costs_neither_notification_nor_report(
     app: App, desktop: Desktop
 ) -> None:
-    await on_screen(app, desktop, json.dumps(OURS | {"vibrate": [200]}))  # with "silent" a TypeError
+    # A TypeError: a silent notification cannot shake the device.
+    await on_screen(app, desktop, web_push_json='{"silent": true, "vibrate": [200]}')
     (shown,) = await app.notifications()
     assert (shown["title"], shown["body"], shown["data"]) == (OURS["title"], OURS["body"], OURS["data"])
 
 
 @pytest.mark.parametrize("action", [BODY, "0"], ids=["notification", "button"])
 async def test_a_click_opens_the_link_and_reports(app: App, desktop: Desktop, action: str) -> None:
-    shown = await on_screen(app, desktop, json.dumps(OURS))
+    shown = await on_screen(app, desktop)
     assert shown.actions.items() >= {(BODY, "Activate"), ("0", "Track it")}
     await desktop.click(shown, action)
     await app.browser.shows(f"{app.site.origin}/order.html")
@@ -104,7 +101,7 @@ async def test_a_click_opens_the_link_and_reports(app: App, desktop: Desktop, ac
 
 async def test_a_click_opens_another_site_by_https(app: App, desktop: Desktop) -> None:
     link = f"https://example.com/{app.site.origin.rpartition(':')[2]}"
-    shown = await on_screen(app, desktop, linked(link))
+    shown = await on_screen(app, desktop, link=link)
     await desktop.click(shown)
     await app.browser.shows(link)
     assert (await app.site.reported(1)).keys() == {"OPENED"}
@@ -114,19 +111,17 @@ async def test_a_click_on_what_is_open_brings_it_to_the_front(app: App, desktop:
     order = await app.browser.open(f"{app.site.origin}/order.html")
     await app.page.call("Page.bringToFront")
     await order.run(IN_BACKGROUND)
-    await desktop.click(await on_screen(app, desktop, json.dumps(OURS)))
+    await desktop.click(await on_screen(app, desktop))
     assert (await app.site.reported(1)).keys() == {"OPENED"}
     await order.run(IN_FRONT)
     assert len(await app.browser.targets("page", app.site.origin)) == 2
 
 
 @pytest.mark.parametrize(
-    "link", [None, "", "http://example.com/", "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "//:"]
+    "link", ["", "http://example.com/", "javascript:alert(1)", "data:text/html,x", "file:///etc/passwd", "//:"]
 )
-async def test_without_a_link_it_may_open_the_app_comes_to_the_front(
-    app: App, desktop: Desktop, link: str | None
-) -> None:
-    shown = await on_screen(app, desktop, linked(link))
+async def test_without_a_link_it_may_open_the_app_comes_to_the_front(app: App, desktop: Desktop, link: str) -> None:
+    shown = await on_screen(app, desktop, link=link)
     await app.browser.open(f"{app.site.other_origin}/order.html")
     await app.page.run(IN_BACKGROUND)
     before = await app.browser.targets("page")
@@ -137,23 +132,23 @@ async def test_without_a_link_it_may_open_the_app_comes_to_the_front(
 
 
 async def test_without_a_link_and_without_a_window_the_app_is_opened(app: App, desktop: Desktop) -> None:
-    shown = await on_screen(app, desktop, linked(None))
+    shown = await on_screen(app, desktop, link="")
     await app.browser.close_pages(app.site.origin)
     await desktop.click(shown)
     await app.browser.shows(f"{app.site.origin}/")
 
 
 async def test_putting_it_away_is_reported(app: App, desktop: Desktop) -> None:
-    shown = await on_screen(app, desktop, json.dumps(OURS))
+    shown = await on_screen(app, desktop)
     await desktop.dismiss(shown)
     assert (await app.site.reported(1))["DISMISSED"]["notification_id"] == ID
     assert await app.notifications() == []
 
 
 async def test_a_click_is_no_dismissal(app: App, desktop: Desktop) -> None:
-    await desktop.click(await on_screen(app, desktop, json.dumps(OURS)))
+    await desktop.click(await on_screen(app, desktop))
     assert (await app.site.reported(1)).keys() == {"OPENED"}
-    await app.deliver(json.dumps(OURS))
+    await app.deliver(message())
     # Whatever the first notification still had to say would come before this.
     assert (await app.site.reported(2)).keys() == {"RECEIVED", "DISPLAYED"}
 
@@ -161,7 +156,7 @@ async def test_a_click_is_no_dismissal(app: App, desktop: Desktop) -> None:
 async def test_a_lost_report_costs_nothing(app: App, desktop: Desktop) -> None:
     await app.client(engagements="http://localhost:9/nobody-listens")
     await app.subscribe()
-    await app.deliver(json.dumps(OURS))
+    await app.deliver(message())
     await desktop.click(await desktop.notification(lambda shown: shown.title == OURS["title"]))
     await app.browser.shows(f"{app.site.origin}/order.html")
 
@@ -169,7 +164,7 @@ async def test_a_lost_report_costs_nothing(app: App, desktop: Desktop) -> None:
 async def test_reports_are_the_apps_choice(app: App, desktop: Desktop) -> None:
     await app.client(engagements="")
     await app.subscribe()
-    await app.deliver(json.dumps(OURS))
+    await app.deliver(message())
     await desktop.click(await desktop.notification(lambda shown: shown.title == OURS["title"]))
     await app.browser.shows(f"{app.site.origin}/order.html")
     assert app.site.engagements.empty()
@@ -178,6 +173,6 @@ async def test_reports_are_the_apps_choice(app: App, desktop: Desktop) -> None:
 async def test_an_apps_own_worker_draws_ours_in(app: App) -> None:
     await app.client(worker="/own-worker.js")
     await app.subscribe()
-    await app.deliver(json.dumps(OURS))
+    await app.deliver(message())
     assert (await app.site.reported(2)).keys() == {"RECEIVED", "DISPLAYED"}
-    assert await app.notifications() == [OURS]
+    await shows_ours(app)

@@ -38,9 +38,11 @@ export class PushClient {
   }
 
   async refresh() {
-    if (!PushClient.supported || !(localStorage.getItem(TOLD) || (await this.#existing()))) return null;
+    if (!PushClient.supported) return null;
+    const existing = await this.#existing();
+    if (!existing && !localStorage.getItem(TOLD)) return null;
     if (Notification.permission === "granted") return this.#subscribed();
-    await this.#tell(null);
+    await this.#tell(null, existing?.endpoint);
     return null;
   }
 

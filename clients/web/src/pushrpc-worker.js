@@ -1,6 +1,6 @@
 // The service worker's half of Web Push: shows what pushrpc sends and reports what becomes of it.
 // A classic script without imports or exports, so that it can be registered as it is, or drawn into an app's own worker
-// by importScripts() or import. PushClient puts its settings into the query of the registered worker's URL.
+// by importScripts(). PushClient puts its settings into the query of the registered worker's URL.
 // Sources: W3C Push API, Notifications API, Service Workers.
 (() => {
   "use strict";
@@ -86,8 +86,10 @@
 
   async function renew({ oldSubscription, newSubscription }) {
     const subscription = newSubscription ?? (await subscribed());
+    const replaces = oldSubscription?.endpoint ?? null; // not every browser says
     if (subscriptions) {
-      return post(subscriptions, { subscription, replaces: oldSubscription?.endpoint ?? null });
+      if (subscription || replaces) await post(subscriptions, { subscription, replaces });
+      return;
     }
     // The app hands subscriptions over by itself: its open pages do so now, the others when they are next loaded.
     const windows = await self.clients.matchAll({ type: "window", includeUncontrolled: true });

@@ -1,0 +1,2 @@
+// A service worker script: it exports nothing and is registered by PushClient.
+export {};
