@@ -28,7 +28,7 @@ async def test_a_child_is_ready_inside_and_gone_after(tmp_path: Path) -> None:
     arguments = ("emulator", "--directory", str(tmp_path), "--json")
     async with child("the emulator", *arguments, ready_event=EMULATOR_READY) as emulator:
         assert is_alive(emulator.pid)
-        assert emulator.ready["apns_endpoint"].startswith("https://127.0.0.1:")
+        assert emulator.ready["endpoints"]["apns"].startswith("https://127.0.0.1:")
         assert Path(emulator.ready["config_file"]).is_file()
     assert not is_alive(emulator.pid)
 

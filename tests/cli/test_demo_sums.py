@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -181,7 +182,7 @@ def test_the_picture_is_saved_as_svg(tmp_path: Path) -> None:
 
 
 def test_the_json_has_every_figure() -> None:
-    figures = run_as_json(run_of(Check("x", 1, 1)))
+    figures: dict[str, Any] = run_as_json(run_of(Check("x", 1, 1)))
     assert {name: of for name, of in figures["final"].items() if of} == {
         "APNS": {"SENT": 1, "UNREGISTERED": 1},
         "FCM": {"SENT": 1},

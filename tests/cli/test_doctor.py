@@ -22,8 +22,8 @@ from pushrpc.words import Provider
 from tests.cli.conftest import Run
 
 
-def endpoint(emulator: Child, name: str = "fcm_endpoint", ca_file: str = "") -> Endpoint:
-    host, _, port = emulator.ready[name].removeprefix("https://").partition(":")
+def endpoint(emulator: Child, name: str = "fcm", ca_file: str = "") -> Endpoint:
+    host, _, port = emulator.ready["endpoints"][name].removeprefix("https://").partition(":")
     return Endpoint(host, int(port), ca_file or emulator.ready["ca_file"])
 
 

@@ -58,7 +58,7 @@ def field_by_field(event: Event) -> following.DeliveryEvent:
         setattr(told, name, getattr(event, name))
     if event.kind is EventKind.ENGAGEMENT:
         told.ClearField("reason")
-        told.engagement = Engagement[event.reason]
+        told.engagement = Engagement[event.reason]  # type: ignore[assignment]
     told.labels.update(event.labels)
     put_time(told.time, event.time_us)
     if event.retry_us:

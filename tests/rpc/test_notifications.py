@@ -238,7 +238,12 @@ def test_every_field_of_a_message_becomes_content() -> None:
     activity: dict[str, Any] = {"event": 1, "content_state_json": "{}", "attributes_type": "Trip", "channel_id": "c"}
     activity |= {"attributes_json": "{}", "stale_time": {"seconds": 1}, "dismissal_time": {"seconds": 2}}
     activity |= {"timestamp": {"seconds": 3}}
-    fcm = {"analytics_label": "spring", "direct_boot_ok": True, "data_only": True, "live_activity_token": "t"}
+    fcm: dict[str, Any] = {
+        "analytics_label": "spring",
+        "direct_boot_ok": True,
+        "data_only": True,
+        "live_activity_token": "t",
+    }
     values |= {"web_push_json": '{"c":1}', "hms_json": '{"d":1}', "wns_xml": "<toast/>"}
     icons = {"icon_url": "https://x.example/i.png", "badge_url": "https://x.example/b.png"}
     web_push: dict[str, Any] = {
@@ -249,13 +254,12 @@ def test_every_field_of_a_message_becomes_content() -> None:
         **icons,
     }
     wns: dict[str, Any] = {"type": 4, "raw": b"raw", "tag": "a1", "group": "b2", "cache": False}
-    hms = {"category": "IM", "bi_tag": "spring", "test_message": True}
+    hms: dict[str, Any] = {"category": "IM", "bi_tag": "spring", "test_message": True}
     hubs = {"headers": {"apns-priority": "5"}, "template_properties": {"name": "Ann"}}
     options = {"web_push": web_push, "wns": wns, "hms": hms, "notification_hubs": hubs}
     fields = Fields()
-    content = content_of(
-        sending.NotificationContent(**values, **options, apns={**apns, "live_activity": activity}, fcm=fcm), fields
-    )  # type: ignore[arg-type]
+    given: dict[str, Any] = {**values, **options, "apns": {**apns, "live_activity": activity}, "fcm": fcm}
+    content = content_of(sending.NotificationContent(**given), fields)
     fields.refuse()
     values |= {"title_loc_args": ("1", "2"), "body_loc_args": ("3",)}
     apns |= {"push_type": ApnsPushType.LIVE_ACTIVITY, "interruption_level": InterruptionLevel.TIME_SENSITIVE}
@@ -264,10 +268,10 @@ def test_every_field_of_a_message_becomes_content() -> None:
     assert content == Content(
         **values,
         apns=ApnsOptions(**apns, live_activity=live),
-        fcm=FcmOptions(**fcm),  # type: ignore[arg-type]
+        fcm=FcmOptions(**fcm),
         web_push=WebPushOptions(**web_push | {"urgency": Urgency.VERY_LOW}),
         wns=WnsOptions(**wns | {"type": WnsType.RAW}),
-        hms=HmsOptions(**hms),  # type: ignore[arg-type]
+        hms=HmsOptions(**hms),
         notification_hubs=HubOptions(**hubs),
     )
     assert Content.from_json(content.to_json()) == content

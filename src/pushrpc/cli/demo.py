@@ -118,7 +118,7 @@ async def _issued(ground: Playground, push: PushServiceAsyncStub, provider: Prov
         answer = await ground.control("POST", "/tokens", {"provider": provider.name.lower(), "make": count})
         return [Reach(token) for token in answer["tokens"]]
     info = await push.GetServerInfo(service_pb2.GetServerInfoRequest(app_id=APP_ID), timeout=CALL_TIMEOUT_S)
-    (key,) = (each.provider_app_ids[0] for each in info.providers if each.provider == provider)
+    (key,) = (each.provider_app_ids[0] for each in info.providers if Provider(each.provider) is provider)
     issued: list[Reach] = []
     while len(issued) < count:
         wanted = {"vapid_public_key": key, "make": min(SUBSCRIPTIONS_AT_ONCE, count - len(issued))}

@@ -211,7 +211,7 @@ def providers(accounts: list[ProviderAccount]) -> Iterator[Finding]:
     endpoints: dict[Endpoint, Provider] = {}
     for account in accounts:
         endpoint = account.endpoint(Lane("", account.provider, account.provider_app_id, account.environment))
-        if endpoint is not None:  # browsers have as many as they like, and none of them is ours to know
+        if endpoint is not None:  # a browser's and a Windows channel's is told by its token only
             endpoints.setdefault(endpoint, account.provider)
     looks: list[Callable[[], Finding]] = []
     for endpoint, provider in endpoints.items():
@@ -226,11 +226,11 @@ def reach(endpoint: Endpoint, provider: Provider) -> Finding:
     subject = f"{provider.name} {endpoint.host}:{endpoint.port}"
     started_s = time.monotonic()
     try:
-        with closing(_connect(endpoint, ["h2"])) as connection:
+        with closing(_connect(endpoint, ["h2" if endpoint.http2 else "http/1.1"])) as connection:
             spoken = connection.selected_alpn_protocol()
     except OSError as error:
         return Finding(Verdict.BAD, subject, f"cannot be reached ({_why(error)})", _remedy(error))
-    if spoken != "h2":
+    if endpoint.http2 and spoken != "h2":
         return Finding(
             Verdict.BAD, subject, "does not speak HTTP/2", "is a proxy in between? let TLS through untouched"
         )
