@@ -212,7 +212,7 @@ def test_platforms_are_summed(hub: NotificationHub) -> None:
         (Response(404, (), error(404)), SETTINGS, 10.0),
         (Response(403, AFTER_9, error(403)), THROTTLED, 10.0),
         (Response(429, ((b"retry-after", b"90"),), b""), THROTTLED, 90.0),
-        (Response(403, (), error(403)), SETTINGS, 300.0),
+        (Response(403, (), error(403)), SETTINGS, 3600.0),
         (Response(401, (), error(401)), SETTINGS, 300.0),
         (Response(503, (), b""), DOWN, 10.0),
     ],

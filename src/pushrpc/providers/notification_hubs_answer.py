@@ -18,7 +18,8 @@ from pushrpc.providers.answer import by_status, cause_of, clip, retry_after_s, t
 from pushrpc.words import Cause, OutcomeKind
 
 ASK_AGAIN_S = 10.0  # what "Get notification message telemetry" advises while there is none yet
-ASK_AGAIN_REFUSED_S = 300.0  # telemetry needs the Standard tier: nobody changes that within seconds
+# Telemetry needs the Standard tier, and a key that is known: nobody changes either within seconds.
+ASK_AGAIN_REFUSED_S: Mapping[int, float] = {401: 300.0, 403: 3600.0}
 MESSAGE_ID_CHARS_MAX = 256
 
 
@@ -154,8 +155,9 @@ def feedback_of(response: Response, now_us: int) -> Feedback:
     """Reads NotificationDetails. What cannot be read, or is not there yet, is to be asked again."""
     if response.status != 200:
         outcome = outcome_of(response, now_us)
-        refused = outcome.kind is OutcomeKind.CREDENTIAL_REFUSED and response.status != 404
-        again_s = outcome.retry_after_s or (ASK_AGAIN_REFUSED_S if refused else ASK_AGAIN_S)
+        again_s = outcome.retry_after_s
+        if again_s is None:
+            again_s = ASK_AGAIN_REFUSED_S.get(response.status, 0.0)
         return Feedback(outcome, max(again_s, ASK_AGAIN_S))
     root = read_xml(response.body)
     state = word(_child(root, "State")) if root is not None and _name(root) == "NotificationDetails" else ""

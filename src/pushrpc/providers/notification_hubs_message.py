@@ -110,7 +110,7 @@ def _apple(notification: Notification, now_us: int) -> HubMessage:
     headers = {
         "apns-push-type": of_kind.word,
         "apns-priority": apns_message.priority(notification, kind),
-        "apns-expiration": apns_message.expiration(notification, now_us),
+        "apns-expiration": apns_message.expiration(notification, now_us) if of_kind.stored else "0",
     }
     if content.apns.topic:
         headers["apns-topic"] = content.apns.topic
