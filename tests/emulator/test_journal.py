@@ -48,3 +48,8 @@ def test_credentials_are_not_kept() -> None:
     assert as_json(kept)["headers"] == {"apns-topic": "com.example"}
     assert as_json(kept)["payload"] == {"aps": {}}
     assert as_json(kept._replace(payload=b"\xff"))["payload"] == {"base64": "/w=="}
+
+
+def test_whom_a_topic_reached_is_told() -> None:
+    assert as_json(entry(1)._replace(reached=("aa", "bb")))["reached"] == ["aa", "bb"]
+    assert "reached" not in as_json(entry(1))

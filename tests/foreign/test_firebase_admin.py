@@ -22,6 +22,7 @@ _names = (f"app-{number}" for number in itertools.count())
 def app(emulator: Emulator, files: Credentials, monkeypatch: pytest.MonkeyPatch) -> Iterator[firebase_admin.App]:
     service = messaging._MessagingService
     monkeypatch.setattr(service, "FCM_URL", emulator.fcm_endpoint + "/v1/projects/{0}/messages:send")
+    monkeypatch.setattr(service, "IID_URL", emulator.fcm_endpoint)
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(emulator.ca_file))
     monkeypatch.setenv("SSL_CERT_FILE", str(emulator.ca_file))
     certificate = credentials.Certificate(str(files.service_account_file))
@@ -157,3 +158,23 @@ async def test_a_message_to_a_topic(emulator: Emulator, app: firebase_admin.App)
     await send(app, Message(condition="'a' in topics && ('b' in topics || 'c' in topics)", data={"a": "b"}))
     tokens = [entry.token for entry in emulator.journal.entries("fcm")]
     assert tokens == ["/topics/news", "/topics/'a' in topics && ('b' in topics || 'c' in topics)"]
+
+
+@pytest.mark.filterwarnings("ignore:.*_legacy is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("way", ["", "_legacy"])
+async def test_topics_are_joined_and_left(emulator: Emulator, app: firebase_admin.App, way: str) -> None:
+    """Both ways: a call for each token, which is the newer, and the batches of the Instance ID service."""
+    registrations = f"{emulator.fcm_endpoint}/v1/projects/{app.project_id}/registrations"
+    messaging._get_messaging_service(app)._fcm_topic_url = registrations
+    dead, *live = tokens = fcm_tokens(3)
+    emulator.set_tokens("fcm", [dead], state="unregistered")
+    subscribe, unsubscribe = (
+        getattr(messaging, name + way) for name in ("subscribe_to_topic", "unsubscribe_from_topic")
+    )
+    told = await asyncio.to_thread(subscribe, tokens, "news", app)
+    assert (told.success_count, [error.index for error in told.errors]) == (2, [0])
+    await send(app, Message(topic="news", data={"a": "b"}))
+    told = await asyncio.to_thread(unsubscribe, live[:1], "/topics/news", app)
+    assert told.failure_count == 0
+    await send(app, Message(condition="'news' in topics", data={"a": "b"}))
+    assert [sorted(entry.reached) for entry in emulator.journal.entries("fcm")] == [sorted(live), live[1:]]

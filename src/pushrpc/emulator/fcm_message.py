@@ -248,7 +248,11 @@ def _android_bytes(message: Mapping[str, Any]) -> int:
     android = message.get("android", {})
     data = android.get("data") or message.get("data", {})
     notification = {**message.get("notification", {}), **android.get("notification", {})}
-    return sum(len(f"{key}{value}".encode()) for key, value in (*data.items(), *notification.items()))
+    return sum(len(key.encode()) + _value_bytes(value) for key, value in (*data.items(), *notification.items()))
+
+
+def _value_bytes(value: object) -> int:
+    return sum(map(_value_bytes, value)) if isinstance(value, list) else len(str(value).encode())
 
 
 def _json_bytes(value: object) -> int:
