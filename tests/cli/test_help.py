@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import click
 import pytest
 
 from pushrpc import __version__
@@ -24,7 +25,8 @@ def test_every_command_and_option_explains_itself(run: Run, command: str) -> Non
     for word in command.split():
         named = named.commands[word]  # type: ignore[assignment]
     assert named.help
-    assert all(getattr(option, "help", None) or getattr(option, "hidden", False) for option in named.params)
+    options = [param for param in named.params if isinstance(param, click.Option)]
+    assert all(option.help or option.hidden for option in options)
 
 
 def test_the_version_is_told(run: Run) -> None:

@@ -17,6 +17,7 @@ from pushrpc.cli.demo import demo
 from pushrpc.cli.devices import devices
 from pushrpc.cli.doctor import doctor
 from pushrpc.cli.emulator import emulator
+from pushrpc.cli.import_gorush import import_gorush
 from pushrpc.cli.send import send
 from pushrpc.cli.serve import serve
 from pushrpc.cli.up import up
@@ -55,5 +56,5 @@ def _stop_when_stdin_closes() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-for command in (demo, up, serve, doctor, send, watch, devices, emulator):
+for command in (demo, up, serve, doctor, send, watch, devices, emulator, import_gorush):
     commands.add_command(command)
