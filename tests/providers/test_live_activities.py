@@ -225,6 +225,13 @@ def test_google_needs_the_activity_for_its_token_and_the_token_for_the_activity(
     assert fcm.preview(notification(tokenless), Address(), NOW_US).dropped == ("message.apns.live_activity",)
 
 
+def test_a_live_activity_of_one_device_goes_to_no_topic(fcm: Fcm) -> None:
+    of = notification(live(ETA, fcm=FcmOptions(live_activity_token="ab")))
+    fcm.check_message(of)
+    with pytest.raises(MessageRefused, match="is one device's"):
+        fcm.check_message(of, Address(audience=AudienceKind.TOPIC))
+
+
 def test_google_refuses_the_same_json(fcm: Fcm) -> None:
     content = live(replace(ETA, content_state_json="[]"), fcm=FcmOptions(live_activity_token="ab"))
     with pytest.raises(MessageRefused, match=r"apns.live_activity.content_state_json: not a JSON object"):

@@ -79,6 +79,9 @@ _size = attrgetter("size_bytes")
 def built(notification: Notification, audience: AudienceKind | None, now_us: int) -> Built:
     """The message with which a notification goes to tokens, or to an audience. Raises MessageRefused."""
     limit = PAYLOAD_BYTES_MAX if audience is None else AUDIENCE_PAYLOAD_BYTES_MAX
+    if audience and notification.content.fcm.live_activity_token:
+        detail = "fcm.live_activity_token is one device's; send it to the FCM token of that device"
+        raise MessageRefused(RejectReason.FIELD_MISSING, detail)
 
     def build(content: Content) -> Built:
         of = notification if content is notification.content else replace(notification, content=content)
