@@ -225,6 +225,12 @@ def test_google_needs_the_activity_for_its_token_and_the_token_for_the_activity(
     assert fcm.preview(notification(tokenless), Address(), NOW_US).dropped == ("message.apns.live_activity",)
 
 
+def test_what_google_cannot_hand_on_is_told(fcm: Fcm) -> None:
+    content = live(ETA, title="t", subtitle="s", image_url="https://i", fcm=FcmOptions(live_activity_token="ab"))
+    preview = fcm.preview(notification(content), Address(), NOW_US)
+    assert preview.dropped == ("message.subtitle", "message.image_url")
+
+
 def test_a_live_activity_of_one_device_goes_to_no_topic(fcm: Fcm) -> None:
     of = notification(live(ETA, fcm=FcmOptions(live_activity_token="ab")))
     fcm.check_message(of)

@@ -39,23 +39,23 @@ def topic_problem(name: str) -> str:
 
 def condition_problem(condition: str) -> str:
     """Empty, or why Google cannot read it: `'a' in topics && ('b' in topics || !('c' in topics))`, 5 topics at most."""
-    depth, topics, place, open_end = 0, 0, 0, True  # open_end: a topic or an opening must follow
+    depth, topics, place, operand_due = 0, 0, 0, True  # due is a topic, or what may stand before one
     while place < len(condition):
         word = _WORDS.match(condition, place)
         if word is None:
             break
         topic, sign = word.groups()
-        if (sign in ("&&", "||", ")")) == open_end:
+        if (sign in ("&&", "||", ")")) == operand_due:
             break
         if topic is not None and (problem := topic_problem(topic)):
             return problem
         topics += topic is not None
         depth += (sign == "(") - (sign == ")")
-        open_end = topic is None and sign != ")"
+        operand_due = topic is None and sign != ")"
         if depth < 0:
             break
         place = word.end()
-    if open_end or depth or place < len(condition):
+    if operand_due or depth or place < len(condition):
         return "a condition is made of 'name' in topics, &&, ||, ! and parentheses"
     return "" if topics <= CONDITION_TOPICS_MAX else f"a condition names at most {CONDITION_TOPICS_MAX} topics"
 
@@ -125,6 +125,8 @@ def lost(content: Content) -> tuple[str, ...]:
         names += ("android_channel_id",)
     if content.fcm.live_activity_token:
         names += ("subtitle", "badge", "category", "thread_id")
+        if not content.fcm.data_only:
+            names += ("image_url",)
     elif _is_data(content):
         names += ("subtitle", "badge", "sound", "category", "thread_id")
         if not content.fcm.data_only:
