@@ -37,6 +37,7 @@ class ProviderAudience(NamedTuple):
     name: str
     environment: Environment = Environment.UNSPECIFIED
     provider_app_id: str = ""
+    platform: HubPlatform = HubPlatform.UNSPECIFIED
 
 
 class Target(NamedTuple):
@@ -194,7 +195,7 @@ def _audiences(
 ) -> list[_Part]:
     parts = []
     for place, wanted in enumerate(audiences):
-        address = Address(audience=wanted.kind)
+        address = Address(platform=wanted.platform, audience=wanted.kind)
         chosen = choose(routes(wanted.provider), wanted.provider_app_id, wanted.environment)
         if isinstance(chosen, Refused):
             refused: Refused | None = chosen

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import grpc
 import pytest
 
 from pushrpc import words
@@ -15,6 +17,7 @@ from pushrpc.emulator import Emulator, apns_tokens, fcm_tokens, wns_channels
 from pushrpc.emulator.tokens import hms_tokens
 from pushrpc.v1 import audiences_pb2, devices_pb2, enums_pb2, following_pb2, sending_pb2, service_pb2
 from tests.e2e.running import ServerProcess, apps_at, stub
+from tests.rpc.harness import failure
 
 if TYPE_CHECKING:  # the stubs alone tell the asyncio form apart
     from pushrpc.v1.service_pb2_grpc import PushServiceAsyncStub
@@ -186,6 +189,25 @@ async def test_topics_are_joined_sent_to_and_left(stage: Stage) -> None:
     assert (await stage.push.UnsubscribeFromTopic(leave, timeout=DEADLINE_S)).unsubscribed_count == 3
 
 
+async def test_a_hubs_installations_follow_the_registry_and_their_tags_are_reached(stage: Stage) -> None:
+    tokens = apns_tokens(2, seed=6)
+    for number, token in enumerate(tokens):
+        request = devices_pb2.RegisterDeviceRequest(
+            app_id="shop", provider=Provider.NOTIFICATION_HUBS, token=token, hub_platform=HubPlatform.APNS
+        )
+        request.tags.extend(["news", "first"] if number == 0 else ["news"])
+        await stage.push.RegisterDevice(request, timeout=DEADLINE_S)
+    async with asyncio.timeout(DEADLINE_S):
+        while stage.emulator.journal.answers["hub_installations", 200] < 2:  # noqa: ASYNC110 (it has no event of its own)
+            await asyncio.sleep(0.05)
+    audience = {"provider": Provider.NOTIFICATION_HUBS, "tag_expression": "news && first"}
+    refused = await stage.send({"provider_audiences": [audience]})
+    assert [each.path for each in refused.rejected] == ["target.provider_audiences[0]"]
+    answer = await stage.send({"provider_audiences": [audience | {"hub_platform": HubPlatform.APNS}]})
+    assert states(answer) == {Provider.NOTIFICATION_HUBS: DeliveryState.SENT}
+    assert {entry.token for entry in stage.emulator.journal.entries("notification_hubs")} == {tokens[0]}
+
+
 async def test_a_broadcast_channel_is_opened_sent_to_and_closed(stage: Stage) -> None:
     made = await stage.push.CreateBroadcastChannel(
         audiences_pb2.CreateBroadcastChannelRequest(app_id="shop", stores_latest=True), timeout=DEADLINE_S
@@ -217,3 +239,54 @@ async def test_a_preview_shows_all_six_and_asks_google(stage: Stage) -> None:
     huawei = next(preview for preview in answer.previews if preview.provider == Provider.HMS)
     assert list(huawei.dropped) == ["message.subtitle"]
     assert stage.emulator.journal.counts("fcm").distinct == 0
+
+
+P256DH = "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"  # RFC 8291 §5
+AUTH = "BTBZMqHH6r4Tts7J_aSIgg"
+OFF_CURVE = base64.urlsafe_b64encode(b"\x04" + bytes(63) + b"\x01").decode().rstrip("=")
+MOZILLA = "https://updates.push.services.mozilla.com/wpush/v2/abc"
+
+
+@pytest.mark.parametrize(
+    ("provider", "token", "keys", "reason", "field", "says"),
+    [
+        ("WEB_PUSH", MOZILLA, (OFF_CURVE, AUTH), "WEB_PUSH_KEYS_INVALID", "web_push", "P-256"),
+        (
+            "WEB_PUSH",
+            MOZILLA,
+            (P256DH, "AAAAAAAAAAAAAAAAAAAA"),
+            "WEB_PUSH_KEYS_INVALID",
+            "web_push",
+            "15 bytes instead of 16",
+        ),
+        ("WEB_PUSH", MOZILLA, ("", ""), "WEB_PUSH_KEYS_INVALID", "web_push", "p256dh"),
+        ("WEB_PUSH", "https://push.example.com/x", (P256DH, AUTH), "ENDPOINT_FORBIDDEN", "token", "hosts"),
+        ("WEB_PUSH", MOZILLA.replace("https", "http"), (P256DH, AUTH), "TOKEN_MALFORMED", "token", "https"),
+        ("WEB_PUSH", "https://10.0.0.1/x", (P256DH, AUTH), "ENDPOINT_FORBIDDEN", "token", ""),
+        ("WEB_PUSH", "https://localhost/x", (P256DH, AUTH), "ENDPOINT_FORBIDDEN", "token", ""),
+        ("WNS", "https://evil.example/?token=a", ("", ""), "ENDPOINT_FORBIDDEN", "token", "notify.windows.com"),
+        ("WNS", "http://db3.notify.windows.com/?token=a", ("", ""), "ENDPOINT_FORBIDDEN", "token", "https"),
+        (
+            "WNS",
+            "https://sn1.notify.live.net/throttledthirdparty/01.00/A",
+            ("", ""),
+            "PROVIDER_RETIRED",
+            "token",
+            "WNS",
+        ),
+        ("HMS", "a b", ("", ""), "TOKEN_MALFORMED", "token", ""),
+        ("NOTIFICATION_HUBS", "ab" * 32, ("", ""), "FIELD_REQUIRED", "hub_platform", "hub_platform"),
+    ],
+)
+async def test_what_could_never_be_sent_to_is_refused_at_registration(
+    stage: Stage, provider: str, token: str, keys: tuple[str, str], reason: str, field: str, says: str
+) -> None:
+    request = devices_pb2.RegisterDeviceRequest(app_id="shop", provider=Provider[provider], token=token)
+    if any(keys):
+        request.web_push.p256dh, request.web_push.auth = keys
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stage.push.RegisterDevice(request, timeout=DEADLINE_S)
+    told = failure(error.value)
+    assert (told.reason, told.fields) == (reason, [field]), told.message
+    assert says in told.message
+    assert token not in told.message

@@ -346,6 +346,7 @@ def _audience(given: sending_pb2.ProviderAudience, fields: Fields, path: str) ->
         name,
         fields.word(f"{path}.environment", given.environment, Environment),
         fields.text(f"{path}.provider_app_id", given.provider_app_id, ACCOUNT_BYTES_MAX),
+        fields.word(f"{path}.hub_platform", given.hub_platform, HubPlatform),
     )
 
 

@@ -116,6 +116,7 @@ class ProviderAudience(_message.Message):
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
     TAG_EXPRESSION_FIELD_NUMBER: _builtins.int
     EVERYONE_FIELD_NUMBER: _builtins.int
+    HUB_PLATFORM_FIELD_NUMBER: _builtins.int
     provider: _enums_pb2.Provider.ValueType
     """Required. FCM and HMS know topics and conditions, APNs channels, hubs tag expressions and everyone."""
     provider_app_id: _builtins.str
@@ -132,6 +133,8 @@ class ProviderAudience(_message.Message):
     """Whoever's tags fulfil it, such as "(news || sport) && !quiet"."""
     everyone: _builtins.bool
     """Every installation of the hub; true."""
+    hub_platform: _enums_pb2.HubPlatform.ValueType
+    """NOTIFICATION_HUBS only: to whose installations the message goes. Needed but with template_properties, which go to all."""
     def __init__(
         self,
         *,
@@ -143,10 +146,11 @@ class ProviderAudience(_message.Message):
         channel_id: _builtins.str = ...,
         tag_expression: _builtins.str = ...,
         everyone: _builtins.bool = ...,
+        hub_platform: _enums_pb2.HubPlatform.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "condition", b"condition", "everyone", b"everyone", "kind", b"kind", "tag_expression", b"tag_expression", "topic", b"topic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "condition", b"condition", "environment", b"environment", "everyone", b"everyone", "kind", b"kind", "provider", b"provider", "provider_app_id", b"provider_app_id", "tag_expression", b"tag_expression", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel_id", b"channel_id", "condition", b"condition", "environment", b"environment", "everyone", b"everyone", "hub_platform", b"hub_platform", "kind", b"kind", "provider", b"provider", "provider_app_id", b"provider_app_id", "tag_expression", b"tag_expression", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["topic", "condition", "channel_id", "tag_expression", "everyone"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
-from itertools import groupby, repeat
+from itertools import groupby
 from operator import attrgetter, gt, itemgetter
 from typing import Any, NamedTuple
 
@@ -189,10 +189,13 @@ class _Attempts:
                 DeadEnd(claimed.key, claimed.notification.key, lane, claimed.token, outcome, started_us, time_us)
                 for claimed in deliveries
             ]
-        if state is DeliveryState.SENT and lane.provider in CONFIRMED_LATER:
-            self._unconfirmed += zip(
-                keys, repeat(transaction.lane_key(lane)), message_ids or repeat(""), repeat(time_us), repeat(time_us)
-            )
+        if message_ids and state is DeliveryState.SENT and lane.provider in CONFIRMED_LATER:
+            lane_key = transaction.lane_key(lane)
+            self._unconfirmed += [
+                (key, lane_key, message_id, time_us, time_us)
+                for key, message_id in zip(keys, message_ids, strict=True)
+                if message_id  # without one there is nothing to ask about
+            ]
 
     def write(self) -> None:
         if not self._runs:
