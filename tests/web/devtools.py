@@ -67,7 +67,8 @@ def chromium(program: str, directory: Path, bus: str, flags: Sequence[str]) -> I
     try:
         yield _address(process, profile / "DevToolsActivePort", log)
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # where it has not even started
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(WAIT_S)
         shutil.rmtree(profile, ignore_errors=True)
 

@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pushrpc.model import Address, Batch, Lane, WebPushAccount
+from pushrpc.accounts import WebPushAccount
+from pushrpc.model import Address, Batch, Lane
 from pushrpc.providers.webpush import WebPush
 from pushrpc.providers.webpush_crypto import PLAINTEXT_BYTES_MAX, encrypted, subscription_keys
 from tests.providers.samples import NOW_US, claimed, notification
