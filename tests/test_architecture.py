@@ -15,16 +15,17 @@ VALUES = {"words", "content", "model", "record", "exchange", "clock"}
 ARROWS: dict[str, set[str]] = {
     "words": set(),
     "content": {"words"},
+    "accounts": {"words"},
     "model": {"words", "content"},
     "record": {"words", "model"},
     "exchange": set(),
     "clock": set(),
     "policy": {"words", "model"},
     "tables": set(),
-    "config": {"words", "model", "tables"},
+    "config": {"words", "accounts", "tables"},
     "audience": {"words", "model"},
     "telemetry": {"words", "model", "record", "policy"},
-    "providers": {"words", "content", "model", "exchange"},
+    "providers": {"words", "content", "accounts", "model", "exchange"},
     "transport": {"exchange"},
     "ledger": {"words", "content", "model", "record", "clock"},
     "emulator": {"exchange"},
@@ -49,7 +50,7 @@ KEPT_IN: dict[str, set[str]] = {
     "structlog": {"telemetry"},
     "prometheus_client": {"telemetry"},
 }
-STANDARD_LIBRARY_ONLY = {"words", "content", "model", "tables", "record", "exchange", "clock", "policy"}
+STANDARD_LIBRARY_ONLY = {"words", "content", "accounts", "model", "tables", "record", "exchange", "clock", "policy"}
 
 
 def sources() -> list[Path]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from pushrpc.accounts import ApnsAccount, FcmAccount
 from pushrpc.config import Config, ConfigError, Tls, read_config
-from pushrpc.model import ApnsAccount, FcmAccount
 from pushrpc.tables import Mistake, is_loopback, split_listen
 from pushrpc.words import Environment
 

@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pushrpc.model import Account, ApnsAccount, FcmAccount, HmsAccount, HubAccount, WebPushAccount, WnsAccount
+from pushrpc.accounts import Account, ApnsAccount, FcmAccount, HmsAccount, HubAccount, WebPushAccount, WnsAccount
 from pushrpc.tables import HOUR_S, Mistake, Reading, Table, is_loopback, split_listen
 from pushrpc.words import Environment
 

@@ -92,87 +92,6 @@ class Refused(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ApnsAccount:
-    """One bundle id's credentials: a token key (`key_file`, `key_id`, `team_id`) or a certificate, never both."""
-
-    app_id: str
-    topic: str
-    environment: Environment = Environment.PRODUCTION
-    key_file: str = ""
-    key_id: str = ""
-    team_id: str = ""
-    cert_file: str = ""
-    cert_key_file: str = ""
-    endpoint: str = ""
-    ca_file: str = ""
-    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
-
-
-@dataclass(frozen=True, slots=True)
-class FcmAccount:
-    """One Firebase project's service account; the project id comes from the file."""
-
-    app_id: str
-    service_account_file: str
-    endpoint: str = ""
-    ca_file: str = ""
-    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
-
-
-@dataclass(frozen=True, slots=True)
-class WnsAccount:
-    """One Windows app. With `tenant_id` the credential is Microsoft Entra's, without it Partner Center's."""
-
-    app_id: str
-    client_id: str
-    client_secret_file: str
-    tenant_id: str = ""
-    endpoint: str = ""
-    ca_file: str = ""
-    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
-
-
-@dataclass(frozen=True, slots=True)
-class WebPushAccount:
-    """One VAPID key. `hosts` are push services beside the known ones: names, ".domain" for all below, "*" for any."""
-
-    app_id: str
-    vapid_key_file: str
-    subject: str
-    hosts: tuple[str, ...] = ()
-    endpoint: str = ""
-    ca_file: str = ""
-    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
-
-
-@dataclass(frozen=True, slots=True)
-class HmsAccount:
-    """One app of Huawei's; `hms_app_id` is its id there."""
-
-    app_id: str
-    hms_app_id: str
-    client_secret_file: str
-    endpoint: str = ""
-    ca_file: str = ""
-    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
-
-
-@dataclass(frozen=True, slots=True)
-class HubAccount:
-    """One Azure Notification Hub. The file holds the connection string with a key that may send."""
-
-    app_id: str
-    connection_string_file: str
-    hub: str
-    endpoint: str = ""
-    ca_file: str = ""
-    table: str = field(default="", compare=False)  # where it stands in the configuration, for messages
-
-
-Account = ApnsAccount | FcmAccount | WnsAccount | WebPushAccount | HmsAccount | HubAccount
-
-
-@dataclass(frozen=True, slots=True)
 class Location:
     latitude: float
     longitude: float
@@ -306,6 +225,15 @@ class Notification:
     created_us: int
     expire_us: int
     labels: Mapping[str, str]
+
+    @property
+    def urgency(self) -> Priority:
+        """The priority, or what an unset one stands for: HIGH when the person sees something, NORMAL when not."""
+        return self.priority or (Priority.NORMAL if self.content.silent else Priority.HIGH)
+
+    def left_s(self, now_us: int) -> int:
+        """Whole seconds that it is still worth delivering; 0 is one try, and no store at the provider."""
+        return 0 if self.one_try else max((self.expire_us - now_us) // 1_000_000, 0)
 
 
 class Found(NamedTuple):

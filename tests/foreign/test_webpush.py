@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pywebpush import WebPushException, webpush
 
+from pushrpc.accounts import WebPushAccount
 from pushrpc.content import Content, WebPushOptions
 from pushrpc.emulator import Emulator, Subscription, issue_vapid_key
-from pushrpc.model import Address, Batch, Claimed, Lane, Notification, WebPushAccount
+from pushrpc.model import Address, Batch, Claimed, Lane, Notification
 from pushrpc.providers.webpush import WebPush
 from pushrpc.words import Environment, Priority, Provider
 from tests.foreign import npm_program

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from pushrpc.accounts import ApnsAccount, FcmAccount
 from pushrpc.exchange import Response
-from pushrpc.model import ApnsAccount, FcmAccount, Outcome
+from pushrpc.model import Outcome
 from pushrpc.providers import open_account
 from pushrpc.providers.answer import DETAIL_BYTES_MAX, REASON_CHARS_MAX, RETRY_AFTER_S_MAX
 from pushrpc.providers.apns import Apns

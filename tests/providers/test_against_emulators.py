@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from pushrpc.accounts import ApnsAccount, FcmAccount, WnsAccount
 from pushrpc.emulator.apns import Accounts, ApnsConnection, Key
 from pushrpc.emulator.apns import Apns as EmulatedApns
 from pushrpc.emulator.fcm import Fcm as EmulatedFcm
@@ -17,7 +18,7 @@ from pushrpc.emulator.service import Call
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState
 from pushrpc.emulator.wns import Wns as EmulatedWns
 from pushrpc.emulator.wns import wns_channels
-from pushrpc.model import ApnsAccount, FcmAccount, Notification, Outcome, WnsAccount
+from pushrpc.model import Notification, Outcome
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.providers.apns import Apns
 from pushrpc.providers.credentials import GoogleToken

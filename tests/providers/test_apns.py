@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import ApnsAccount
 from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import NO_ADDRESS, Address, ApnsAccount, Outcome, Scope
+from pushrpc.model import NO_ADDRESS, Address, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.apns import Apns, reserved_data_key
 from pushrpc.words import (

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import FcmAccount
 from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import Address, FcmAccount, Outcome, Scope
+from pushrpc.model import Address, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.fcm import TARGET_KEYS, Fcm, reserved_data_key
 from pushrpc.providers.payload import patch_problem

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import FcmAccount
 from pushrpc.content import Content
 from pushrpc.exchange import Endpoint, Response
-from pushrpc.model import NO_ADDRESS, Address, FcmAccount, Outcome, Scope
+from pushrpc.model import NO_ADDRESS, Address, Outcome, Scope
 from pushrpc.providers import Call, ChecksMessages, KeepsTopics, MessageRefused
 from pushrpc.providers.fcm import Fcm
 from pushrpc.words import AudienceKind, HubPlatform, OutcomeKind, RejectReason

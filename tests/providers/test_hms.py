@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import HmsAccount
 from pushrpc.content import Content, HmsOptions
 from pushrpc.exchange import Endpoint, Headers, Response
-from pushrpc.model import NO_ADDRESS, Address, HmsAccount, Notification, Outcome, Scope
+from pushrpc.model import NO_ADDRESS, Address, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, ChecksMessages, KeepsTopics, MessageRefused, open_account
 from pushrpc.providers.hms import TOKENS_MAX, Hms
 from pushrpc.providers.hms_message import BODY_BYTES_MAX, ENVELOPE_BYTES, TARGET_KEYS

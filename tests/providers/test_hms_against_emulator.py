@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import HmsAccount
 from pushrpc.content import HmsOptions
 from pushrpc.emulator.credentials import issue_hms_app
 from pushrpc.emulator.hms import Hms as Huawei
 from pushrpc.emulator.service import Call as Asked
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState, hms_tokens
 from pushrpc.exchange import Requests, Response
-from pushrpc.model import Address, HmsAccount, Notification
+from pushrpc.model import Address, Notification
 from pushrpc.providers import Call, Classified, MessageRefused
 from pushrpc.providers.credentials import ClientToken
 from pushrpc.providers.hms import Hms

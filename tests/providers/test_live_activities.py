@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pushrpc.accounts import ApnsAccount, FcmAccount
 from pushrpc.content import ApnsOptions, Content, FcmOptions, LiveActivity
 from pushrpc.exchange import Endpoint, Response
-from pushrpc.model import Address, ApnsAccount, FcmAccount, Outcome
+from pushrpc.model import Address, Outcome
 from pushrpc.providers import Call, KeepsChannels, MessageRefused
 from pushrpc.providers.apns import Apns
 from pushrpc.providers.fcm import Fcm

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import HubAccount
 from pushrpc.content import ApnsOptions, Content, HubOptions
 from pushrpc.exchange import Endpoint, Requests, Response, Row
-from pushrpc.model import Address, Device, HubAccount
+from pushrpc.model import Address, Device
 from pushrpc.providers import AccountError, GivesFeedback, KeepsDevices, MessageRefused, open_account
 from pushrpc.providers.notification_hubs import HANDLES_MAX, NotificationHub
 from pushrpc.words import (

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import HubAccount
 from pushrpc.content import Content, HubOptions
 from pushrpc.emulator.credentials import issue_hub
 from pushrpc.emulator.notification_hubs import NotificationHubs
@@ -18,7 +19,7 @@ from pushrpc.emulator.service import Call as Received
 from pushrpc.emulator.service import Entry
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState
 from pushrpc.exchange import Requests, Response, Row
-from pushrpc.model import Address, Device, HubAccount, Notification, Outcome
+from pushrpc.model import Address, Device, Notification, Outcome
 from pushrpc.providers import Call, MessageRefused
 from pushrpc.providers.notification_hubs import NotificationHub
 from pushrpc.words import AudienceKind, DeviceState, Environment, HubPlatform, OutcomeKind, Provider

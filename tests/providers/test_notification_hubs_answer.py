@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import HubAccount
 from pushrpc.exchange import Headers, Response
-from pushrpc.model import HubAccount, Outcome, Scope
+from pushrpc.model import Outcome, Scope
 from pushrpc.providers.notification_hubs import NotificationHub
 from pushrpc.words import Cause, OutcomeKind
 from tests.providers.samples import NOW_US, claimed, notification

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import WebPushAccount
 from pushrpc.content import Content, WebPushOptions
 from pushrpc.emulator.webpush_crypto import base64url, opened, point_of, sender_of
 from pushrpc.exchange import Endpoint, Requests, Response
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Scope, WebPushAccount
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, ProviderAccount, open_account
 from pushrpc.providers.webpush import VAPIDS_KEPT, WebPush
 from pushrpc.words import (

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import WebPushAccount
 from pushrpc.content import WebPushOptions
 from pushrpc.emulator.service import Call, Entry
 from pushrpc.emulator.tokens import Token, TokenBook, TokenState
 from pushrpc.emulator.webpush import Personality, Subscription
 from pushrpc.emulator.webpush import WebPush as PushServices
 from pushrpc.exchange import Response
-from pushrpc.model import Address, Batch, Claimed, Lane, Notification, Outcome, Scope, WebPushAccount
+from pushrpc.model import Address, Batch, Claimed, Lane, Notification, Outcome, Scope
 from pushrpc.providers import MessageRefused
 from pushrpc.providers.webpush import WebPush
 from pushrpc.words import Environment, OutcomeKind, Provider, Urgency

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.accounts import WnsAccount
 from pushrpc.content import Content, WnsOptions
 from pushrpc.exchange import Endpoint, Headers, Requests, Response
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Scope, WnsAccount
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
 from pushrpc.providers.wns import Wns
 from pushrpc.providers.wns_message import kind_of, xml_problem

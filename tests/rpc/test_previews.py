@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from pushrpc.model import ApnsAccount
+from pushrpc.accounts import ApnsAccount
 from pushrpc.providers import open_account
 from pushrpc.record import NotificationFilter
 from pushrpc.v1 import sending_pb2 as sending

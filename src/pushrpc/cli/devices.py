@@ -103,6 +103,8 @@ def get_device(target: Target, app_id: str, device_id: str, token: tuple[Provide
 @click.option("--time-zone", default="", help='Such as "Europe/Lisbon".')
 @click.option("--environment", type=click.Choice(ENVIRONMENTS), help="APNs only; else the account's own.")
 @click.option("--account", "provider_app_id", default="", help="Bundle id or Firebase project; else the app's first.")
+@click.option("--installation", "installation_id", default="", metavar="ID", help="Groups an app install's tokens.")
+@click.option("--replaces", "replaces_token", default="", metavar="TOKEN", help="The token that this one follows.")
 @click.option("--metadata", type=Pair(), multiple=True, help="An entry of your own. May be repeated.")
 @json_option
 def register_device(

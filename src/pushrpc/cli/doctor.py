@@ -26,12 +26,13 @@ from rich.table import Table
 from rich.text import Text
 
 from pushrpc import __version__
+from pushrpc.accounts import ApnsAccount
 from pushrpc.cli.caller import json_option
 from pushrpc.cli.screen import console, is_terminal, print_json, print_line
 from pushrpc.cli.serve import config_option
 from pushrpc.config import Config, ConfigError
 from pushrpc.exchange import Endpoint
-from pushrpc.model import ApnsAccount, Lane
+from pushrpc.model import Lane
 from pushrpc.providers import ProviderAccount
 from pushrpc.tables import split_listen
 from pushrpc.words import Provider

@@ -1,4 +1,4 @@
-"""Emulated push services that real clients believe: Apple's and Google's, over real TLS, on loopback.
+"""Emulated push services that real clients believe, six of them, over real TLS, on loopback.
 
     async with Emulator.start(directory, seed=7) as emulator:
         files = emulator.credentials(directory)

@@ -10,25 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from pushrpc.accounts import Account, ApnsAccount, FcmAccount, HmsAccount, HubAccount, WebPushAccount, WnsAccount
 from pushrpc.exchange import Endpoint, Request, Requests, Response
-from pushrpc.model import (
-    NO_ADDRESS,
-    Account,
-    Address,
-    ApnsAccount,
-    Batch,
-    Claimed,
-    Device,
-    FcmAccount,
-    HmsAccount,
-    HubAccount,
-    Lane,
-    Notification,
-    Outcome,
-    Refused,
-    WebPushAccount,
-    WnsAccount,
-)
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Device, Lane, Notification, Outcome, Refused
 from pushrpc.words import Environment, Provider, RejectReason, TokenKind
 
 

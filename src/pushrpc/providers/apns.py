@@ -13,20 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, repeat
 from operator import attrgetter
 
+from pushrpc.accounts import ApnsAccount
 from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template, new_row
-from pushrpc.model import (
-    NO_ADDRESS,
-    Address,
-    ApnsAccount,
-    Batch,
-    Claimed,
-    Lane,
-    Notification,
-    Outcome,
-    Refused,
-    own_id_prefix,
-)
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, own_id_prefix
 from pushrpc.providers import AccountError, Call, Classified, Credential, MessageRefused, Preview
 from pushrpc.providers.answer import json_object, text, word
 from pushrpc.providers.apns_answer import blamed, refusal

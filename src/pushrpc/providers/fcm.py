@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
+from pushrpc.accounts import FcmAccount
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template, new_row
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, FcmAccount, Lane, Notification, Outcome, Refused, Scope
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Scope
 from pushrpc.providers import AccountError, Call, Classified, Credential, Preview
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account

@@ -178,8 +178,8 @@ def _android(notification: Notification, now_us: int) -> dict[str, Any]:
         tag=notification.collapse_key or notification.notification_id,
     )
     return _given(
-        priority="HIGH" if _priority(notification) is Priority.HIGH else "NORMAL",
-        ttl=f"{_ttl_s(notification, now_us)}s",
+        priority="HIGH" if notification.urgency is Priority.HIGH else "NORMAL",
+        ttl=f"{min(notification.left_s(now_us), TTL_S_MAX)}s",
         collapse_key=notification.collapse_key,
         direct_boot_ok=content.fcm.direct_boot_ok,
         notification=shown if _shows_text(content) else {},
@@ -219,21 +219,10 @@ def _apns_live_activity(notification: Notification, now_us: int) -> dict[str, An
 
 
 def _webpush(notification: Notification, now_us: int) -> dict[str, Any]:
-    headers = {"TTL": str(_ttl_s(notification, now_us)), "Urgency": _URGENCIES[_priority(notification)]}
+    headers = {"TTL": str(min(notification.left_s(now_us), TTL_S_MAX)), "Urgency": _URGENCIES[notification.urgency]}
     link = notification.content.link
     # Browsers open https only; another link stays in `data` for the app.
     return _given(headers=headers, fcm_options=_given(link=link if link.startswith("https://") else ""))
-
-
-def _priority(notification: Notification) -> Priority:
-    return notification.priority or (Priority.NORMAL if notification.content.silent else Priority.HIGH)
-
-
-def _ttl_s(notification: Notification, now_us: int) -> int:
-    """Whole seconds that remain; 0 is now or never."""
-    if notification.one_try:
-        return 0
-    return min(max((notification.expire_us - now_us) // 1_000_000, 0), TTL_S_MAX)
 
 
 def _payload_bytes(message: Mapping[str, Any]) -> int:

@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
+from pushrpc.accounts import HmsAccount
 from pushrpc.exchange import Endpoint, Requests, Response, Row, Template
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, HmsAccount, Lane, Notification, Outcome, Refused, Scope
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Scope
 from pushrpc.providers import AccountError, Call, Classified, Credential, Preview, hms_message
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import ClientToken, check_ca_file, read_secret

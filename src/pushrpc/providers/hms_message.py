@@ -108,7 +108,7 @@ def _android(notification: Notification, content: Content, now_us: int) -> dict[
         # Huawei has but 100 groups. A key that is not the number of one goes into `tag` alone: were it hashed into a
         # group, a message of another key could take its place while the device is offline.
         collapse_key=int(group) if group else _STORE_ALL,
-        urgency="HIGH" if _priority(notification) is Priority.HIGH else "NORMAL",
+        urgency="HIGH" if notification.urgency is Priority.HIGH else "NORMAL",
         ttl=f"{_ttl_s(notification, now_us)}s",
         category=content.hms.category,
         bi_tag=content.hms.bi_tag,
@@ -152,12 +152,6 @@ def _sound(sound: str) -> dict[str, Any]:
     return {"sound": sound if sound.startswith("/") else f"/raw/{sound.partition('.')[0]}"}
 
 
-def _priority(notification: Notification) -> Priority:
-    return notification.priority or (Priority.NORMAL if notification.content.silent else Priority.HIGH)
-
-
 def _ttl_s(notification: Notification, now_us: int) -> int:
     """Whole seconds that remain. Huawei documents no 0, so one try without a store is the shortest wait there is."""
-    if notification.one_try:
-        return 1
-    return min(max((notification.expire_us - now_us) // 1_000_000, 1), TTL_S_MAX)
+    return min(max(notification.left_s(now_us), 1), TTL_S_MAX)

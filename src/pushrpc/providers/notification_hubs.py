@@ -16,8 +16,9 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
+from pushrpc.accounts import HubAccount
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Device, HubAccount, Lane, Notification, Outcome, Refused
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Device, Lane, Notification, Outcome, Refused
 from pushrpc.providers import AccountError, Call, Classified, Credential, Feedback, Preview, apns_message
 from pushrpc.providers.credentials import check_ca_file
 from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of

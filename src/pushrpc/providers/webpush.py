@@ -15,19 +15,9 @@ from hashlib import sha256
 from typing import NamedTuple
 from urllib.parse import urljoin
 
+from pushrpc.accounts import WebPushAccount
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
-from pushrpc.model import (
-    NO_ADDRESS,
-    Address,
-    Batch,
-    Claimed,
-    Lane,
-    Notification,
-    Outcome,
-    Refused,
-    Scope,
-    WebPushAccount,
-)
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Scope
 from pushrpc.providers import AccountError, Classified, Credential, Preview
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import check_ca_file, read_vapid_key
@@ -264,7 +254,7 @@ def _headers(notification: Notification, now_us: int) -> Headers:
     headers = [
         (b"content-encoding", b"aes128gcm"),
         (b"content-type", b"application/octet-stream"),
-        (b"ttl", b"%d" % _ttl_s(notification, now_us)),
+        (b"ttl", b"%d" % notification.left_s(now_us)),
         (b"urgency", _URGENCIES[_urgency(notification)]),
     ]
     if key := notification.content.web_push.topic or notification.collapse_key:
@@ -277,17 +267,11 @@ def _windows_headers(origin: str, notification: Notification, now_us: int) -> He
     """Windows refuses a TTL that its cache policy, which is "cache" when absent, contradicts."""
     if not origin.endswith(_WINDOWS):
         return ()
-    return ((b"x-wns-cache-policy", b"cache" if _ttl_s(notification, now_us) else b"no-cache"),)
+    return ((b"x-wns-cache-policy", b"cache" if notification.left_s(now_us) else b"no-cache"),)
 
 
 def _urgency(notification: Notification) -> Urgency:
-    unset = Priority.NORMAL if notification.content.silent else Priority.HIGH
-    return notification.content.web_push.urgency or _BY_PRIORITY[notification.priority or unset]
-
-
-def _ttl_s(notification: Notification, now_us: int) -> int:
-    """Whole seconds that remain; 0 is now or never (RFC 8030 §5.2)."""
-    return 0 if notification.one_try else max((notification.expire_us - now_us) // 1_000_000, 0)
+    return notification.content.web_push.urgency or _BY_PRIORITY[notification.urgency]
 
 
 # --- answers -----------------------------------------------------------------------------------------------------

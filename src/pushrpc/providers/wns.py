@@ -12,8 +12,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from pushrpc.accounts import WnsAccount
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Scope, WnsAccount
+from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, Scope
 from pushrpc.providers import AccountError, Classified, Credential, Preview, wns_message
 from pushrpc.providers.answer import by_status, cause_of, clip, retry_after_s, text, word
 from pushrpc.providers.credentials import ClientToken, check_ca_file, read_secret

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pushrpc.content import ApnsOptions, FcmOptions, HmsOptions, HubOptions, LiveActivity, WebPushOptions, WnsOptions
-from pushrpc.providers import fcm
+from pushrpc.providers import fcm_message, hms_message, wns_message
 from pushrpc.providers.payload import patch_problem
 from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields, passes
@@ -29,7 +29,6 @@ from pushrpc.words import ApnsPushType, InterruptionLevel, LiveActivityEvent, Ur
 _ANALYTICS_LABEL = re.compile(r"[a-zA-Z0-9\-_.~%]{1,50}")  # Firebase, FcmOptions.analytics_label
 _WNS_NAME = re.compile(r"[A-Za-z0-9]{0,16}")  # Microsoft, "Push notification service request and response headers"
 _HUB_HEADER = re.compile(r"(?i)(apns|x-wns)-[a-z0-9-]{1,40}")
-_HMS_TARGETS = frozenset({"token", "topic", "condition"})
 
 
 def _apns(options: sending_pb2.ApnsOptions, fields: Fields, path: str) -> ApnsOptions:
@@ -160,10 +159,11 @@ def _patch(patch: str, fields: Fields, path: str, limit: int, forbidden: Collect
 
 
 def _xml(text: str, fields: Fields, path: str) -> str:
-    """Only its size: whether it is XML is the provider's to say, with a reason for each target."""
     if passes(text, WNS_BYTES_MAX):
         problem = f"has {len(text.encode()):,} bytes, and no payload of this provider more than {WNS_BYTES_MAX:,}"
         fields.wrong(Reason.PAYLOAD_TOO_LARGE, path, problem, WNS_BYTES_MAX)
+    elif problem := wns_message.xml_problem(text):
+        fields.wrong(Reason.OVERRIDE_INVALID, path, f"cannot be used: {problem}")
     return text
 
 
@@ -179,8 +179,8 @@ OPTIONS: Mapping[str, Reader] = {
 }
 OVERRIDES: Mapping[str, Reader] = {
     "apns_json": lambda patch, fields, path: _patch(patch, fields, path, APNS_JSON_BYTES_MAX),
-    "fcm_json": lambda patch, fields, path: _patch(patch, fields, path, FCM_JSON_BYTES_MAX, fcm.TARGET_KEYS),
+    "fcm_json": lambda patch, fields, path: _patch(patch, fields, path, FCM_JSON_BYTES_MAX, fcm_message.TARGET_KEYS),
     "web_push_json": lambda patch, fields, path: _patch(patch, fields, path, WEB_PUSH_JSON_BYTES_MAX),
-    "hms_json": lambda patch, fields, path: _patch(patch, fields, path, HMS_JSON_BYTES_MAX, _HMS_TARGETS),
+    "hms_json": lambda patch, fields, path: _patch(patch, fields, path, HMS_JSON_BYTES_MAX, hms_message.TARGET_KEYS),
     "wns_xml": _xml,
 }

@@ -128,7 +128,9 @@ class ProviderAudience(_message.Message):
     condition: _builtins.str
     """Whoever's topics fulfil it, such as "'a' in topics && 'b' in topics"."""
     channel_id: _builtins.str
-    """Whoever listens to the broadcast channel; the message is a Live Activity."""
+    """Whoever listens to the broadcast channel; the message is a Live Activity.
+    A channel that stores nothing takes a ttl of 0s only.
+    """
     tag_expression: _builtins.str
     """Whoever's tags fulfil it, such as "(news || sport) && !quiet"."""
     everyone: _builtins.bool
