@@ -18,7 +18,7 @@ from pushrpc.content import ApnsOptions, Content
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template, new_row
 from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notification, Outcome, Refused, own_id_prefix
 from pushrpc.providers import AccountError, Call, Classified, Credential, MessageRefused, Preview
-from pushrpc.providers.answer import json_object, text, word
+from pushrpc.providers.answer import clip, json_object, text, word
 from pushrpc.providers.apns_answer import blamed, refusal
 from pushrpc.providers.apns_message import (
     PUSH_KINDS,
@@ -279,7 +279,7 @@ class Apns:
         listed = json_object(response.body).get("channels")
         named = [created] if created else listed if isinstance(listed, list) else []
         if not named and response.status != 204 and listed != []:
-            detail = "the answer names no channel: " + text(response.body)
+            detail = clip("the answer names no channel: " + text(response.body))
             return Outcome(OutcomeKind.UNAVAILABLE, response.status, detail=detail), ()
         ids = (word(each, CHANNEL_ID_CHARS_MAX) for each in named[:CHANNELS_MAX])
         return Outcome(OutcomeKind.ACCEPTED, response.status), [each for each in ids if each]

@@ -17,7 +17,6 @@ from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notificatio
 from pushrpc.providers import AccountError, Call, Classified, Credential, Preview
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
-from pushrpc.providers.fcm_message import TARGET_KEYS as TARGET_KEYS
 from pushrpc.providers.fcm_message import built, condition_problem, lost, topic_problem
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import encoded

@@ -117,7 +117,8 @@ class WebPush:
             return None
         # With an endpoint of our own, the certificate is that one's; browsers' push services keep the system's roots.
         ca_file = self._ca_file if self._origin in (None, origin) else ""
-        return Endpoint(origin.host, origin.port, ca_file, http2=not origin.host.endswith(_WINDOWS))
+        speaks_http2 = not origin.host.endswith(_WINDOWS)
+        return Endpoint(origin.host, origin.port, ca_file, http2=speaks_http2, public_only=origin != self._origin)
 
     def origin(self, token: str) -> str:
         origin = _origin_of(token)

@@ -217,7 +217,7 @@ def _refusal(response: Response, status: str, now_us: int) -> Outcome:
     after_s = retry_after_s(response, now_us)
     return known._replace(
         provider_status=response.status,
-        reason=known.reason or status,
+        reason=known.reason or word(status),
         detail=clip("; ".join(part for part in (said, *_traces(response)) if part)),
         retry_after_s=known.retry_after_s if after_s is None else after_s,
         cause=known.cause or cause_of(response.status),
