@@ -1,0 +1,134 @@
+package pushrpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pushrpcv1 "github.com/pushrpc/pushrpc/clients/go/pushrpc/v1"
+)
+
+// Error is how every call of this package fails.
+//
+//	var failure *pushrpc.Error
+//	if errors.As(err, &failure) && failure.Reason == "REQUEST_ID_REUSED" { ... }
+//
+// [errors.Is] finds [context.DeadlineExceeded] and [context.Canceled] in errors of those codes, and the functions of
+// package status read it as the gRPC error that it was.
+type Error struct {
+	// Code is the gRPC code.
+	Code codes.Code
+	// Reason is the contract's word for programs, such as "TARGET_EMPTY"; empty when no server said it.
+	Reason string
+	// Message says what is wrong and what to do, for people.
+	Message string
+	// Metadata has what the reason is about, such as "field", "limit" or "oldest_cursor".
+	Metadata map[string]string
+	// FieldViolations are all fields that are wrong, in the request's order.
+	FieldViolations []FieldViolation
+	// RetryDelay is when the same call may work; zero when the server did not say.
+	RetryDelay time.Duration
+	// RequestID is the key a send went under. A repeat with it is safe, whether or not the send was accepted.
+	RequestID string
+
+	status *status.Status
+}
+
+// FieldViolation is one wrong field.
+type FieldViolation struct {
+	// Field is its path in the request, such as "target.tokens[0].provider".
+	Field string
+	// Description says what is wrong with it and what to do.
+	Description string
+}
+
+// Error is one line for a log.
+func (e *Error) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("pushrpc: %v: %s", e.Code, e.Message)
+	}
+	return fmt.Sprintf("pushrpc: %v (%s): %s", e.Code, e.Reason, e.Message)
+}
+
+// GRPCStatus is the status as it came, for package status.
+func (e *Error) GRPCStatus() *status.Status {
+	if e.status == nil {
+		return status.New(e.Code, e.Message)
+	}
+	return e.status
+}
+
+// Is reports whether target is the error of package context that has the same meaning.
+func (e *Error) Is(target error) bool {
+	switch target {
+	case context.DeadlineExceeded:
+		return e.Code == codes.DeadlineExceeded
+	case context.Canceled:
+		return e.Code == codes.Canceled
+	}
+	return false
+}
+
+// AsError reads any error of a gRPC call, such as one of [Client.Stub]. It is nil when err is nil.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		return known
+	}
+	told := status.Convert(err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		told = status.FromContextError(err)
+	}
+	failure := &Error{Code: told.Code(), Message: told.Message(), status: told}
+	for _, detail := range told.Details() {
+		switch detail := detail.(type) {
+		case *errdetails.ErrorInfo:
+			failure.Reason, failure.Metadata = detail.Reason, detail.Metadata
+		case *errdetails.BadRequest:
+			for _, each := range detail.FieldViolations {
+				failure.FieldViolations = append(failure.FieldViolations, FieldViolation{each.Field, each.Description})
+			}
+		case *errdetails.RetryInfo:
+			failure.RetryDelay = detail.RetryDelay.AsDuration()
+		}
+	}
+	return failure
+}
+
+// sendFailure is the error of one send of a bulk message.
+func sendFailure(requestID string, told *pushrpcv1.SendFailure) *Error {
+	failure := &Error{
+		Code:       codes.Code(told.GetCode()),
+		Reason:     told.GetReason(),
+		Message:    told.GetDetail(),
+		RetryDelay: told.GetRetryAfter().AsDuration(),
+		RequestID:  requestID,
+	}
+	for _, each := range told.GetFieldViolations() {
+		failure.FieldViolations = append(failure.FieldViolations, FieldViolation{each.Field, each.Description})
+	}
+	return failure
+}
+
+// passes reports whether a stream that ended so is worth reopening. spoke tells whether it had told anything: what
+// breaks a stream that worked may be a proxy's doing, what refuses one from the start is not.
+func (e *Error) passes(spoke bool) bool {
+	if e.Reason != "" {
+		return e.Code == codes.Unavailable || e.RetryDelay > 0
+	}
+	switch e.Code {
+	case codes.Unavailable, codes.Aborted, codes.Canceled, codes.DeadlineExceeded:
+		return true
+	case codes.Internal, codes.Unknown, codes.ResourceExhausted:
+		return spoke
+	}
+	return false
+}
