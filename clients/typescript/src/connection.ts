@@ -1,0 +1,124 @@
+import {
+  type ChannelCredentials,
+  type ChannelOptions,
+  credentials,
+  type CallOptions as GrpcCallOptions,
+  InterceptingCall,
+  type Interceptor,
+} from "@grpc/grpc-js";
+import { PushService } from "./generated/pushrpc/v1/service_pb.js";
+import { PushStub } from "./stub.js";
+
+/** Certificates other than the system's, all in PEM. */
+export interface TlsOptions {
+  /** Authorities to trust instead of the system's. */
+  readonly ca?: string | Uint8Array;
+  /** The client's own certificate chain; needs `key`. */
+  readonly cert?: string | Uint8Array;
+  /** Its private key. */
+  readonly key?: string | Uint8Array;
+  /** The name the server's certificate must have, where it differs from the address. */
+  readonly serverName?: string;
+}
+
+/** How to reach the server. */
+export interface ConnectOptions {
+  /** No encryption: for loopback, and where a mesh encrypts. Default: TLS with the system's authorities. */
+  readonly plaintext?: boolean;
+  /** Own certificates. */
+  readonly tls?: TlsOptions;
+  /** Bearer token sent with every call, or what makes it (called for every call, so let it cache). */
+  readonly token?: string | (() => string | Promise<string>);
+  /** How long a unary call may take, in milliseconds; a send gets its `wait` on top. Default: 10,000. */
+  readonly timeoutMs?: number;
+  /** Options of grpc-js that replace this client's own. */
+  readonly channelOptions?: ChannelOptions;
+}
+
+/** Opens no connection yet: grpc-js does that with the first call. */
+export function stubOf(address: string, options: ConnectOptions): PushStub {
+  const { serverName } = options.tls ?? {};
+  return new PushStub(address, channelCredentials(options), {
+    ...CHANNEL,
+    ...(serverName === undefined ? {} : { "grpc.ssl_target_name_override": serverName }),
+    ...options.channelOptions,
+    interceptors: options.token === undefined ? [] : [bearer(options.token)],
+  });
+}
+
+// May be repeated by the channel itself: a second one changes nothing. SendNotification is not among them, because
+// without a request_id a repeat pushes twice; PushClient.send makes one and repeats by itself.
+const REPEATABLE = [
+  PushService.method.registerDevice,
+  PushService.method.updateDevice,
+  PushService.method.unregisterDevice,
+  PushService.method.getDevice,
+  PushService.method.listDevices,
+  PushService.method.getNotification,
+  PushService.method.listNotifications,
+  PushService.method.listDeliveries,
+  PushService.method.previewNotification,
+  PushService.method.cancelNotification,
+  PushService.method.reportEngagement,
+  PushService.method.subscribeToTopic,
+  PushService.method.unsubscribeFromTopic,
+  PushService.method.listBroadcastChannels,
+  PushService.method.getServerInfo,
+];
+
+const SERVICE_CONFIG = {
+  methodConfig: [
+    {
+      name: REPEATABLE.map((method) => ({ service: PushService.typeName, method: method.name })),
+      retryPolicy: {
+        maxAttempts: 4,
+        initialBackoff: "0.1s",
+        maxBackoff: "2s",
+        backoffMultiplier: 2,
+        retryableStatusCodes: ["UNAVAILABLE"],
+      },
+    },
+  ],
+};
+
+const CHANNEL: ChannelOptions = {
+  "grpc.service_config": JSON.stringify(SERVICE_CONFIG),
+  "grpc.service_config_disable_resolution": 1, // no TXT look-ups: the config above is the one
+  // The server allows a ping every 20 s, also without calls.
+  "grpc.keepalive_time_ms": 30_000,
+  "grpc.keepalive_timeout_ms": 10_000,
+  "grpc.keepalive_permit_without_calls": 1,
+  "grpc.initial_reconnect_backoff_ms": 100,
+  "grpc.max_reconnect_backoff_ms": 5_000,
+  // Receipts of a full bulk message with every target rejected pass grpc-js' default of 4 MiB.
+  "grpc.max_receive_message_length": 16 * 1024 * 1024,
+};
+
+function channelCredentials({ plaintext, tls }: ConnectOptions): ChannelCredentials {
+  if (plaintext) {
+    if (tls) throw new TypeError("plaintext and tls exclude each other");
+    return credentials.createInsecure();
+  }
+  return credentials.createSsl(pem(tls?.ca), pem(tls?.key), pem(tls?.cert));
+}
+
+function pem(text: string | Uint8Array | undefined): Buffer | null {
+  return text === undefined ? null : Buffer.from(text);
+}
+
+// An interceptor and not call credentials, which grpc-js refuses on the plaintext connections of a mesh.
+function bearer(token: string | (() => string | Promise<string>)): Interceptor {
+  return (options: GrpcCallOptions, nextCall) => {
+    const call = new InterceptingCall(nextCall(options as Parameters<typeof nextCall>[0]), {
+      async start(metadata, listener, next) {
+        try {
+          metadata.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
+          next(metadata, listener);
+        } catch (error) {
+          call.cancelWithStatus(16, `no bearer token: ${error instanceof Error ? error.message : error}`);
+        }
+      },
+    });
+    return call;
+  };
+}

@@ -1,0 +1,105 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { anyUnpack, durationMs } from "@bufbuild/protobuf/wkt";
+import { type ServiceError, status } from "@grpc/grpc-js";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./generated/google/rpc/error_details_pb.js";
+import { StatusSchema } from "./generated/google/rpc/status_pb.js";
+import type { SendFailure } from "./generated/pushrpc/v1/sending_pb.js";
+
+/** Name of a gRPC status code other than OK. */
+export type Code = Exclude<keyof typeof status, "OK">;
+
+/** One wrong field of a request. */
+export interface WrongField {
+  /** Its path, such as "message.badge". */
+  readonly field: string;
+  /** What is wrong with it and what to do, for people. */
+  readonly description: string;
+}
+
+/** What a {@link PushError} tells beside its message. */
+export interface PushErrorDetails {
+  readonly code: Code;
+  readonly reason?: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly fieldViolations?: readonly WrongField[];
+  readonly retryDelayMs?: number | undefined;
+  readonly cause?: unknown;
+}
+
+/** Why a call, or one send of a bulk stream, failed. */
+export class PushError extends Error {
+  override readonly name = "PushError";
+  /** The gRPC status code. */
+  readonly code: Code;
+  /** The server's reason, such as "REQUEST_ID_REUSED"; empty when the error does not come from pushrpc itself. */
+  readonly reason: string;
+  /** What the reason is about: field, limit, position, …. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Every wrong field of an INVALID_ARGUMENT. */
+  readonly fieldViolations: readonly WrongField[];
+  /** When the same call may work, in milliseconds from now; undefined where the server does not say. */
+  readonly retryDelayMs: number | undefined;
+
+  constructor(message: string, details: PushErrorDetails) {
+    super(message, { cause: details.cause });
+    this.code = details.code;
+    this.reason = details.reason ?? "";
+    this.metadata = details.metadata ?? {};
+    this.fieldViolations = details.fieldViolations ?? [];
+    this.retryDelayMs = details.retryDelayMs;
+  }
+}
+
+/** Reads google.rpc error details (AIP-193) out of a call's status. What cannot be read is left out. */
+export function errorOfCall(error: ServiceError): PushError {
+  const code = codeOf(error.code);
+  let details: PushErrorDetails = { code, cause: error };
+  for (const any of detailsOf(error)) {
+    const info = anyUnpack(any, ErrorInfoSchema);
+    const bad = anyUnpack(any, BadRequestSchema);
+    const retry = anyUnpack(any, RetryInfoSchema);
+    if (info) details = { ...details, reason: info.reason, metadata: info.metadata };
+    if (bad) details = { ...details, fieldViolations: bad.fieldViolations.map(wrongField) };
+    if (retry?.retryDelay) details = { ...details, retryDelayMs: durationMs(retry.retryDelay) };
+  }
+  return new PushError(error.details || code, details);
+}
+
+/** The same for one send of a bulk message. */
+export function errorOfSend(failure: SendFailure): PushError {
+  return new PushError(failure.detail, {
+    code: codeOf(failure.code),
+    reason: failure.reason,
+    fieldViolations: failure.fieldViolations.map(wrongField),
+    retryDelayMs: failure.retryAfter && durationMs(failure.retryAfter),
+  });
+}
+
+/**
+ * Whether the server may not have seen the call, or its answer was lost on the way. pushrpc's own errors carry a reason;
+ * what has none comes from a broken connection or from a proxy.
+ */
+export function isLost(error: PushError): boolean {
+  return error.code === "UNAVAILABLE" || (error.reason === "" && LOST.has(error.code));
+}
+
+const LOST: ReadonlySet<Code> = new Set<Code>(["CANCELLED", "INTERNAL", "UNKNOWN"]);
+
+function codeOf(code: number): Code {
+  const name = status[code] as keyof typeof status | undefined;
+  return name === undefined || name === "OK" ? "UNKNOWN" : name;
+}
+
+function detailsOf(error: ServiceError) {
+  const [bytes] = error.metadata?.get("grpc-status-details-bin") ?? [];
+  if (!Buffer.isBuffer(bytes)) return [];
+  try {
+    return fromBinary(StatusSchema, bytes).details;
+  } catch {
+    return []; // a proxy's own, or cut: the code and the message still stand
+  }
+}
+
+function wrongField({ field, description }: WrongField): WrongField {
+  return { field, description };
+}
