@@ -1,0 +1,290 @@
+package dev.pushrpc.client;
+
+import dev.pushrpc.v1.PushServiceGrpc;
+import dev.pushrpc.v1.SendNotificationRequest;
+import dev.pushrpc.v1.SendNotificationResponse;
+import dev.pushrpc.v1.SendNotificationsRequest;
+import dev.pushrpc.v1.SendNotificationsResponse;
+import io.grpc.ClientCall;
+import io.grpc.Context;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.ArrayDeque;
+import java.util.Deque;
+import java.util.Optional;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ScheduledThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * Sends many notifications over one stream, and gives each its own receipt. Safe for use by many threads.
+ *
+ * <p>Requests are gathered into messages of at most 500 sends, 10,000 targets and less than 4 MiB, for at most 5 ms; at
+ * most four messages are unanswered at a time. When the server is slower than that, {@link #add} waits: that is the
+ * back-pressure, and it bounds what is held in memory.
+ *
+ * <p>When the stream breaks it opens again, with pauses of 0.1 s to 5 s, and what is unanswered is sent again under the
+ * same request ids, so that nothing is pushed twice. What had no answer for a minute fails.
+ */
+public final class BulkSender implements AutoCloseable {
+  private static final System.Logger LOG = System.getLogger("dev.pushrpc.client");
+  private static final int UNANSWERED_MAX = 4;
+  private static final long GATHER_MS = 5;
+  private static final Duration PAUSE_MAX = Duration.ofSeconds(5);
+  private static final Duration PATIENCE = Duration.ofSeconds(60);
+  private static final long WATCH_MS = 1_000;
+
+  private final Connection connection;
+  private final ScheduledThreadPoolExecutor clock;
+  private final ReentrantLock lock = new ReentrantLock();
+  private final Condition changed = lock.newCondition();
+  private final Backoff backoff = new Backoff(PAUSE_MAX);
+  private final Deque<BulkGroup> unanswered = new ArrayDeque<>(UNANSWERED_MAX);
+
+  private BulkGroup gathering = new BulkGroup(1);
+  private Stream stream; // null before the first message, and between a break and the next try
+  private boolean isPausing;
+  private boolean isClosed;
+  private long progressAt;
+
+  BulkSender(Connection connection) {
+    this.connection = connection;
+    this.clock = new ScheduledThreadPoolExecutor(1, BulkSender::daemon);
+    clock.setRemoveOnCancelPolicy(true);
+    clock.scheduleWithFixedDelay(this::watch, WATCH_MS, WATCH_MS, TimeUnit.MILLISECONDS);
+  }
+
+  /**
+   * Adds one send; waits while four messages are unanswered and the next is full.
+   *
+   * @param request as for {@link PushClient#send}; {@code wait} and {@code options.dry_run} are refused in bulk
+   * @return its receipt, or a {@link PushException} as the cause of its failure
+   * @throws PushException with code {@code CANCELLED} when the waiting thread is interrupted; nothing was added then
+   * @throws IllegalStateException when this is closed
+   */
+  public CompletableFuture<SendNotificationResponse> add(SendNotificationRequest request) {
+    SendNotificationRequest whole = PushClient.identified(request);
+    Optional<PushException> misfit = BulkGroup.misfit(whole);
+    if (misfit.isPresent()) {
+      return CompletableFuture.failedFuture(misfit.get());
+    }
+    lock.lock();
+    try {
+      awaitRoom(whole);
+      CompletableFuture<SendNotificationResponse> receipt = gathering.add(whole);
+      if (gathering.isFull()) {
+        dispatchIfAllowed();
+      } else if (gathering.size() == 1) {
+        BulkGroup group = gathering;
+        clock.schedule(() -> due(group), GATHER_MS, TimeUnit.MILLISECONDS);
+      }
+      return receipt;
+    } catch (InterruptedException e) {
+      throw PushException.interrupted();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /**
+   * Waits until every send is answered, which takes at most a minute longer than the server goes on answering, and ends
+   * the stream. When the waiting thread is interrupted, what is unanswered fails with code {@code CANCELLED}.
+   */
+  @Override
+  public void close() {
+    lock.lock();
+    try {
+      isClosed = true;
+      changed.signalAll();
+      gathering.isDue = true;
+      dispatchIfAllowed();
+      while (!unanswered.isEmpty() || gathering.size() > 0) {
+        changed.await();
+      }
+      if (stream != null) {
+        stream.call.halfClose();
+        stream = null;
+      }
+    } catch (InterruptedException e) {
+      failAll(PushException.interrupted());
+    } finally {
+      lock.unlock();
+      clock.shutdownNow();
+    }
+  }
+
+  private void awaitRoom(SendNotificationRequest request) throws InterruptedException {
+    while (!isClosed && !gathering.takes(request)) {
+      gathering.isDue = true;
+      if (!dispatchIfAllowed()) {
+        changed.await();
+      }
+    }
+    if (isClosed) {
+      throw new IllegalStateException("the bulk sender is closed");
+    }
+  }
+
+  /** The group has waited long enough for company. */
+  private void due(BulkGroup group) {
+    lock.lock();
+    try {
+      group.isDue = true;
+      dispatchIfAllowed();
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private boolean dispatchIfAllowed() {
+    boolean isReady = gathering.isFull() || (gathering.isDue && gathering.size() > 0);
+    if (!isReady || unanswered.size() >= UNANSWERED_MAX) {
+      return false;
+    }
+    if (unanswered.isEmpty()) {
+      progressAt = System.nanoTime();
+    }
+    BulkGroup group = gathering;
+    unanswered.add(group);
+    gathering = new BulkGroup(group.sequence() + 1);
+    changed.signalAll();
+    if (stream != null) {
+      stream.call.sendMessage(group.message(connection.appId()));
+    } else if (!isPausing) {
+      open();
+    }
+    return true;
+  }
+
+  /** Opens a stream and sends all that is unanswered, in order. */
+  private void open() {
+    isPausing = false;
+    connection.reconnect();
+    Context before = Context.ROOT.attach(); // many threads share it: no one's deadline may end it
+    try {
+      stream = new Stream();
+    } finally {
+      Context.ROOT.detach(before);
+    }
+    for (BulkGroup group : unanswered) {
+      stream.call.sendMessage(group.message(connection.appId()));
+    }
+  }
+
+  private void reopen() {
+    lock.lock();
+    try {
+      if (isPausing && !unanswered.isEmpty()) {
+        open();
+      }
+      isPausing = false;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void answered(Stream from, SendNotificationsResponse response) {
+    BulkGroup group;
+    lock.lock();
+    try {
+      if (from != stream) {
+        return;
+      }
+      from.call.request(1);
+      backoff.reset();
+      progressAt = System.nanoTime();
+      group = unanswered.stream().filter(each -> each.sequence() == response.getSequence()).findFirst().orElse(null);
+      if (group == null) {
+        return;
+      }
+      unanswered.remove(group);
+      dispatchIfAllowed();
+      changed.signalAll();
+    } finally {
+      lock.unlock();
+    }
+    group.settle(response.getReceiptsList());
+  }
+
+  private void broken(Stream from, PushException failure) {
+    lock.lock();
+    try {
+      if (from != stream) {
+        return;
+      }
+      stream = null;
+      if (unanswered.isEmpty()) {
+        return; // the next message opens another
+      }
+      // A server that has no more streams to give says when to come back.
+      boolean isCrowded = failure.code() == Status.Code.RESOURCE_EXHAUSTED && failure.retryDelay().isPresent();
+      if (!isCrowded && !connection.mayRepeat(failure, Context.ROOT)) {
+        failAll(failure);
+        return;
+      }
+      Duration pause = backoff.next(failure.retryDelay());
+      LOG.log(System.Logger.Level.INFO, "bulk stream: {0}; again in {1} ms", failure.getMessage(), pause.toMillis());
+      isPausing = true;
+      clock.schedule(this::reopen, pause.toNanos(), TimeUnit.NANOSECONDS);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Gives up on what had no answer for too long, whether the server is away or silent. */
+  private void watch() {
+    lock.lock();
+    try {
+      if (!unanswered.isEmpty() && System.nanoTime() - progressAt > PATIENCE.toNanos()) {
+        String detail = "no answer for " + PATIENCE.toSeconds() + " s; it is not known whether it was accepted";
+        failAll(PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail));
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  private void failAll(PushException failure) {
+    unanswered.forEach(group -> group.fail(failure));
+    unanswered.clear();
+    gathering.fail(failure);
+    gathering = new BulkGroup(gathering.sequence() + 1);
+    isPausing = false;
+    if (stream != null) {
+      stream.call.cancel(failure.getMessage(), failure);
+      stream = null;
+    }
+    changed.signalAll();
+  }
+
+  private static Thread daemon(Runnable work) {
+    Thread thread = new Thread(work, "pushrpc-bulk");
+    thread.setDaemon(true);
+    return thread;
+  }
+
+  /** One try of the stream. */
+  private final class Stream extends ClientCall.Listener<SendNotificationsResponse> {
+    private final ClientCall<SendNotificationsRequest, SendNotificationsResponse> call =
+        connection.stream(PushServiceGrpc.getSendNotificationsMethod());
+
+    Stream() {
+      call.start(this, new Metadata());
+      call.request(UNANSWERED_MAX);
+    }
+
+    @Override
+    public void onMessage(SendNotificationsResponse response) {
+      answered(this, response);
+    }
+
+    @Override
+    public void onClose(Status status, Metadata trailers) {
+      Status why = status.isOk() ? Status.UNAVAILABLE.withDescription("the stream ended early") : status;
+      broken(this, PushException.of(why, trailers));
+    }
+  }
+}

@@ -1,0 +1,98 @@
+package dev.pushrpc.client;
+
+import com.google.protobuf.Descriptors.FieldDescriptor;
+import com.google.protobuf.Message;
+import io.grpc.CallOptions;
+import io.grpc.ClientCall;
+import io.grpc.Context;
+import io.grpc.Deadline;
+import io.grpc.ManagedChannel;
+import io.grpc.MethodDescriptor;
+import io.grpc.StatusRuntimeException;
+import io.grpc.stub.ClientCalls;
+import java.time.Duration;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.TimeUnit;
+
+/** The one channel of a client, and the app that it speaks for. */
+final class Connection {
+  private static final long CLOSE_SECONDS = 5;
+
+  private final ManagedChannel channel;
+  private final String appId;
+  private final Set<Following> followings = ConcurrentHashMap.newKeySet();
+
+  Connection(ManagedChannel channel, String appId) {
+    this.channel = channel;
+    this.appId = appId;
+  }
+
+  String appId() {
+    return appId;
+  }
+
+  ManagedChannel channel() {
+    return channel;
+  }
+
+  boolean isClosed() {
+    return channel.isShutdown();
+  }
+
+  /** One call, once. Throws {@link PushException}. */
+  <Q, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline) {
+    try {
+      return ClientCalls.blockingUnaryCall(
+          channel, method, CallOptions.DEFAULT.withDeadline(deadline), request);
+    } catch (StatusRuntimeException thrown) {
+      throw PushException.of(thrown);
+    }
+  }
+
+  <Q, A> ClientCall<Q, A> stream(MethodDescriptor<Q, A> method) {
+    return channel.newCall(method, CallOptions.DEFAULT);
+  }
+
+  /** Whether trying again can help: what failed may pass, and nobody on this side has given up. */
+  boolean mayRepeat(PushException failure, Context caller) {
+    return failure.mayPass() && !isClosed() && !caller.isCancelled() && !Thread.currentThread().isInterrupted();
+  }
+
+  /** A broken connection is tried again now: the caller has waited already, and the channel's own pause grows to minutes. */
+  void reconnect() {
+    channel.resetConnectBackoff();
+  }
+
+  /** The request with this client's app_id where it has none. Every request of the contract has that field. */
+  @SuppressWarnings("unchecked") // build() of a message's own builder
+  <Q extends Message> Q addressed(Q request) {
+    FieldDescriptor field = request.getDescriptorForType().findFieldByName("app_id");
+    return ((String) request.getField(field)).isEmpty()
+        ? (Q) request.toBuilder().setField(field, appId).build()
+        : request;
+  }
+
+  /** Every following that is open, so that closing the client ends it. */
+  Set<Following> followings() {
+    return followings;
+  }
+
+  /** Ends what is followed, and waits for calls and bulk sends under way, but not for long. */
+  void close() {
+    channel.shutdown();
+    followings.forEach(Following::close);
+    try {
+      if (channel.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS)) {
+        return;
+      }
+    } catch (InterruptedException e) {
+      Thread.currentThread().interrupt();
+    }
+    channel.shutdownNow();
+  }
+
+  static Deadline deadline(Duration timeout) {
+    return Deadline.after(timeout.toNanos(), TimeUnit.NANOSECONDS);
+  }
+}

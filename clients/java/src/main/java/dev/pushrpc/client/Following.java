@@ -1,0 +1,338 @@
+package dev.pushrpc.client;
+
+import dev.pushrpc.v1.DeliveryCounts;
+import dev.pushrpc.v1.DeliveryEvent;
+import dev.pushrpc.v1.PushServiceGrpc;
+import dev.pushrpc.v1.StreamDeliveryStatusRequest;
+import dev.pushrpc.v1.StreamDeliveryStatusResponse;
+import io.grpc.ClientCall;
+import io.grpc.Context;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import java.lang.System.Logger.Level;
+import java.time.Duration;
+import java.util.Collections;
+import java.util.Iterator;
+import java.util.NoSuchElementException;
+import java.util.Optional;
+import java.util.concurrent.ArrayBlockingQueue;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.TimeUnit;
+
+/**
+ * Events of deliveries, one by one, without gap or repeat.
+ *
+ * <p>The stream opens at once. When the connection breaks, the server asks to come back, or nothing was heard for a
+ * minute, it opens again after the last page that came, with pauses of 0.1 s to 5 s, as long as it takes; each such
+ * break is logged by {@link System.Logger} {@code dev.pushrpc.client}. Final refusals, such as {@code CURSOR_EXPIRED}
+ * or {@code NOTIFICATION_NOT_FOUND}, are thrown by the iterator as {@link PushException}.
+ *
+ * <p>Reading ahead is bounded: while nobody takes events, at most three pages of at most 500 events and 1 MiB are held,
+ * and the server waits.
+ *
+ * <p>One thread iterates; {@link #close}, {@link #cursor} and {@link #counts} may be used by any. A thread that is
+ * interrupted while it waits gets a {@link PushException} with code {@code CANCELLED} and keeps its interrupt flag.
+ */
+public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
+  private static final System.Logger LOG = System.getLogger("dev.pushrpc.client");
+  private static final Duration PAUSE_MAX = Duration.ofSeconds(5);
+
+  /** The server lets itself be heard every 15 s. */
+  private static final Duration SILENCE_MAX = Duration.ofSeconds(60);
+
+  private final Connection connection;
+  private final StreamDeliveryStatusRequest request;
+  private final Context caller = Context.current();
+  private final Backoff backoff = new Backoff(PAUSE_MAX);
+  private final CountDownLatch closing = new CountDownLatch(1);
+  private final Events events = new Events();
+
+  private volatile Stream stream;
+  private volatile String cursor;
+  private volatile DeliveryCounts counts;
+  private volatile boolean isDelivered;
+
+  private String resumeAt;
+  private boolean isOpen;
+  private boolean isBroken;
+  private PushException refusal;
+
+  Following(Connection connection, StreamDeliveryStatusRequest request) {
+    this.connection = connection;
+    this.request = request;
+    this.resumeAt = request.getCursor();
+    this.cursor = request.getCursor();
+    reopen();
+    connection.followings().add(this);
+  }
+
+  /**
+   * The events from here on. There is one position: every call returns the same iterator.
+   *
+   * <p>{@code hasNext()} waits for the next event. It is false once all is told, or this or its client was closed.
+   *
+   * @return throws {@link PushException} when the server refuses to go on
+   * @throws IllegalStateException when a {@link FollowListener} gets the events
+   */
+  @Override
+  public Iterator<DeliveryEvent> iterator() {
+    if (isDelivered) {
+      throw new IllegalStateException("the events go to a listener");
+    }
+    return events;
+  }
+
+  /**
+   * The cursor to persist: everything before it was returned by the iterator. It moves with the last event of each page
+   * and with heartbeats, so persist it after having dealt with an event.
+   *
+   * @return what was asked for until the first page is read; maybe empty
+   */
+  public String cursor() {
+    return cursor;
+  }
+
+  /**
+   * What became of the named notifications.
+   *
+   * @return empty until all is told; all zero when the whole app was followed
+   */
+  public Optional<DeliveryCounts> counts() {
+    return Optional.ofNullable(counts);
+  }
+
+  /**
+   * Waits until the server has begun to answer: of the whole app, no event after this moment will be missed. Used by
+   * the iterating thread, before it iterates.
+   *
+   * @param timeout how long to wait
+   * @return whether the stream is open
+   * @throws PushException when the server refuses
+   */
+  public boolean awaitOpen(Duration timeout) {
+    long until = System.nanoTime() + timeout.toNanos();
+    while (!isOpen && !isOver()) {
+      long left = until - System.nanoTime();
+      if (left <= 0) {
+        return false;
+      }
+      advance(Duration.ofNanos(left));
+    }
+    return isOpen;
+  }
+
+  /** Ends the stream; a waiting iterator ends too. */
+  @Override
+  public void close() {
+    closing.countDown();
+    stream.cancel();
+    connection.followings().remove(this);
+  }
+
+  /** Hands everything to the listener, on a thread of its own. */
+  void deliverTo(FollowListener listener) {
+    isDelivered = true;
+    Thread thread = new Thread(() -> deliver(listener), "pushrpc-follow");
+    thread.setDaemon(true);
+    thread.start();
+  }
+
+  private void deliver(FollowListener listener) {
+    try {
+      boolean isOpenTold = false;
+      String told = cursor;
+      while (!isOver()) {
+        if (!events.page.hasNext()) {
+          advance(SILENCE_MAX);
+        }
+        if (isOpen && !isOpenTold) {
+          isOpenTold = true;
+          listener.onOpen();
+        }
+        while (events.page.hasNext() && !isClosed()) {
+          listener.onEvent(events.next());
+        }
+        if (!cursor.equals(told)) {
+          told = cursor;
+          listener.onCursor(told);
+        }
+      }
+      if (counts != null) {
+        listener.onEnd(counts);
+      }
+    } catch (PushException failure) {
+      if (failure != refusal) {
+        throw failure; // the listener's own
+      }
+      listener.onFailure(failure);
+    } finally {
+      close();
+    }
+  }
+
+  /** Takes in one message, or one break. Throws the refusal that ends it all. */
+  private void advance(Duration patience) {
+    if (refusal != null) {
+      throw refusal;
+    }
+    try {
+      Object signal = stream.take(patience);
+      if (signal instanceof StreamDeliveryStatusResponse message) {
+        take(message);
+      } else if (signal instanceof PushException broken) {
+        resume(broken);
+      }
+    } catch (InterruptedException e) {
+      throw PushException.interrupted();
+    }
+  }
+
+  private void take(StreamDeliveryStatusResponse message) throws InterruptedException {
+    backoff.reset();
+    isOpen = true;
+    isBroken = false;
+    resumeAt = message.getCursor();
+    if (message.getEventsCount() > 0) {
+      events.page = message.getEventsList().iterator();
+      return;
+    }
+    cursor = resumeAt;
+    if (message.hasEnd()) {
+      counts = message.getEnd().getCounts();
+      connection.followings().remove(this);
+    } else if (message.hasReconnect()) {
+      stream.cancel();
+      pause(Durations.of(message.getReconnect().getDelay()));
+      reopen();
+    }
+  }
+
+  private void resume(PushException broken) throws InterruptedException {
+    if (isClosed()) {
+      return;
+    }
+    // An app's streams may all be taken by those that have just died with the connection.
+    boolean isCrowded = isOpen && broken.code() == Status.Code.RESOURCE_EXHAUSTED && broken.retryDelay().isPresent();
+    if (!isCrowded && !connection.mayRepeat(broken, caller)) {
+      refusal = broken;
+      connection.followings().remove(this);
+      throw refusal;
+    }
+    Duration pause = backoff.next(broken.retryDelay());
+    LOG.log(isBroken ? Level.DEBUG : Level.INFO, "status stream: {0}; again in {1} ms", broken.getMessage(), pause.toMillis());
+    isBroken = true;
+    pause(pause);
+    reopen();
+  }
+
+  private void pause(Duration pause) throws InterruptedException {
+    closing.await(pause.toNanos(), TimeUnit.NANOSECONDS);
+  }
+
+  private void reopen() {
+    connection.reconnect();
+    StreamDeliveryStatusRequest.Builder from = request.toBuilder().setCursor(resumeAt);
+    if (!resumeAt.isEmpty()) {
+      from.clearStart(); // a cursor is where a stream begins; the server refuses both
+    }
+    Context before = caller.attach(); // also on a listener's thread, and when it iterates elsewhere
+    try {
+      stream = new Stream(connection, from.build());
+    } finally {
+      caller.detach(before);
+    }
+    if (isClosed()) {
+      stream.cancel();
+    }
+  }
+
+  private boolean isClosed() {
+    return closing.getCount() == 0 || connection.isClosed();
+  }
+
+  private boolean isOver() {
+    return isClosed() || (counts != null && !events.page.hasNext());
+  }
+
+  /** The iterator: the rest of the page at hand, then the next one. */
+  private final class Events implements Iterator<DeliveryEvent> {
+    private Iterator<DeliveryEvent> page = Collections.emptyIterator();
+
+    @Override
+    public boolean hasNext() {
+      while (!isOver()) {
+        if (page.hasNext()) {
+          return true;
+        }
+        advance(SILENCE_MAX);
+      }
+      return false;
+    }
+
+    @Override
+    public DeliveryEvent next() {
+      if (!hasNext()) {
+        throw new NoSuchElementException("all is told");
+      }
+      DeliveryEvent event = page.next();
+      if (!page.hasNext()) {
+        cursor = resumeAt;
+      }
+      return event;
+    }
+  }
+
+  /** One try: the messages that came, and how it ended. */
+  private static final class Stream extends ClientCall.Listener<StreamDeliveryStatusResponse> {
+    private static final int MESSAGES_AHEAD = 2;
+
+    private final ClientCall<StreamDeliveryStatusRequest, StreamDeliveryStatusResponse> call;
+    private final BlockingQueue<Object> signals = new ArrayBlockingQueue<>(MESSAGES_AHEAD + 1);
+    private long heardAt = System.nanoTime();
+
+    Stream(Connection connection, StreamDeliveryStatusRequest request) {
+      call = connection.stream(PushServiceGrpc.getStreamDeliveryStatusMethod());
+      call.start(this, new Metadata());
+      call.request(MESSAGES_AHEAD);
+      call.sendMessage(request);
+      call.halfClose();
+    }
+
+    /** The next message, a PushException that says how the stream broke, or null when the patience has an end. */
+    Object take(Duration patience) throws InterruptedException {
+      Object signal = signals.poll(patience.toNanos(), TimeUnit.NANOSECONDS);
+      if (signal == null) {
+        return System.nanoTime() - heardAt < SILENCE_MAX.toNanos() ? null : silence();
+      }
+      heardAt = System.nanoTime();
+      if (signal instanceof StreamDeliveryStatusResponse) {
+        call.request(1);
+      }
+      return signal;
+    }
+
+    void cancel() {
+      call.cancel("not followed any more", null);
+    }
+
+    @Override
+    public void onMessage(StreamDeliveryStatusResponse message) {
+      signals.add(message);
+    }
+
+    @Override
+    public void onClose(Status status, Metadata trailers) {
+      signals.add(status.isOk() ? leftEarly() : PushException.of(status, trailers));
+    }
+
+    private PushException silence() {
+      cancel();
+      return PushException.local(Status.Code.UNAVAILABLE, "", "nothing was heard for " + SILENCE_MAX.toSeconds() + " s");
+    }
+
+    private static PushException leftEarly() {
+      return PushException.local(Status.Code.UNAVAILABLE, "", "the stream ended before its end was told");
+    }
+  }
+}

@@ -1,0 +1,215 @@
+package dev.pushrpc.client;
+
+import io.grpc.CallOptions;
+import io.grpc.Channel;
+import io.grpc.ChannelCredentials;
+import io.grpc.ClientCall;
+import io.grpc.ClientInterceptor;
+import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
+import io.grpc.Grpc;
+import io.grpc.InsecureChannelCredentials;
+import io.grpc.ManagedChannel;
+import io.grpc.Metadata;
+import io.grpc.MethodDescriptor;
+import io.grpc.TlsChannelCredentials;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Supplier;
+import java.util.regex.Pattern;
+
+/**
+ * How a {@link PushClient} connects; made by {@link PushClient#builder}.
+ *
+ * <p>Without any option, a loopback address is spoken to in plaintext, every other by TLS with the system's roots.
+ */
+public final class PushClientBuilder {
+  private static final Pattern LOOPBACK =
+      Pattern.compile("(dns:/*)?(localhost|127\\.\\d+\\.\\d+\\.\\d+|\\[::1])(:\\d+)?");
+  private static final Metadata.Key<String> AUTHORIZATION =
+      Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
+  private static final Duration PING_EVERY = Duration.ofSeconds(30);
+  private static final Duration PING_TIMEOUT = Duration.ofSeconds(10);
+  private static final String SERVICE = "pushrpc.v1.PushService";
+
+  /**
+   * Calls that may be repeated without harm. SendNotification is repeated by {@link PushClient#send} itself, which has
+   * more patience; opening a broadcast channel twice would make two.
+   */
+  private static final List<String> IDEMPOTENT =
+      List.of(
+          "RegisterDevice",
+          "UpdateDevice",
+          "UnregisterDevice",
+          "GetDevice",
+          "ListDevices",
+          "GetNotification",
+          "ListNotifications",
+          "ListDeliveries",
+          "PreviewNotification",
+          "CancelNotification",
+          "ReportEngagement",
+          "SubscribeToTopic",
+          "UnsubscribeFromTopic",
+          "ListBroadcastChannels",
+          "GetServerInfo");
+
+  private final String address;
+  private final String appId;
+  private boolean plaintext;
+  private TlsChannelCredentials.Builder tls;
+  private Supplier<String> bearerToken;
+  private Duration timeout = Duration.ofSeconds(10);
+
+  PushClientBuilder(String address, String appId) {
+    this.address = address;
+    this.appId = appId;
+    this.plaintext = LOOPBACK.matcher(address).matches();
+  }
+
+  /**
+   * No TLS: for a mesh whose proxies encrypt.
+   *
+   * @return this
+   */
+  public PushClientBuilder plaintext() {
+    plaintext = true;
+    return this;
+  }
+
+  /**
+   * TLS with the system's roots, also on loopback.
+   *
+   * @return this
+   */
+  public PushClientBuilder tls() {
+    plaintext = false;
+    if (tls == null) {
+      tls = TlsChannelCredentials.newBuilder();
+    }
+    return this;
+  }
+
+  /**
+   * TLS that trusts these authorities and no others.
+   *
+   * @param authorities a PEM file of certificates
+   * @return this
+   * @throws IOException when the file cannot be read
+   */
+  public PushClientBuilder trust(Path authorities) throws IOException {
+    tls();
+    try (var pem = Files.newInputStream(authorities)) {
+      tls.trustManager(pem);
+    }
+    return this;
+  }
+
+  /**
+   * TLS in which this side shows a certificate too.
+   *
+   * @param chain a PEM file: the certificate first, then its issuers
+   * @param key a PEM file with the PKCS #8 private key
+   * @return this
+   * @throws IOException when a file cannot be read
+   */
+  public PushClientBuilder clientCertificate(Path chain, Path key) throws IOException {
+    tls();
+    try (var certificates = Files.newInputStream(chain);
+        var privateKey = Files.newInputStream(key)) {
+      tls.keyManager(certificates, privateKey);
+    }
+    return this;
+  }
+
+  /**
+   * Sends {@code authorization: Bearer TOKEN} with every call.
+   *
+   * @param token the token
+   * @return this
+   */
+  public PushClientBuilder bearerToken(String token) {
+    return bearerToken(() -> token);
+  }
+
+  /**
+   * Sends {@code authorization: Bearer TOKEN} with every call, for tokens that change.
+   *
+   * @param token asked before every call, on the calling thread; it must not wait for long
+   * @return this
+   */
+  public PushClientBuilder bearerToken(Supplier<String> token) {
+    bearerToken = token;
+    return this;
+  }
+
+  /**
+   * How long a unary call may take. {@link PushClient#send} adds the request's {@code wait}.
+   *
+   * @param timeout 10 s unless set
+   * @return this
+   */
+  public PushClientBuilder timeout(Duration timeout) {
+    this.timeout = timeout;
+    return this;
+  }
+
+  /**
+   * Makes the client, without waiting: the connection opens with the first call, and again whenever it breaks.
+   *
+   * @return a client to be closed in the end
+   */
+  public PushClient connect() {
+    var channel =
+        Grpc.newChannelBuilder(address, credentials())
+            .keepAliveTime(PING_EVERY.toSeconds(), TimeUnit.SECONDS)
+            .keepAliveTimeout(PING_TIMEOUT.toSeconds(), TimeUnit.SECONDS)
+            .keepAliveWithoutCalls(true)
+            .disableServiceConfigLookUp()
+            .defaultServiceConfig(serviceConfig());
+    if (bearerToken != null) {
+      channel.intercept(new Bearer(bearerToken));
+    }
+    ManagedChannel built = channel.build();
+    return new PushClient(new Connection(built, appId), timeout);
+  }
+
+  private ChannelCredentials credentials() {
+    if (plaintext) {
+      return InsecureChannelCredentials.create();
+    }
+    return tls == null ? TlsChannelCredentials.create() : tls.build();
+  }
+
+  /** gRPC's service config, in the JSON types that grpc-java takes. */
+  private static Map<String, ?> serviceConfig() {
+    Map<String, ?> retries =
+        Map.of(
+            "maxAttempts", 4.0,
+            "initialBackoff", "0.1s",
+            "maxBackoff", "2s",
+            "backoffMultiplier", 2.0,
+            "retryableStatusCodes", List.of("UNAVAILABLE"));
+    List<Map<String, String>> names =
+        IDEMPOTENT.stream().map(method -> Map.of("service", SERVICE, "method", method)).toList();
+    return Map.of("methodConfig", List.of(Map.of("name", names, "retryPolicy", retries)));
+  }
+
+  /** Adds the token to each call's headers. */
+  private record Bearer(Supplier<String> token) implements ClientInterceptor {
+    @Override
+    public <Q, A> ClientCall<Q, A> interceptCall(MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
+      return new SimpleForwardingClientCall<>(next.newCall(method, options)) {
+        @Override
+        public void start(Listener<A> listener, Metadata headers) {
+          headers.put(AUTHORIZATION, "Bearer " + token.get());
+          super.start(listener, headers);
+        }
+      };
+    }
+  }
+}

@@ -1,0 +1,176 @@
+package dev.pushrpc.client;
+
+import com.google.protobuf.Any;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.rpc.BadRequest;
+import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
+import dev.pushrpc.v1.FieldViolation;
+import dev.pushrpc.v1.SendFailure;
+import io.grpc.Metadata;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import io.grpc.protobuf.StatusProto;
+import java.time.Duration;
+import java.util.List;
+import java.util.Map;
+import java.util.Optional;
+
+/**
+ * Why a call, a stream or one send of a bulk stream failed.
+ *
+ * <p>Programs decide by {@link #code()} and {@link #reason()}, which never change their meaning; {@link #getMessage()}
+ * is for people and says what to do. The cause, if there is one, is gRPC's own exception.
+ */
+public final class PushException extends RuntimeException {
+  private static final long serialVersionUID = 1L;
+
+  private final Status.Code code;
+  private final String reason;
+
+  @SuppressWarnings("serial") // the maps and lists used here are serializable
+  private final Map<String, String> metadata;
+
+  @SuppressWarnings("serial")
+  private final List<FieldViolation> fieldViolations;
+
+  private final Duration retryDelay;
+
+  private PushException(Status.Code code, String detail, Details details, Throwable cause) {
+    super(sentence(code, details.reason, detail), cause);
+    this.code = code;
+    this.reason = details.reason;
+    this.metadata = details.metadata;
+    this.fieldViolations = details.fieldViolations;
+    this.retryDelay = details.retryDelay;
+  }
+
+  /** What was thrown by a stub of this package's contract, in this client's words. */
+  static PushException of(StatusRuntimeException thrown) {
+    return of(thrown.getStatus(), thrown.getTrailers(), thrown);
+  }
+
+  static PushException of(Status status, Metadata trailers) {
+    return of(status, trailers, status.getCause());
+  }
+
+  static PushException of(SendFailure failure) {
+    Duration retryDelay = failure.hasRetryAfter() ? Durations.of(failure.getRetryAfter()) : null;
+    Details details = new Details(failure.getReason(), Map.of(), failure.getFieldViolationsList(), retryDelay);
+    return new PushException(Status.fromCodeValue(failure.getCode()).getCode(), failure.getDetail(), details, null);
+  }
+
+  /** A failure that this client found by itself. */
+  static PushException local(Status.Code code, String reason, String detail) {
+    return new PushException(code, detail, new Details(reason, Map.of(), List.of(), null), null);
+  }
+
+  /** The waiting thread was interrupted; its flag is set again. */
+  static PushException interrupted() {
+    Thread.currentThread().interrupt();
+    return local(Status.Code.CANCELLED, "", "the waiting thread was interrupted");
+  }
+
+  private static PushException of(Status status, Metadata trailers, Throwable cause) {
+    String detail = status.getDescription() == null ? "" : status.getDescription();
+    com.google.rpc.Status rich =
+        StatusProto.fromStatusAndTrailers(status, trailers == null ? new Metadata() : trailers);
+    return new PushException(status.getCode(), detail, Details.of(rich.getDetailsList()), cause);
+  }
+
+  /**
+   * The status code of gRPC.
+   *
+   * @return never {@code OK}
+   */
+  public Status.Code code() {
+    return code;
+  }
+
+  /**
+   * The contract's reason, such as {@code TARGET_EMPTY} or {@code CURSOR_EXPIRED}.
+   *
+   * @return empty when the failure is the network's, a proxy's or a deadline's, and not the server's
+   */
+  public String reason() {
+    return reason;
+  }
+
+  /**
+   * What belongs to the reason: {@code field}, {@code limit}, {@code position}, {@code oldest_cursor} and others.
+   *
+   * @return unmodifiable
+   */
+  public Map<String, String> metadata() {
+    return metadata;
+  }
+
+  /**
+   * Every wrong field of the request.
+   *
+   * @return in the request's order, unmodifiable
+   */
+  public List<FieldViolation> fieldViolations() {
+    return fieldViolations;
+  }
+
+  /**
+   * When the same call may work.
+   *
+   * @return empty when the server told none
+   */
+  public Optional<Duration> retryDelay() {
+    return Optional.ofNullable(retryDelay);
+  }
+
+  /**
+   * Whether the same request may work without anybody changing anything. A transport's own failures come without a
+   * reason and, from proxies and half-closed connections, under several codes.
+   */
+  boolean mayPass() {
+    return switch (code) {
+      case UNAVAILABLE, ABORTED -> true;
+      case INTERNAL, UNKNOWN, CANCELLED, DEADLINE_EXCEEDED -> reason.isEmpty();
+      default -> false;
+    };
+  }
+
+  private static String sentence(Status.Code code, String reason, String detail) {
+    String words = reason.isEmpty() ? code.name() : code + " " + reason;
+    return detail.isEmpty() ? words : words + ": " + detail;
+  }
+
+  /** The parts of google/rpc/error_details.proto that the contract uses. */
+  private record Details(
+      String reason, Map<String, String> metadata, List<FieldViolation> fieldViolations, Duration retryDelay) {
+
+    static Details of(List<Any> packed) {
+      ErrorInfo info = find(packed, ErrorInfo.class).orElse(ErrorInfo.getDefaultInstance());
+      List<FieldViolation> violations =
+          find(packed, BadRequest.class).stream()
+              .flatMap(bad -> bad.getFieldViolationsList().stream())
+              .map(Details::violation)
+              .toList();
+      Duration retryDelay =
+          find(packed, RetryInfo.class).map(retry -> Durations.of(retry.getRetryDelay())).orElse(null);
+      return new Details(info.getReason(), Map.copyOf(info.getMetadataMap()), violations, retryDelay);
+    }
+
+    private static FieldViolation violation(BadRequest.FieldViolation told) {
+      return FieldViolation.newBuilder().setField(told.getField()).setDescription(told.getDescription()).build();
+    }
+
+    private static <T extends com.google.protobuf.Message> Optional<T> find(List<Any> packed, Class<T> type) {
+      for (Any each : packed) {
+        if (each.is(type)) {
+          try {
+            return Optional.of(each.unpack(type));
+          } catch (InvalidProtocolBufferException e) {
+            return Optional.empty(); // a detail that cannot be read must not hide the failure
+          }
+        }
+      }
+      return Optional.empty();
+    }
+  }
+}
