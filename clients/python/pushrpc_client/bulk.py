@@ -1,0 +1,179 @@
+"""Bulk sends for threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import grpc
+
+from pushrpc_client.errors import PushError
+from pushrpc_client.patience import Backoff, Cancellable
+from pushrpc_client.v1 import (
+    SendNotificationRequest,
+    SendNotificationResponse,
+    SendNotificationsRequest,
+    SendNotificationsResponse,
+)
+from pushrpc_client.window import ANSWER_TIMEOUT_S, RECONNECT_FIRST_S, RECONNECT_LAST_S, Window, unanswered
+
+__all__ = ["ANSWER_TIMEOUT_S", "Bulk"]
+
+_Call: TypeAlias = "grpc.StreamStreamMultiCallable[SendNotificationsRequest, SendNotificationsResponse]"
+_Future: TypeAlias = "Future[SendNotificationResponse]"
+
+
+class Bulk:
+    """Many sends over one stream, from any number of threads.
+
+    `add` groups them into messages and blocks while as many are unanswered as the server shall have at once: its pace
+    is the caller's. A broken stream is opened again and what it left unanswered is repeated, under the same
+    request_ids. Sends that have no answer after `answer_timeout` seconds fail; whether they were accepted is unknown
+    then, and repeating them with their request_id is safe.
+
+    Leaving the `with` block waits until all is answered; leaving it by an exception gives up.
+    """
+
+    def __init__(self, call: _Call, app_id: str, answer_timeout: float) -> None:
+        self._open = call
+        self._answer_timeout = answer_timeout
+        self._window: Window[_Future] = Window(app_id)
+        self._changed = threading.Condition()
+        self._closing = False
+        self._stream: Cancellable | None = None
+        self._generation = 0
+        self._thread = threading.Thread(target=self._run, name="pushrpc-bulk", daemon=True)
+        self._thread.start()
+
+    def add(self, request: SendNotificationRequest) -> Future[SendNotificationResponse]:
+        """Returns once the send is in a message; its receipt, or PushError, comes with the future.
+
+        The future cannot be cancelled. Raises ValueError for a send that no message can carry, RuntimeError after
+        `close`.
+        """
+        future: _Future = Future()
+        future.set_running_or_notify_cancel()
+        with self._changed:
+            while True:
+                if self._closing:
+                    raise RuntimeError("this bulk is closed")
+                if self._window.add(request, future, time.monotonic()):
+                    self._changed.notify_all()
+                    return future
+                self._changed.wait()
+
+    def close(self) -> None:
+        """Waits until everything is answered or has failed. Nothing can be added meanwhile, or after."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def abort(self) -> None:
+        """Ends the stream now; what is unanswered fails as CANCELLED."""
+        with self._changed:
+            self._closing = True
+        self._fail(PushError(grpc.StatusCode.CANCELLED, "given up by the caller"))
+        with self._changed:
+            if self._stream is not None:
+                self._stream.cancel()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _run(self) -> None:
+        backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S)
+        while self._has_work():
+            try:
+                self._one_stream(backoff)
+                failed = PushError.ended()
+            except grpc.RpcError as error:
+                failed = PushError.of(error)
+            except PushError as error:
+                failed = error
+            except ValueError as error:  # of a channel that is closed
+                failed = PushError(grpc.StatusCode.CANCELLED, str(error), "CLIENT_CLOSED")
+            with self._changed:
+                self._window.broke()
+                if not self._window:
+                    continue
+                pause = backoff.pause(failed)
+                is_late = self._is_late(pause)
+                if not is_late and (failed.is_transient or failed.retry_delay is not None):
+                    self._changed.wait_for(lambda: not self._window, pause)
+                    continue
+            was_cancelled = failed.code is grpc.StatusCode.CANCELLED and is_late
+            self._fail(PushError.silent(self._answer_timeout) if was_cancelled else failed)
+
+    def _has_work(self) -> bool:
+        """Waits for a send; False once closing with nothing left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._window or self._closing)
+            return bool(self._window)
+
+    def _one_stream(self, backoff: Backoff) -> None:
+        with self._changed:
+            self._generation += 1
+            stream = self._stream = self._open(self._messages(self._generation))
+        try:
+            for response in stream:
+                backoff.reset()
+                with self._changed:
+                    answers = self._window.answered(response)
+                    self._changed.notify_all()
+                for future, receipt in answers:
+                    if isinstance(receipt, PushError):
+                        future.set_exception(receipt)
+                    else:
+                        future.set_result(receipt)
+        finally:
+            with self._changed:
+                self._generation += 1  # ends _messages, which gRPC runs in a thread of its own
+                self._changed.notify_all()
+            stream.cancel()
+
+    def _messages(self, generation: int) -> Iterator[SendNotificationsRequest]:
+        while True:
+            with self._changed:
+                group = None
+                while group is None:
+                    if generation != self._generation or (self._closing and not self._window):
+                        return
+                    now = time.monotonic()
+                    if self._is_late(0.0):
+                        assert self._stream is not None
+                        self._stream.cancel()
+                        return
+                    group = self._window.next(now, self._closing)
+                    if group is None:
+                        self._changed.wait(self._next_look(now))
+            yield group.message
+
+    def _next_look(self, now: float) -> float | None:
+        due_in, oldest = self._window.due_in(now), self._window.oldest
+        late_in = None if oldest is None else max(0.0, oldest + self._answer_timeout - now)
+        return min((each for each in (due_in, late_in) if each is not None), default=None)
+
+    def _is_late(self, after: float) -> bool:
+        oldest = self._window.oldest
+        return oldest is not None and time.monotonic() + after >= oldest + self._answer_timeout
+
+    def _fail(self, error: PushError) -> None:
+        with self._changed:
+            given_up = self._window.give_up()
+            self._changed.notify_all()
+        for future, request_id in given_up:
+            future.set_exception(unanswered(error, request_id))

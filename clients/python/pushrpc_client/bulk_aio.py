@@ -1,0 +1,164 @@
+"""Bulk sends for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from types import TracebackType
+from typing import Self, TypeAlias
+
+import grpc
+
+from pushrpc_client.errors import PushError
+from pushrpc_client.patience import Backoff
+from pushrpc_client.v1 import (
+    SendNotificationRequest,
+    SendNotificationResponse,
+    SendNotificationsRequest,
+    SendNotificationsResponse,
+)
+from pushrpc_client.window import RECONNECT_FIRST_S, RECONNECT_LAST_S, Window, unanswered
+
+_Call: TypeAlias = "grpc.aio.StreamStreamMultiCallable[SendNotificationsRequest, SendNotificationsResponse]"
+_Stream: TypeAlias = "grpc.aio.StreamStreamCall[SendNotificationsRequest, SendNotificationsResponse]"
+_Future: TypeAlias = "asyncio.Future[SendNotificationResponse]"
+
+
+class AsyncBulk:
+    """Many sends over one stream, from any number of tasks. Use it in an `async with` block.
+
+    `add` groups them into messages and waits while as many are unanswered as the server shall have at once: its pace
+    is the caller's. A broken stream is opened again and what it left unanswered is repeated, under the same
+    request_ids. Sends that have no answer after `answer_timeout` seconds fail; whether they were accepted is unknown
+    then, and repeating them with their request_id is safe.
+
+    Leaving the block waits until all is answered; leaving it by an exception gives up.
+    """
+
+    def __init__(self, call: _Call, app_id: str, answer_timeout: float) -> None:
+        self._open = call
+        self._answer_timeout = answer_timeout
+        self._window: Window[_Future] = Window(app_id)
+        self._changed = asyncio.Event()  # a new one after each change, so that every waiter hears of it
+        self._closing = False
+        self._now = asyncio.get_running_loop().time
+        self._task = asyncio.create_task(self._run(), name="pushrpc-bulk")
+
+    async def add(self, request: SendNotificationRequest) -> asyncio.Future[SendNotificationResponse]:
+        """Returns once the send is in a message; its receipt, or PushError, comes with the future.
+
+        Raises ValueError for a send that no message can carry, RuntimeError after `aclose`.
+        """
+        future: _Future = asyncio.get_running_loop().create_future()
+        while True:
+            if self._closing:
+                raise RuntimeError("this bulk is closed")
+            if self._window.add(request, future, self._now()):
+                self._tell()
+                return future
+            await self._changed.wait()
+
+    async def aclose(self) -> None:
+        """Waits until everything is answered or has failed. Nothing can be added meanwhile, or after."""
+        self._closing = True
+        self._tell()
+        await self._task
+
+    async def abort(self) -> None:
+        """Ends the stream now; what is unanswered fails as CANCELLED."""
+        self._closing = True
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        self._fail(PushError(grpc.StatusCode.CANCELLED, "given up by the caller"))
+        self._tell()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            await self.aclose()
+        else:
+            await self.abort()
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _run(self) -> None:
+        backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S)
+        while await self._has_work():
+            try:
+                await self._one_stream(backoff)
+                failed = PushError.ended()
+            except TimeoutError:
+                failed = PushError.silent(self._answer_timeout)
+            except grpc.aio.AioRpcError as error:
+                failed = PushError.of(error)
+            except PushError as error:
+                failed = error
+            except grpc.aio.UsageError as error:  # of a channel that is closed
+                failed = PushError(grpc.StatusCode.CANCELLED, str(error), "CLIENT_CLOSED")
+            self._window.broke()
+            if not self._window:
+                continue
+            pause = backoff.pause(failed)
+            if (failed.is_transient or failed.retry_delay is not None) and self._now() + pause < self._late_at():
+                await asyncio.sleep(pause)
+            else:
+                self._fail(failed)
+
+    async def _has_work(self) -> bool:
+        """Waits for a send; False once closing with nothing left."""
+        while not self._window and not self._closing:
+            await self._changed.wait()
+        return bool(self._window)
+
+    async def _one_stream(self, backoff: Backoff) -> None:
+        """Raises TimeoutError when no answer comes in time; a stream without work may end so, too."""
+        stream = self._open()
+        writer = asyncio.create_task(self._write(stream))
+        try:
+            while True:
+                async with asyncio.timeout_at(self._late_at()):
+                    response = await stream.read()
+                if not isinstance(response, SendNotificationsResponse):
+                    return
+                backoff.reset()
+                for future, receipt in self._window.answered(response):
+                    if future.done():  # its task was cancelled
+                        continue
+                    if isinstance(receipt, PushError):
+                        future.set_exception(receipt)
+                    else:
+                        future.set_result(receipt)
+                self._tell()
+        finally:
+            writer.cancel()
+            stream.cancel()
+            await asyncio.gather(writer, return_exceptions=True)  # a broken stream is the reader's to tell
+
+    async def _write(self, stream: _Stream) -> None:
+        while self._window or not self._closing:
+            now = self._now()
+            group = self._window.next(now, self._closing)
+            if group is not None:
+                await stream.write(group.message)
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._window.due_in(now)):
+                    await self._changed.wait()
+        await stream.done_writing()
+
+    def _late_at(self) -> float:
+        oldest = self._window.oldest
+        return (self._now() if oldest is None else oldest) + self._answer_timeout
+
+    def _fail(self, error: PushError) -> None:
+        for future, request_id in self._window.give_up():
+            if not future.done():
+                future.set_exception(unanswered(error, request_id))
+        self._tell()

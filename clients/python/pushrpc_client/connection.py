@@ -1,0 +1,113 @@
+"""How a client reaches its server: trust, identity, keepalive, and what gRPC repeats by itself."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+
+Token = str | Callable[[], str]
+
+PING_EVERY_MS = 30_000  # the server takes pings from 20 s on
+PING_TIMEOUT_MS = 10_000
+RECONNECT_FIRST_MS = 100
+RECONNECT_LAST_MS = 5_000
+
+# Calls that may be made twice. SendNotification is not among them: gRPC cannot know whether it has a request_id.
+_IDEMPOTENT = (
+    *("RegisterDevice", "UpdateDevice", "UnregisterDevice", "GetDevice", "ListDevices", "GetNotification"),
+    *("ListNotifications", "ListDeliveries", "PreviewNotification", "CancelNotification", "SubscribeToTopic"),
+    *("UnsubscribeFromTopic", "ListBroadcastChannels", "DeleteBroadcastChannel", "GetServerInfo"),
+)
+# gRPC service config, https://github.com/grpc/grpc/blob/master/doc/service_config.md
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": "pushrpc.v1.PushService", "method": method} for method in _IDEMPOTENT],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+class Tls(NamedTuple):
+    """PEM files: whom to trust instead of the system's roots, and the client's own certificate with its key."""
+
+    ca_file: str | Path | None = None
+    cert_file: str | Path | None = None
+    key_file: str | Path | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Raises OSError when a file cannot be read."""
+        roots = self.ca_file or _system_roots()
+        files = (Path(file).read_bytes() if file else None for file in (roots, self.key_file, self.cert_file))
+        return grpc.ssl_channel_credentials(*files)
+
+
+def _system_roots() -> Path | None:
+    """None has gRPC take the roots that it brings."""
+    paths = ssl.get_default_verify_paths()
+    bundle = Path(paths.capath or "", "ca-certificates.crt")  # Debian's, beside the single certificates
+    return Path(paths.cafile) if paths.cafile else bundle if bundle.is_file() else None
+
+
+class Connection(NamedTuple):
+    """Where to, and how. `credentials` are None without TLS; `metadata_token` then is what each call carries."""
+
+    address: str
+    credentials: grpc.ChannelCredentials | None
+    metadata_token: Token | None
+    options: Sequence[tuple[str, Any]]
+
+
+def connection(
+    address: str, *, plaintext: bool, tls: Tls | None, token: Token | None, options: Sequence[tuple[str, Any]]
+) -> Connection:
+    """Raises ValueError for TLS files beside plaintext, OSError for a file that cannot be read."""
+    own = (
+        ("grpc.keepalive_time_ms", PING_EVERY_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+        ("grpc.max_reconnect_backoff_ms", RECONNECT_LAST_MS),
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+    )
+    if plaintext:
+        if tls is not None:
+            raise ValueError("plaintext and tls exclude each other")
+        return Connection(address, None, token, (*own, *options))
+    credentials = (tls or Tls()).credentials()
+    if token is not None:
+        credentials = grpc.composite_channel_credentials(
+            credentials, grpc.metadata_call_credentials(_Bearer(token), "bearer")
+        )
+    return Connection(address, credentials, None, (*own, *options))
+
+
+def authorization(token: Token) -> tuple[str, str]:
+    """RFC 6750, section 2.1."""
+    return ("authorization", f"Bearer {token if isinstance(token, str) else token()}")
+
+
+class _Bearer(grpc.AuthMetadataPlugin):
+    def __init__(self, token: Token) -> None:
+        self._token = token
+
+    def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
+        try:
+            pair = authorization(self._token)
+        except Exception as error:
+            callback((), error)
+        else:
+            callback((pair,), None)

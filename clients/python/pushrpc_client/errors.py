@@ -1,0 +1,114 @@
+"""What a call raises: the server's typed error, or what the network said in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+from pushrpc_client.v1 import SendFailure
+
+_DETAILS_KEY = "grpc-status-details-bin"
+_CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
+# How gRPC tells of an answer that was lost underway; a server that means one of these says why in an ErrorInfo.
+_LOST = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
+
+
+class FieldViolation(NamedTuple):
+    """One wrong field of a request: its path, such as "message.badge", and what is wrong and what to do."""
+
+    field: str
+    description: str
+
+
+class PushError(Exception):
+    """A call that failed.
+
+    `code` is gRPC's status code. `reason` is the contract's word, such as "REQUEST_ID_REUSED", with its `metadata`;
+    both are empty when it was not the server that answered. `retry_delay` is after how many seconds the same call may
+    work, None where a repeat is of no use. With a bulk send, `metadata` has the "request_id".
+    """
+
+    def __init__(
+        self,
+        code: grpc.StatusCode,
+        message: str,
+        reason: str = "",
+        metadata: Mapping[str, str] | None = None,
+        field_violations: Sequence[FieldViolation] = (),
+        retry_delay: float | None = None,
+    ) -> None:
+        super().__init__(code, message, reason)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+        self.field_violations = tuple(field_violations)
+        self.retry_delay = retry_delay
+
+    def __str__(self) -> str:
+        return f"{self.reason or self.code.name}: {self.message}"
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same call may work in a moment: nobody answered, or the answer was lost."""
+        return self.code is grpc.StatusCode.UNAVAILABLE or (not self.reason and self.code in _LOST)
+
+    @classmethod
+    def of(cls, error: grpc.RpcError) -> PushError:
+        """What gRPC raised, with the details the server gave."""
+        call = cast(grpc.Call, error)
+        made = cls(call.code(), call.details() or "")
+        for key, value in call.trailing_metadata() or ():
+            if key == _DETAILS_KEY:
+                made._read(value if isinstance(value, bytes) else value.encode())
+        return made
+
+    @classmethod
+    def ended(cls) -> PushError:
+        """A stream that a proxy ended as if all were well."""
+        return cls(grpc.StatusCode.UNAVAILABLE, "the stream ended early")
+
+    @classmethod
+    def unopened(cls, timeout: float, last: PushError | None) -> PushError:
+        """A stream that nobody answered."""
+        why = f": {last.message}" if last and last.code is not grpc.StatusCode.CANCELLED else ""
+        return cls(grpc.StatusCode.UNAVAILABLE, f"no stream could be opened within {timeout:g} s{why}")
+
+    @classmethod
+    def silent(cls, timeout: float) -> PushError:
+        """A stream on which nobody answers."""
+        return cls(grpc.StatusCode.UNAVAILABLE, f"no answer came within {timeout:g} s")
+
+    @classmethod
+    def garbled(cls, problem: str) -> PushError:
+        """An answer that is none to what was asked."""
+        return cls(grpc.StatusCode.INTERNAL, problem)
+
+    @classmethod
+    def of_failure(cls, failure: SendFailure, request_id: str) -> PushError:
+        """What one send of a bulk stream was answered."""
+        return cls(
+            _CODES.get(failure.code, grpc.StatusCode.UNKNOWN),
+            failure.detail,
+            failure.reason,
+            {"request_id": request_id},
+            [FieldViolation(each.field, each.description) for each in failure.field_violations],
+            failure.retry_after.ToTimedelta().total_seconds() if failure.HasField("retry_after") else None,
+        )
+
+    def _read(self, serialized: bytes) -> None:
+        for detail in status_pb2.Status.FromString(serialized).details:
+            info, bad, retry = (
+                error_details_pb2.ErrorInfo(),
+                error_details_pb2.BadRequest(),
+                error_details_pb2.RetryInfo(),
+            )
+            if detail.Unpack(info):
+                self.reason, self.metadata = info.reason, dict(info.metadata)
+            elif detail.Unpack(bad):
+                self.field_violations = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
+            elif detail.Unpack(retry):
+                self.retry_delay = retry.retry_delay.ToTimedelta().total_seconds()

@@ -1,0 +1,65 @@
+"""Where a follower stands across streams: what it asks for next, and what a message changes."""
+
+from __future__ import annotations
+
+import logging
+
+from pushrpc_client.errors import PushError
+from pushrpc_client.patience import Backoff
+from pushrpc_client.v1 import DeliveryCounts, StreamDeliveryStatusRequest, StreamDeliveryStatusResponse
+
+log = logging.getLogger("pushrpc_client")
+
+OPEN_TIMEOUT_S = 20.0  # the server speaks at once when it has caught up, and after 15 s at the latest
+RECONNECT_FIRST_S = 0.1
+RECONNECT_LAST_S = 5.0
+
+
+def wanted(request: StreamDeliveryStatusRequest) -> StreamDeliveryStatusRequest:
+    """A cursor is where a stream begins, so `start` beside one says nothing; the server would refuse both."""
+    if request.cursor:
+        request.ClearField("start")
+    return request
+
+
+class Position:
+    """Not for several threads at once."""
+
+    def __init__(self, request: StreamDeliveryStatusRequest) -> None:
+        self.request = request
+        self.counts: DeliveryCounts | None = None
+        self.is_over = False
+        self.was_open = False
+        self._delay: float | None = None
+        self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S)
+
+    @property
+    def cursor(self) -> str:
+        return self.request.cursor
+
+    def took(self, page: StreamDeliveryStatusResponse) -> None:
+        """After its last event was given out."""
+        self.request.cursor = page.cursor
+        self.request.ClearField("start")
+        match page.WhichOneof("signal"):
+            case "end":
+                self.counts = page.end.counts
+                self.is_over = True
+            case "reconnect":
+                self._delay = page.reconnect.delay.ToTimedelta().total_seconds()
+
+    def opened(self) -> None:
+        """With the first message of a stream."""
+        self.was_open = True
+        self._backoff.reset()
+
+    def pause(self, error: PushError | None) -> float:
+        """Seconds until the next stream, when one ended with an error or by itself. Raises what is final."""
+        asked, self._delay = self._delay, None
+        if error is None and asked is not None:
+            return asked
+        if error is not None and not (error.is_transient or error.retry_delay is not None):
+            raise error
+        pause = self._backoff.pause(error or PushError.ended())
+        log.info("status stream ended (%s), next one in %.1f s", error or "without a signal", pause)
+        return pause
