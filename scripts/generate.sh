@@ -18,4 +18,5 @@ if [ "${1:-}" = --check ]; then
   echo "generated code is current"
 else
   rm -rf src/pushrpc/v1 && cp -r "$out/pushrpc/v1" src/pushrpc/v1
+  clients/java/generate.sh
 fi
