@@ -105,7 +105,7 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 		}
 		if r.closing == nil && r.isIdle() {
 			stream.CloseSend()
-			<-answers // the end of the stream: all is answered already
+			<-answers.messages // the end of the stream: all is answered already
 			return spoke, nil
 		}
 		select {
@@ -115,11 +115,11 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 			r.due = true
 		case <-r.closing:
 			r.closing = nil
-		case each := <-answers:
-			if each.err != nil {
-				return spoke, AsError(each.err)
+		case response, ok := <-answers.messages:
+			if !ok {
+				return spoke, AsError(answers.err)
 			}
-			if failure := r.settle(each.response); failure != nil {
+			if failure := r.settle(response); failure != nil {
 				return spoke, failure
 			}
 			spoke = true
@@ -129,33 +129,35 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 	}
 }
 
-type answer struct {
-	response *pushrpcv1.SendNotificationsResponse
-	err      error // the stream has ended
+// answers come from a goroutine beside the one that sends, so that neither direction waits for the other.
+type answers struct {
+	messages chan *pushrpcv1.SendNotificationsResponse // closed when the stream has ended
+	err      error                                     // why, then
 }
 
-// receive reads answers beside the sending, so that neither direction waits for the other. The last has an error.
 func receive(
 	ctx context.Context, next func() (*pushrpcv1.SendNotificationsResponse, error),
-) <-chan answer {
-	answers := make(chan answer, unansweredMax+1)
+) *answers {
+	a := &answers{messages: make(chan *pushrpcv1.SendNotificationsResponse, unansweredMax)}
 	go func() {
+		defer close(a.messages)
 		for {
 			response, err := next()
 			if err == io.EOF {
 				err = status.Error(codes.Unavailable, "the server ended the stream")
 			}
-			select {
-			case answers <- answer{response, err}:
-			case <-ctx.Done():
+			if a.err = err; err != nil {
 				return
 			}
-			if err != nil {
+			select {
+			case a.messages <- response:
+			case <-ctx.Done(): // nobody asked for that many
+				a.err = ctx.Err()
 				return
 			}
 		}
 	}()
-	return answers
+	return a
 }
 
 func (r *bulkRun) isIdle() bool {
