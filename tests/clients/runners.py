@@ -19,40 +19,43 @@ class Runner(NamedTuple):
 
     source: str
     tools: tuple[str, ...]
-    build: tuple[str, ...]
-    argv: tuple[str, ...]
+    build: str
+    start: str
 
 
-def _python(environment: str, *options: str) -> Runner:
-    python = f"build/clients/python/{environment}/bin/python"
-    program = "clients/python/scenario.py"
-    # -P: the client is what was installed from the wheel, not what lies beside the program.
-    return Runner(
-        program, (), (sys.executable, "clients/python/install.py", environment), (python, "-P", program, *options)
-    )
+def _python(environment: str, options: str = "") -> Runner:
+    program = "clients/python/scenario/play.py"
+    build = f"{sys.executable} clients/python/install.py {environment}"
+    return Runner(program, (), build, f"build/clients/python/{environment}/bin/python {program} {options}")
 
+
+_JAVA_CLASSES = ":".join(f"build/clients/java/{part}" for part in ("classes", "test-classes", "lib/*"))
 
 RUNNERS = {
     "go": Runner(
         "clients/go/internal/scenario",
         ("go",),
-        ("go", "build", "-C", "clients/go", "-buildvcs=false", "-o", "../../build/clients/go/scenario")
-        + ("./internal/scenario",),
-        ("build/clients/go/scenario",),
+        "go build -C clients/go -buildvcs=false -o ../../build/clients/go/scenario ./internal/scenario",
+        "build/clients/go/scenario",
     ),
-    "java": Runner("clients/java/scenario.sh", ("java", "mvn"), ("clients/java/scenario.sh",), ("false",)),
+    "java": Runner(
+        "clients/java/src/test/java/dev/pushrpc/scenario",
+        ("java", "mvn"),
+        "clients/java/build.sh",
+        f"java -cp {_JAVA_CLASSES} dev.pushrpc.scenario.Scenario",
+    ),
     "typescript": Runner(
         "clients/typescript/scenario",
         ("node", "npm"),
-        ("clients/typescript/scripts/build.sh",),
-        ("node", "build/clients/typescript/build/scenario/main.js"),
+        "clients/typescript/scripts/build.sh",
+        "node build/clients/typescript/build/scenario/main.js",
     ),
     "python": _python("newest"),
     "python, asyncio, oldest dependencies": _python("oldest", "--asyncio"),
 }
 
 
-def built(language: str) -> tuple[str, ...]:
+def built(language: str) -> list[str]:
     """The command that starts a language's runner. Skips the test where it cannot be built for want of something."""
     runner = RUNNERS[language]
     if not (ROOT / runner.source).exists():
@@ -60,6 +63,6 @@ def built(language: str) -> tuple[str, ...]:
     for tool in runner.tools:
         if shutil.which(tool) is None:
             pytest.skip(f"needs {tool}, which is not installed")
-    made = subprocess.run(runner.build, cwd=ROOT, capture_output=True, text=True, timeout=BUILD_S)
-    assert made.returncode == 0, f"{' '.join(runner.build)} failed:\n{made.stdout[-2000:]}{made.stderr[-4000:]}"
-    return runner.argv
+    made = subprocess.run(runner.build.split(), cwd=ROOT, capture_output=True, text=True, timeout=BUILD_S)
+    assert made.returncode == 0, f"{runner.build} failed:\n{made.stdout[-2000:]}{made.stderr[-4000:]}"
+    return runner.start.split()

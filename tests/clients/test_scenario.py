@@ -59,7 +59,7 @@ def test_every_step_has_an_expectation(expected: Results) -> None:
     assert [step["name"] for step in json.loads(SCENARIO.read_text())] == list(expected)
 
 
-async def play(command: tuple[str, ...], directory: Path) -> Results:
+async def play(command: list[str], directory: Path) -> Results:
     """What a runner printed, by step: the result, or why it failed."""
     (directory / "server").mkdir()
     async with (
@@ -92,7 +92,7 @@ async def silence() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def running(
-    command: tuple[str, ...], address: str, silent: str, log: Path
+    command: list[str], address: str, silent: str, log: Path
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     with log.open("wb") as errors:
         process = await asyncio.create_subprocess_exec(

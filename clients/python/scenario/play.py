@@ -1,22 +1,22 @@
-"""Plays clients/scenarios/scenario.json through the public API: scenario.py [--asyncio] scenario.json ADDRESS."""
+"""Plays clients/scenarios/scenario.json through the public API: play.py [--asyncio] scenario.json ADDRESS."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
+from blocking import Blocking
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
-from pushrpc_client import AsyncClient, AsyncFollowing, Client, PushError, v1
+from pushrpc_client import Client, PushError, v1
 
 STEP_TIMEOUT_S = 60.0
 LATE_S = 5.0
@@ -131,82 +131,12 @@ def failure(push: Client, request: v1.SendNotificationRequest, timeout: float | 
     raise AssertionError("it was accepted")
 
 
-class Blocking:
-    """An AsyncClient behind the methods of a Client, so that both APIs play the same steps."""
-
-    def __init__(self, address: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._push = self._wait(self._connected(address))
-
-    async def _connected(self, address: str) -> AsyncClient:
-        return AsyncClient(address, "shop", plaintext=True)
-
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(STEP_TIMEOUT_S)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self._push, name)
-        return lambda *args, **options: self._wait(method(*args, **options))
-
-    def follow(self, *ids: str) -> BlockingFollowing:
-        return BlockingFollowing(self._push.follow(*ids), self._wait)
-
-    def bulk(self) -> BlockingBulk:
-        return BlockingBulk(self._wait, self._push)
-
-
-class BlockingFollowing:
-    def __init__(self, events: AsyncFollowing, wait: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self._events, self._wait = events, wait
-
-    def __enter__(self) -> BlockingFollowing:
-        self._wait(self._events.__aenter__())
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._wait(self._events.aclose())
-
-    def __iter__(self) -> Iterator[v1.DeliveryEvent]:
-        while (event := self._next()) is not None:
-            yield event
-
-    def _next(self) -> v1.DeliveryEvent | None:
-        async def step(events: AsyncIterator[v1.DeliveryEvent]) -> v1.DeliveryEvent | None:
-            return await anext(events, None)
-
-        event: v1.DeliveryEvent | None = self._wait(step(self._events))
-        return event
-
-    @property
-    def counts(self) -> v1.DeliveryCounts | None:
-        return self._events.counts
-
-
-class BlockingBulk:
-    def __init__(self, wait: Callable[[Coroutine[Any, Any, Any]], Any], push: AsyncClient) -> None:
-        self._wait = wait
-        self._bulk = wait(self._opened(push))
-
-    async def _opened(self, push: AsyncClient) -> Any:
-        return push.bulk()
-
-    def __enter__(self) -> Any:
-        return self
-
-    def add(self, request: v1.SendNotificationRequest) -> Any:
-        return self._wait(self._bulk.add(request))
-
-    def __exit__(self, *_: object) -> None:
-        self._wait(self._bulk.aclose())
-
-
 def connect(address: str) -> Client:
     return Client(address, "shop", plaintext=True)
 
 
 def connect_asyncio(address: str) -> Any:
-    return Blocking(address)
+    return Blocking(address, "shop", plaintext=True)
 
 
 def main(arguments: list[str]) -> None:
