@@ -23,6 +23,7 @@ check: $(VENV)/dev ## Check format, lint, types, contract, generated code
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	@$(BIN)/mypy
 	@PATH="$(CURDIR)/$(BIN):$$PATH" buf format --diff --exit-code proto && PATH="$(CURDIR)/$(BIN):$$PATH" buf lint && echo "buf: contract is clean"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" scripts/breaking.sh
 	@PYTHON=$(BIN)/python scripts/generate.sh --check
 
 unit: $(VENV)/dev ## Run the tests only; ARGS=tests/rpc narrows them
@@ -47,6 +48,9 @@ format: $(VENV)/dev ## Format code and contract
 generate: $(VENV)/dev ## Write src/pushrpc/v1 from proto/
 	@PYTHON=$(BIN)/python scripts/generate.sh
 
+contract: $(VENV)/dev ## Write build/contract: descriptor set and service config, for callers
+	@PYTHON=$(BIN)/python scripts/contract.sh
+
 lock: ## Write the lock files (needs uv)
 	@scripts/lock.sh
 
@@ -68,4 +72,4 @@ $(VENV)/dev: $(VENV)/serve requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
 
-.PHONY: help demo up test check unit fuzz bench bench-quick bench-check format generate lock clean
+.PHONY: help demo up test check unit fuzz bench bench-quick bench-check format generate contract lock clean
