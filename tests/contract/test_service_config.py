@@ -33,7 +33,7 @@ class Busy(service_pb2_grpc.PushServiceServicer):
 
 @pytest.fixture
 async def busy() -> AsyncIterator[tuple[Busy, str]]:
-    server, service = grpc.aio.server(), Busy()
+    server, service = grpc.aio.server(), Busy()  # type: ignore[abstract]  # the rest is never called
     service_pb2_grpc.add_PushServiceServicer_to_server(service, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
