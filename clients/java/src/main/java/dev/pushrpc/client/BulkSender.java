@@ -34,8 +34,7 @@ public final class BulkSender implements AutoCloseable {
   private static final int UNANSWERED_MAX = 4;
   private static final long GATHER_MS = 5;
   private static final Duration PAUSE_MAX = Duration.ofSeconds(5);
-  private static final Duration PATIENCE = Duration.ofSeconds(60);
-  private static final long WATCH_MS = 1_000;
+  private static final long WATCH_MS = 500;
 
   private final Connection connection;
   private final ScheduledThreadPoolExecutor clock;
@@ -238,8 +237,8 @@ public final class BulkSender implements AutoCloseable {
   private void watch() {
     lock.lock();
     try {
-      if (!unanswered.isEmpty() && System.nanoTime() - progressAt > PATIENCE.toNanos()) {
-        String detail = "no answer for " + PATIENCE.toSeconds() + " s; it is not known whether it was accepted";
+      if (!unanswered.isEmpty() && System.nanoTime() - progressAt > connection.patience().toNanos()) {
+        String detail = "no answer for " + connection.patience().toSeconds() + " s; it is not known whether it was accepted";
         failAll(PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail));
       }
     } finally {

@@ -21,11 +21,13 @@ final class Connection {
 
   private final ManagedChannel channel;
   private final String appId;
+  private final Duration patience;
   private final Set<Following> followings = ConcurrentHashMap.newKeySet();
 
-  Connection(ManagedChannel channel, String appId) {
+  Connection(ManagedChannel channel, String appId, Duration patience) {
     this.channel = channel;
     this.appId = appId;
+    this.patience = patience;
   }
 
   String appId() {
@@ -34,6 +36,11 @@ final class Connection {
 
   ManagedChannel channel() {
     return channel;
+  }
+
+  /** How long a stream may be silent when something is due; the server lets itself be heard every 15 s. */
+  Duration patience() {
+    return patience;
   }
 
   boolean isClosed() {

@@ -38,9 +38,6 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private static final System.Logger LOG = System.getLogger("dev.pushrpc.client");
   private static final Duration PAUSE_MAX = Duration.ofSeconds(5);
 
-  /** The server lets itself be heard every 15 s. */
-  private static final Duration SILENCE_MAX = Duration.ofSeconds(60);
-
   private final Connection connection;
   private final StreamDeliveryStatusRequest request;
   private final Context caller = Context.current();
@@ -144,7 +141,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
       String told = cursor;
       while (!isOver()) {
         if (!events.page.hasNext()) {
-          advance(SILENCE_MAX);
+          advance(connection.patience());
         }
         if (isOpen && !isOpenTold) {
           isOpenTold = true;
@@ -265,7 +262,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
         if (page.hasNext()) {
           return true;
         }
-        advance(SILENCE_MAX);
+        advance(connection.patience());
       }
       return false;
     }
@@ -287,11 +284,13 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private static final class Stream extends ClientCall.Listener<StreamDeliveryStatusResponse> {
     private static final int MESSAGES_AHEAD = 2;
 
+    private final Duration silenceMax;
     private final ClientCall<StreamDeliveryStatusRequest, StreamDeliveryStatusResponse> call;
     private final BlockingQueue<Object> signals = new ArrayBlockingQueue<>(MESSAGES_AHEAD + 1);
     private long heardAt = System.nanoTime();
 
     Stream(Connection connection, StreamDeliveryStatusRequest request) {
+      silenceMax = connection.patience();
       call = connection.stream(PushServiceGrpc.getStreamDeliveryStatusMethod());
       call.start(this, new Metadata());
       call.request(MESSAGES_AHEAD);
@@ -303,7 +302,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
     Object take(Duration patience) throws InterruptedException {
       Object signal = signals.poll(patience.toNanos(), TimeUnit.NANOSECONDS);
       if (signal == null) {
-        return System.nanoTime() - heardAt < SILENCE_MAX.toNanos() ? null : silence();
+        return System.nanoTime() - heardAt < silenceMax.toNanos() ? null : silence();
       }
       heardAt = System.nanoTime();
       if (signal instanceof StreamDeliveryStatusResponse) {
@@ -328,7 +327,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
 
     private PushException silence() {
       cancel();
-      return PushException.local(Status.Code.UNAVAILABLE, "", "nothing was heard for " + SILENCE_MAX.toSeconds() + " s");
+      return PushException.local(Status.Code.UNAVAILABLE, "", "nothing was heard for " + silenceMax.toSeconds() + " s");
     }
 
     private static PushException leftEarly() {

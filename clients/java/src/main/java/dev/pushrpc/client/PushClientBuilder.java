@@ -8,7 +8,6 @@ import io.grpc.ClientInterceptor;
 import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
-import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
 import io.grpc.TlsChannelCredentials;
@@ -56,6 +55,7 @@ public final class PushClientBuilder {
           "SubscribeToTopic",
           "UnsubscribeFromTopic",
           "ListBroadcastChannels",
+          "DeleteBroadcastChannel",
           "GetServerInfo");
 
   private final String address;
@@ -64,6 +64,7 @@ public final class PushClientBuilder {
   private TlsChannelCredentials.Builder tls;
   private Supplier<String> bearerToken;
   private Duration timeout = Duration.ofSeconds(10);
+  private Duration patience = Duration.ofSeconds(60);
 
   PushClientBuilder(String address, String appId) {
     this.address = address;
@@ -174,8 +175,13 @@ public final class PushClientBuilder {
     if (bearerToken != null) {
       channel.intercept(new Bearer(bearerToken));
     }
-    ManagedChannel built = channel.build();
-    return new PushClient(new Connection(built, appId), timeout);
+    return new PushClient(new Connection(channel.build(), appId, patience), timeout);
+  }
+
+  /** For tests: how long a stream may be silent. */
+  PushClientBuilder patience(Duration patience) {
+    this.patience = patience;
+    return this;
   }
 
   private ChannelCredentials credentials() {

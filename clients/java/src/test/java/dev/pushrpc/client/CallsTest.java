@@ -1,0 +1,117 @@
+package dev.pushrpc.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+
+import com.google.protobuf.Descriptors.MethodDescriptor;
+import com.google.protobuf.Message;
+import dev.pushrpc.v1.GetServerInfoRequest;
+import dev.pushrpc.v1.PushServiceGrpc;
+import dev.pushrpc.v1.ServiceProto;
+import io.grpc.Metadata;
+import io.grpc.ServerCall;
+import io.grpc.ServerCallHandler;
+import io.grpc.ServerInterceptor;
+import io.grpc.Status;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
+import java.lang.reflect.InvocationTargetException;
+import java.lang.reflect.Method;
+import java.net.InetSocketAddress;
+import java.util.Arrays;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.concurrent.ConcurrentHashMap;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(60)
+class CallsTest {
+  /** Sends have their own patience, and each channel that is opened is one more. */
+  private static final Set<String> NOT_REPEATED = Set.of("SendNotification", "CreateBroadcastChannel");
+
+  @Test
+  void everyUnaryCallHasAMethodThatFillsInTheApp() throws Exception {
+    try (FakeServer server = new FakeServer();
+        PushClient push = server.connect()) {
+      server.onSend = (request, answer) -> answer.onError(Status.UNIMPLEMENTED.asRuntimeException());
+      for (MethodDescriptor call : unaryCalls()) {
+        assertEquals(Status.Code.UNIMPLEMENTED, failure(push, call).code());
+        FakeServer.Call seen = server.calls.get(server.calls.size() - 1);
+        assertEquals(call.getName(), seen.method());
+        Message request = seen.request();
+        assertEquals("shop", request.getField(request.getDescriptorForType().findFieldByName("app_id")));
+      }
+    }
+  }
+
+  @Test
+  void callsThatMayBeRepeatedAreMadeFourTimes() throws Exception {
+    Map<String, Integer> tries = new ConcurrentHashMap<>();
+    var server =
+        NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", 0))
+            .addService(new PushServiceGrpc.PushServiceImplBase() {})
+            .intercept(new Unavailable(tries))
+            .build()
+            .start();
+    try (PushClient push = PushClient.connect("127.0.0.1:" + server.getPort(), "shop")) {
+      Map<String, Integer> expected = new TreeMap<>();
+      for (MethodDescriptor call : unaryCalls()) {
+        if (!call.getName().equals("SendNotification")) {
+          failure(push, call);
+          expected.put(call.getName(), NOT_REPEATED.contains(call.getName()) ? 1 : 4);
+        }
+      }
+      assertEquals(expected, new TreeMap<>(tries));
+    } finally {
+      server.shutdownNow();
+    }
+  }
+
+  @Test
+  void theBareStubIsOnTheSameConnection() {
+    try (FakeServer server = new FakeServer();
+        PushClient push = server.connect()) {
+      assertThrows(
+          io.grpc.StatusRuntimeException.class,
+          () -> push.stub().getServerInfo(GetServerInfoRequest.getDefaultInstance()));
+      assertEquals("GetServerInfo", server.calls.get(0).method());
+    }
+  }
+
+  private static List<MethodDescriptor> unaryCalls() {
+    return ServiceProto.getDescriptor().findServiceByName("PushService").getMethods().stream()
+        .filter(call -> !call.isClientStreaming() && !call.isServerStreaming())
+        .toList();
+  }
+
+  /** Calls the client's method that takes this call's request, and returns what it threw. */
+  private static PushException failure(PushClient push, MethodDescriptor call) throws Exception {
+    String type = call.getInputType().getName();
+    if (type.equals("GetServerInfoRequest")) {
+      return assertThrows(PushException.class, push::serverInfo);
+    }
+    Method method =
+        Arrays.stream(PushClient.class.getMethods())
+            .filter(each -> each.getParameterCount() == 1)
+            .filter(each -> each.getParameterTypes()[0].getSimpleName().equals(type))
+            .findFirst()
+            .orElseThrow(() -> new AssertionError("no method of PushClient takes a " + type));
+    Object empty = method.getParameterTypes()[0].getMethod("getDefaultInstance").invoke(null);
+    return (PushException)
+        assertThrows(InvocationTargetException.class, () -> method.invoke(push, empty)).getCause();
+  }
+
+  private record Unavailable(Map<String, Integer> tries) implements ServerInterceptor {
+    @Override
+    public <Q, A> ServerCall.Listener<Q> interceptCall(
+        ServerCall<Q, A> call, Metadata headers, ServerCallHandler<Q, A> next) {
+      tries.merge(call.getMethodDescriptor().getBareMethodName(), 1, Integer::sum);
+      Metadata trailers = new Metadata();
+      trailers.put(Metadata.Key.of("grpc-retry-pushback-ms", Metadata.ASCII_STRING_MARSHALLER), "1");
+      call.close(Status.UNAVAILABLE, trailers);
+      return new ServerCall.Listener<>() {};
+    }
+  }
+}
