@@ -19,4 +19,5 @@ if [ "${1:-}" = --check ]; then
 else
   rm -rf src/pushrpc/v1 && cp -r "$out/pushrpc/v1" src/pushrpc/v1
   clients/java/generate.sh
+  clients/go/generate.sh
 fi

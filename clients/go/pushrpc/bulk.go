@@ -101,7 +101,7 @@ func (p *Pending) fail(failure *Error) {
 // message, and waits for one while the server is slow or away: that is the back-pressure, and what bounds the memory.
 // The request must not be changed until its receipt is there. Errors of the send itself come with the receipt.
 func (b *Bulk) Add(ctx context.Context, request *pushrpcv1.SendNotificationRequest) (*Pending, error) {
-	request = withRequestID(request)
+	request = withKey(request, b.client.appID)
 	p := &Pending{
 		request: request, bytes: proto.Size(request) + 8, targets: targetCount(request.Target),
 		done: make(chan struct{}),

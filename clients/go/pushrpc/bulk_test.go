@@ -157,7 +157,7 @@ func TestMessagesHoldNoMoreThanTheServerTakes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			server := &bulks{holds: make(chan struct{})}
 			bulk := to(t, &fake{bulk: server.bulk}).Bulk(within(t))
-			count := each.fill * (pushrpc.UnansweredMax + 2)
+			count := each.fill * (pushrpc.UnansweredMax + 3) // more than may be taken unanswered
 			for added := 0; added < count; added++ {
 				soon, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 				if _, err := bulk.Add(soon, each.request); err != nil {

@@ -20,7 +20,7 @@ import (
 func (c *Client) Send(
 	ctx context.Context, request *pushrpcv1.SendNotificationRequest,
 ) (*pushrpcv1.SendNotificationResponse, error) {
-	request = withRequestID(withAppID(request, c.appID))
+	request = withKey(request, c.appID)
 	ctx, cancel := c.withDeadline(ctx, request.Wait.AsDuration())
 	defer cancel()
 	var pauses pauses
@@ -42,12 +42,17 @@ func (c *Client) Send(
 	}
 }
 
-// withRequestID is the request with an idempotency key, where the caller left that out.
-func withRequestID(request *pushrpcv1.SendNotificationRequest) *pushrpcv1.SendNotificationRequest {
-	if request.GetRequestId() != "" {
+// withKey is the request with the app and an idempotency key filled in, where the caller left those out.
+func withKey(request *pushrpcv1.SendNotificationRequest, appID string) *pushrpcv1.SendNotificationRequest {
+	if request.GetAppId() != "" && request.GetRequestId() != "" {
 		return request
 	}
 	copied := shallow(request)
-	copied.RequestId = newRequestID()
+	if copied.AppId == "" {
+		copied.AppId = appID
+	}
+	if copied.RequestId == "" {
+		copied.RequestId = newRequestID()
+	}
 	return copied
 }
