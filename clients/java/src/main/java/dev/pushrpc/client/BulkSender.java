@@ -238,7 +238,7 @@ public final class BulkSender implements AutoCloseable {
     lock.lock();
     try {
       if (!unanswered.isEmpty() && System.nanoTime() - progressAt > connection.patience().toNanos()) {
-        String detail = "no answer for " + connection.patience().toSeconds() + " s; it is not known whether it was accepted";
+        String detail = "no answer for " + connection.patience().toMillis() + " ms; it is not known whether it was accepted";
         failAll(PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail));
       }
     } finally {

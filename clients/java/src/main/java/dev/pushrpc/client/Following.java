@@ -327,7 +327,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
 
     private PushException silence() {
       cancel();
-      return PushException.local(Status.Code.UNAVAILABLE, "", "nothing was heard for " + silenceMax.toSeconds() + " s");
+      return PushException.local(Status.Code.UNAVAILABLE, "", "nothing was heard for " + silenceMax.toMillis() + " ms");
     }
 
     private static PushException leftEarly() {

@@ -73,6 +73,9 @@ public final class PushException extends RuntimeException {
 
   private static PushException of(Status status, Metadata trailers, Throwable cause) {
     String detail = status.getDescription() == null ? "" : status.getDescription();
+    if (status.getCause() != null && status.getCause().getMessage() != null) {
+      detail += " (" + status.getCause().getMessage() + ")"; // "io exception" alone helps nobody
+    }
     com.google.rpc.Status rich =
         StatusProto.fromStatusAndTrailers(status, trailers == null ? new Metadata() : trailers);
     return new PushException(status.getCode(), detail, Details.of(rich.getDetailsList()), cause);

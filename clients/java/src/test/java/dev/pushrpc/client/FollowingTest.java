@@ -1,0 +1,391 @@
+package dev.pushrpc.client;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import dev.pushrpc.v1.DeliveryCounts;
+import dev.pushrpc.v1.DeliveryEvent;
+import dev.pushrpc.v1.SendNotificationResponse;
+import dev.pushrpc.v1.StreamDeliveryStatusRequest;
+import dev.pushrpc.v1.StreamDeliveryStatusResponse;
+import dev.pushrpc.v1.StreamEnd;
+import dev.pushrpc.v1.StreamHeartbeat;
+import dev.pushrpc.v1.StreamReconnect;
+import dev.pushrpc.v1.StreamStart;
+import io.grpc.Context;
+import io.grpc.Status;
+import io.grpc.stub.ServerCallStreamObserver;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
+import java.util.stream.IntStream;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+@Timeout(30)
+class FollowingTest {
+  private static final StreamDeliveryStatusRequest APP = StreamDeliveryStatusRequest.getDefaultInstance();
+  private static final StreamDeliveryStatusResponse END =
+      StreamDeliveryStatusResponse.newBuilder()
+          .setCursor("c-end")
+          .setEnd(StreamEnd.newBuilder().setCounts(DeliveryCounts.newBuilder().setTotal(3).setSent(3)))
+          .build();
+
+  private final FakeServer server = new FakeServer();
+  private final PushClient push = server.connect();
+
+  @AfterEach
+  void close() {
+    push.close();
+    server.close();
+  }
+
+  @Test
+  void tellsEventsOneByOneThenTheCounts() {
+    answers(stream -> tell(stream, page("c-1", "a", "b"), page("c-2", "c"), END));
+    try (Following following = push.followRequests(List.of("order-1"))) {
+      assertEquals(List.of("a", "b", "c"), ids(following));
+      assertEquals(3, following.counts().orElseThrow().getSent());
+      assertEquals("c-end", following.cursor());
+      assertFalse(following.iterator().hasNext());
+    }
+    assertEquals(List.of("order-1"), opened().get(0).getRequestIdsList());
+    assertEquals("shop", opened().get(0).getAppId());
+  }
+
+  @Test
+  void followsAReceiptFromItsFirstEvent() {
+    answers(stream -> tell(stream, END));
+    SendNotificationResponse receipt =
+        SendNotificationResponse.newBuilder().setNotificationId("n-1").setCursor("c-0").build();
+    ids(push.follow(receipt));
+    assertEquals(List.of("n-1"), opened().get(0).getNotificationIdsList());
+    assertEquals("c-0", opened().get(0).getCursor());
+  }
+
+  @Test
+  void theCursorMovesWithTheLastEventOfAPage() {
+    answers(stream -> tell(stream, page("c-1", "a", "b"), page("c-2", "c"), heartbeat("c-3"), END));
+    try (Following following = push.followApp("c-0")) {
+      Iterator<DeliveryEvent> events = following.iterator();
+      List<String> cursors = new ArrayList<>(List.of(following.cursor()));
+      while (events.hasNext()) {
+        events.next();
+        cursors.add(following.cursor());
+      }
+      assertEquals(List.of("c-0", "c-0", "c-1", "c-2"), cursors);
+    }
+  }
+
+  @Test
+  void resumesAfterTheLastPageThatCame() {
+    answers(
+        stream -> {
+          tell(stream, page("c-1", "a", "b"));
+          stream.onError(FakeServer.refusal(Status.Code.UNAVAILABLE, "DRAINING"));
+        },
+        stream -> {
+          tell(stream, heartbeat("c-2"));
+          stream.onError(Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException());
+        },
+        stream -> stream.onError(FakeServer.later(Status.Code.ABORTED, "SLOW_READER", Duration.ofMillis(1))),
+        stream -> stream.onError(FakeServer.later(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", Duration.ZERO)),
+        ServerCallStreamObserver::onCompleted,
+        stream -> tell(stream, page("c-3", "c"), END));
+    StreamDeliveryStatusRequest oldest = APP.toBuilder().setStart(StreamStart.STREAM_START_OLDEST).build();
+    assertEquals(List.of("a", "b", "c"), ids(push.follow(oldest)));
+    assertEquals(
+        List.of("", "c-1", "c-2", "c-2", "c-2", "c-2"),
+        opened().stream().map(StreamDeliveryStatusRequest::getCursor).toList());
+    assertEquals(StreamStart.STREAM_START_OLDEST, opened().get(0).getStart());
+    assertTrue(opened().stream().skip(1).allMatch(each -> each.getStart() == StreamStart.STREAM_START_UNSPECIFIED));
+  }
+
+  @Test
+  void survivesAServerThatIsKilledAndStarted() {
+    answers(stream -> tell(stream, page("c-1", "a")), stream -> tell(stream, page("c-2", "b"), END));
+    Iterator<DeliveryEvent> events = push.follow(APP).iterator();
+    assertEquals("a", events.next().getEventId());
+    server.stop();
+    server.start();
+    assertEquals("b", events.next().getEventId());
+    assertFalse(events.hasNext());
+  }
+
+  @Test
+  void waitsForAServerThatIsNotThereYet() throws Exception {
+    answers(stream -> tell(stream, END));
+    server.stop();
+    try (Following following = push.follow(APP);
+        Threads threads = new Threads()) {
+      assertFalse(following.awaitOpen(Duration.ofMillis(300)));
+      threads.pool.submit(server::start);
+      assertTrue(following.awaitOpen(Duration.ofSeconds(20)));
+    }
+  }
+
+  @Test
+  void comesBackWhenAskedAfterTheDelay() {
+    var later =
+        StreamReconnect.newBuilder()
+            .setDelay(com.google.protobuf.Duration.newBuilder().setNanos((int) Duration.ofMillis(400).toNanos()));
+    answers(
+        stream -> {
+          tell(stream, page("c-1", "a"));
+          FakeServer.answer(stream, StreamDeliveryStatusResponse.newBuilder().setCursor("c-2").setReconnect(later).build());
+        },
+        stream -> tell(stream, page("c-3", "b"), END));
+    long began = System.nanoTime();
+    assertEquals(List.of("a", "b"), ids(push.follow(APP)));
+    assertTrue(System.nanoTime() - began >= Duration.ofMillis(400).toNanos());
+    assertEquals("c-2", opened().get(1).getCursor());
+  }
+
+  @Test
+  void comesBackWhenNothingIsHeard() {
+    answers(stream -> tell(stream, page("c-1", "a")), stream -> tell(stream, END));
+    try (PushClient impatient =
+        PushClient.builder(server.address(), "shop").patience(Duration.ofMillis(300)).connect()) {
+      assertEquals(List.of("a"), ids(impatient.follow(APP)));
+    }
+    assertEquals("c-1", opened().get(1).getCursor());
+  }
+
+  @Test
+  void aFinalRefusalIsThrownAgainAndAgain() {
+    answers(
+        stream ->
+            stream.onError(
+                FakeServer.refusal(
+                    Status.Code.OUT_OF_RANGE, "CURSOR_EXPIRED", Map.of("oldest_cursor", "c-9"), List.of(), null)));
+    Following following = push.followApp("c-1");
+    PushException refusal = assertThrows(PushException.class, () -> following.iterator().hasNext());
+    assertEquals("CURSOR_EXPIRED", refusal.reason());
+    assertEquals("c-9", refusal.metadata().get("oldest_cursor"));
+    assertThrows(PushException.class, () -> following.iterator().next());
+    assertEquals(1, opened().size());
+  }
+
+  @Test
+  void tooManyStreamsAtFirstIsFinal() {
+    answers(
+        stream -> stream.onError(FakeServer.later(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", Duration.ZERO)));
+    assertEquals(
+        "TOO_MANY_STREAMS",
+        assertThrows(PushException.class, () -> push.follow(APP).awaitOpen(Duration.ofSeconds(5))).reason());
+  }
+
+  @Test
+  void whoReadsSlowlyHoldsTheServerBack() throws Exception {
+    int pages = 200;
+    int eventsOfAPage = 100;
+    AtomicInteger written = new AtomicInteger();
+    AtomicBoolean isEnded = new AtomicBoolean();
+    CountDownLatch blocked = new CountDownLatch(1);
+    answers(
+        stream ->
+            stream.setOnReadyHandler(
+                () -> {
+                  while (written.get() < pages && stream.isReady()) {
+                    stream.onNext(largePage(written.getAndIncrement(), eventsOfAPage));
+                  }
+                  if (written.get() == pages && isEnded.compareAndSet(false, true)) {
+                    FakeServer.answer(stream, END);
+                  } else {
+                    blocked.countDown();
+                  }
+                }));
+    Following following = push.follow(APP);
+    assertTrue(blocked.await(10, TimeUnit.SECONDS));
+    // Two messages, and what gRPC's own window of 1 MiB and the socket hold of 0.4 MiB each.
+    int ahead = settled(written);
+    assertTrue(ahead < 40, ahead + " pages were written that nobody had asked for");
+    List<String> expected = IntStream.range(0, pages * eventsOfAPage).mapToObj(Integer::toString).toList();
+    assertEquals(expected, ids(following));
+  }
+
+  @Test
+  void closingEndsAWaitingIterator() throws Exception {
+    answers(stream -> tell(stream, heartbeat("c-1")));
+    try (Threads threads = new Threads()) {
+      Following following = push.follow(APP);
+      assertTrue(following.awaitOpen(Duration.ofSeconds(10)));
+      var more = threads.pool.submit(() -> following.iterator().hasNext());
+      following.close();
+      assertFalse(more.get());
+      assertTrue(following.counts().isEmpty());
+    }
+  }
+
+  @Test
+  void closingTheClientEndsWhatItFollows() throws Exception {
+    answers(stream -> tell(stream, heartbeat("c-1")));
+    try (Threads threads = new Threads()) {
+      Following following = push.follow(APP);
+      var more = threads.pool.submit(() -> following.iterator().hasNext());
+      long began = System.nanoTime();
+      push.close();
+      assertFalse(more.get());
+      assertTrue(System.nanoTime() - began < Duration.ofSeconds(4).toNanos());
+    }
+  }
+
+  @Test
+  void theCallersContextEndsIt() {
+    answers(stream -> tell(stream, heartbeat("c-1")));
+    try (Context.CancellableContext context = Context.current().withCancellation()) {
+      Following[] following = new Following[1];
+      context.run(() -> following[0] = push.follow(APP));
+      assertTrue(following[0].awaitOpen(Duration.ofSeconds(10)));
+      context.cancel(null);
+      assertEquals(
+          Status.Code.CANCELLED,
+          assertThrows(PushException.class, () -> following[0].iterator().hasNext()).code());
+    }
+  }
+
+  @Test
+  void aThreadThatIsInterruptedStopsWaiting() {
+    answers(stream -> tell(stream, heartbeat("c-1")));
+    Following following = push.follow(APP);
+    Thread.currentThread().interrupt();
+    PushException failure = assertThrows(PushException.class, () -> following.iterator().hasNext());
+    assertTrue(Thread.interrupted());
+    assertEquals(Status.Code.CANCELLED, failure.code());
+  }
+
+  @Test
+  void aListenerHearsItAllInOrder() throws Exception {
+    answers(
+        stream -> {
+          tell(stream, heartbeat("c-0"), page("c-1", "a", "b"));
+          stream.onError(Status.UNAVAILABLE.asRuntimeException());
+        },
+        stream -> tell(stream, page("c-2", "c"), END));
+    Heard heard = new Heard();
+    Following following = push.follow(APP, heard);
+    assertEquals(List.of("open", "cursor c-0", "a", "b", "cursor c-1", "c", "cursor c-2", "cursor c-end", "end 3"), heard.until("end 3"));
+    assertThrows(IllegalStateException.class, following::iterator);
+  }
+
+  @Test
+  void aListenerHearsOfARefusal() throws Exception {
+    answers(stream -> stream.onError(FakeServer.refusal(Status.Code.NOT_FOUND, "NOTIFICATION_NOT_FOUND")));
+    Heard heard = new Heard();
+    push.follow(APP, heard);
+    assertEquals(List.of("NOTIFICATION_NOT_FOUND"), heard.until("NOTIFICATION_NOT_FOUND"));
+  }
+
+  /** Each stream is answered by the next of these; later ones are left without an answer. */
+  @SafeVarargs
+  private void answers(Consumer<ServerCallStreamObserver<StreamDeliveryStatusResponse>>... scripts) {
+    AtomicInteger streams = new AtomicInteger();
+    server.onFollow =
+        (request, stream) -> {
+          int number = streams.getAndIncrement();
+          if (number < scripts.length) {
+            scripts[number].accept(stream);
+          }
+        };
+  }
+
+  private List<StreamDeliveryStatusRequest> opened() {
+    return server.requests(StreamDeliveryStatusRequest.class);
+  }
+
+  private static void tell(
+      ServerCallStreamObserver<StreamDeliveryStatusResponse> stream, StreamDeliveryStatusResponse... messages) {
+    for (StreamDeliveryStatusResponse message : messages) {
+      stream.onNext(message);
+      if (message.hasEnd()) {
+        stream.onCompleted();
+      }
+    }
+  }
+
+  private static StreamDeliveryStatusResponse page(String cursor, String... eventIds) {
+    var events = Stream.of(eventIds).map(id -> DeliveryEvent.newBuilder().setEventId(id).build()).toList();
+    return StreamDeliveryStatusResponse.newBuilder().addAllEvents(events).setCursor(cursor).build();
+  }
+
+  private static StreamDeliveryStatusResponse largePage(int number, int events) {
+    var page = StreamDeliveryStatusResponse.newBuilder().setCursor("c-" + number);
+    for (int i = 0; i < events; i++) {
+      page.addEventsBuilder().setEventId(Integer.toString(number * events + i)).setToken("t".repeat(4096));
+    }
+    return page.build();
+  }
+
+  private static StreamDeliveryStatusResponse heartbeat(String cursor) {
+    return StreamDeliveryStatusResponse.newBuilder()
+        .setCursor(cursor)
+        .setHeartbeat(StreamHeartbeat.newBuilder().setCaughtUp(true))
+        .build();
+  }
+
+  private static List<String> ids(Following following) {
+    List<String> ids = new ArrayList<>();
+    following.forEach(event -> ids.add(event.getEventId()));
+    return ids;
+  }
+
+  /** The count once it stands still. */
+  private static int settled(AtomicInteger count) throws InterruptedException {
+    int before;
+    do {
+      before = count.get();
+      Thread.sleep(200);
+    } while (count.get() != before);
+    return before;
+  }
+
+  private static final class Heard implements FollowListener {
+    private final BlockingQueue<String> said = new LinkedBlockingQueue<>();
+
+    List<String> until(String last) throws InterruptedException {
+      List<String> all = new ArrayList<>();
+      while (!all.contains(last)) {
+        all.add(said.take());
+      }
+      return all;
+    }
+
+    @Override
+    public void onOpen() {
+      said.add("open");
+    }
+
+    @Override
+    public void onEvent(DeliveryEvent event) {
+      said.add(event.getEventId());
+    }
+
+    @Override
+    public void onCursor(String cursor) {
+      said.add("cursor " + cursor);
+    }
+
+    @Override
+    public void onEnd(DeliveryCounts counts) {
+      said.add("end " + counts.getTotal());
+    }
+
+    @Override
+    public void onFailure(PushException failure) {
+      said.add(failure.reason());
+    }
+  }
+}
