@@ -136,10 +136,9 @@ class PushServiceAsyncStub(PushServiceStub):
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_service_pb2.GetServerInfoRequest, _service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
     """Tells versions, limits and configured providers."""
 
-class PushServiceServicer(metaclass=_abc_1.ABCMeta):
+class PushServiceServicer:
     """Push notifications with one typed, final answer for every token."""
 
-    @_abc_1.abstractmethod
     def RegisterDevice(
         self,
         request: _devices_pb2.RegisterDeviceRequest,
@@ -149,7 +148,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
         """
 
-    @_abc_1.abstractmethod
     def UpdateDevice(
         self,
         request: _devices_pb2.UpdateDeviceRequest,
@@ -157,7 +155,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_devices_pb2.UpdateDeviceResponse, _abc.Awaitable[_devices_pb2.UpdateDeviceResponse]]:
         """Changes named fields of one device."""
 
-    @_abc_1.abstractmethod
     def UnregisterDevice(
         self,
         request: _devices_pb2.UnregisterDeviceRequest,
@@ -165,7 +162,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_devices_pb2.UnregisterDeviceResponse, _abc.Awaitable[_devices_pb2.UnregisterDeviceResponse]]:
         """Removes devices; what is queued for them ends CANCELLED, DEVICE_REMOVED."""
 
-    @_abc_1.abstractmethod
     def GetDevice(
         self,
         request: _devices_pb2.GetDeviceRequest,
@@ -173,7 +169,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_devices_pb2.GetDeviceResponse, _abc.Awaitable[_devices_pb2.GetDeviceResponse]]:
         """Reads one device."""
 
-    @_abc_1.abstractmethod
     def ListDevices(
         self,
         request: _devices_pb2.ListDevicesRequest,
@@ -181,7 +176,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_devices_pb2.ListDevicesResponse, _abc.Awaitable[_devices_pb2.ListDevicesResponse]]:
         """Pages through an app's devices."""
 
-    @_abc_1.abstractmethod
     def SendNotification(
         self,
         request: _sending_pb2.SendNotificationRequest,
@@ -191,7 +185,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         Partial failure is OK with typed rejections; the call fails only when it is malformed or over quota.
         """
 
-    @_abc_1.abstractmethod
     def SendNotifications(
         self,
         request_iterator: _MaybeAsyncIterator[_sending_pb2.SendNotificationsRequest],
@@ -201,7 +194,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
         The server's pace is the back-pressure.
         """
 
-    @_abc_1.abstractmethod
     def GetNotification(
         self,
         request: _following_pb2.GetNotificationRequest,
@@ -209,7 +201,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_following_pb2.GetNotificationResponse, _abc.Awaitable[_following_pb2.GetNotificationResponse]]:
         """Reads one notification with its counts."""
 
-    @_abc_1.abstractmethod
     def ListNotifications(
         self,
         request: _following_pb2.ListNotificationsRequest,
@@ -217,7 +208,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_following_pb2.ListNotificationsResponse, _abc.Awaitable[_following_pb2.ListNotificationsResponse]]:
         """Pages through an app's notifications."""
 
-    @_abc_1.abstractmethod
     def ListDeliveries(
         self,
         request: _following_pb2.ListDeliveriesRequest,
@@ -225,7 +215,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_following_pb2.ListDeliveriesResponse, _abc.Awaitable[_following_pb2.ListDeliveriesResponse]]:
         """Pages through deliveries, the answer to "what happened to this token?"."""
 
-    @_abc_1.abstractmethod
     def PreviewNotification(
         self,
         request: _sending_pb2.PreviewNotificationRequest,
@@ -233,7 +222,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sending_pb2.PreviewNotificationResponse, _abc.Awaitable[_sending_pb2.PreviewNotificationResponse]]:
         """Shows what each provider would be sent, and sends nothing."""
 
-    @_abc_1.abstractmethod
     def CancelNotification(
         self,
         request: _sending_pb2.CancelNotificationRequest,
@@ -241,7 +229,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_sending_pb2.CancelNotificationResponse, _abc.Awaitable[_sending_pb2.CancelNotificationResponse]]:
         """Takes back what no provider has yet."""
 
-    @_abc_1.abstractmethod
     def StreamDeliveryStatus(
         self,
         request: _following_pb2.StreamDeliveryStatusRequest,
@@ -249,7 +236,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_following_pb2.StreamDeliveryStatusResponse], _abc.AsyncIterator[_following_pb2.StreamDeliveryStatusResponse]]:
         """Streams every change of deliveries, resumable from any cursor without gap or repeat."""
 
-    @_abc_1.abstractmethod
     def ReportEngagement(
         self,
         request: _following_pb2.ReportEngagementRequest,
@@ -257,7 +243,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_following_pb2.ReportEngagementResponse, _abc.Awaitable[_following_pb2.ReportEngagementResponse]]:
         """Keeps what apps report of their notifications; followers get it as ENGAGEMENT events."""
 
-    @_abc_1.abstractmethod
     def SubscribeToTopic(
         self,
         request: _audiences_pb2.SubscribeToTopicRequest,
@@ -265,7 +250,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_audiences_pb2.SubscribeToTopicResponse, _abc.Awaitable[_audiences_pb2.SubscribeToTopicResponse]]:
         """Has tokens join a topic that the provider keeps."""
 
-    @_abc_1.abstractmethod
     def UnsubscribeFromTopic(
         self,
         request: _audiences_pb2.UnsubscribeFromTopicRequest,
@@ -273,7 +257,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_audiences_pb2.UnsubscribeFromTopicResponse, _abc.Awaitable[_audiences_pb2.UnsubscribeFromTopicResponse]]:
         """Has tokens leave a topic that the provider keeps."""
 
-    @_abc_1.abstractmethod
     def CreateBroadcastChannel(
         self,
         request: _audiences_pb2.CreateBroadcastChannelRequest,
@@ -281,7 +264,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_audiences_pb2.CreateBroadcastChannelResponse, _abc.Awaitable[_audiences_pb2.CreateBroadcastChannelResponse]]:
         """Opens a broadcast channel at Apple."""
 
-    @_abc_1.abstractmethod
     def ListBroadcastChannels(
         self,
         request: _audiences_pb2.ListBroadcastChannelsRequest,
@@ -289,7 +271,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_audiences_pb2.ListBroadcastChannelsResponse, _abc.Awaitable[_audiences_pb2.ListBroadcastChannelsResponse]]:
         """Tells the app's broadcast channels."""
 
-    @_abc_1.abstractmethod
     def DeleteBroadcastChannel(
         self,
         request: _audiences_pb2.DeleteBroadcastChannelRequest,
@@ -297,7 +278,6 @@ class PushServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_audiences_pb2.DeleteBroadcastChannelResponse, _abc.Awaitable[_audiences_pb2.DeleteBroadcastChannelResponse]]:
         """Closes a broadcast channel."""
 
-    @_abc_1.abstractmethod
     def GetServerInfo(
         self,
         request: _service_pb2.GetServerInfoRequest,

@@ -1,0 +1,250 @@
+"""Bulk sends: groups, back-pressure, broken streams, and receipts that find their way back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from fake import UNAVAILABLE, WAIT_S, BulkScript, Fake, Refuses, answer_all, receipts
+
+from pushrpc_client import AsyncClient, Client, PushError, v1
+
+Requests = Iterator[v1.SendNotificationsRequest]
+Responses = Iterator[v1.SendNotificationsResponse]
+
+
+def send(request_id: str = "", targets: int = 1, body: str = "") -> v1.SendNotificationRequest:
+    return v1.SendNotificationRequest(
+        request_id=request_id,
+        target=v1.Target(user_ids=["u"] * targets),
+        message=v1.NotificationContent(body=body),
+    )
+
+
+def sizes(fake: Fake) -> list[int]:
+    return [len(message.sends) for message in list(fake.messages.queue)]
+
+
+def withholding(release: threading.Event, count: int) -> BulkScript:
+    """Answers nothing after so many messages, until it may."""
+
+    def script(requests: Requests) -> Responses:
+        read: list[v1.SendNotificationsRequest] = []
+        for request in requests:
+            read.append(request)
+            if len(read) == count:
+                release.wait(WAIT_S)
+            if release.is_set():
+                yield from (receipts(each) for each in read)
+                read.clear()
+        yield from (receipts(each) for each in read)
+
+    return script
+
+
+def test_each_send_gets_its_own_receipt_or_error(fake: Fake, push: Any) -> None:
+    with push.bulk() as bulk:
+        first, wrong, unnamed = (bulk.add(each) for each in (send("a"), v1.SendNotificationRequest(), send()))
+    assert first.result().notification_id == "n-a"
+    assert unnamed.result().notification_id.startswith("n-")
+    error = wrong.exception()
+    assert isinstance(error, PushError)
+    assert (error.code, error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "TARGET_EMPTY")
+    assert [violation.field for violation in error.field_violations] == ["target"]
+    sent = [each for message in list(fake.messages.queue) for each in message.sends]
+    assert {each.app_id for each in sent} == {"shop"}
+    assert error.metadata["request_id"] == sent[1].request_id != ""
+
+
+def test_a_burst_shares_messages(fake: Fake, push: Any) -> None:
+    release = threading.Event()
+    fake.bulks = [withholding(release, 1)]
+    with push.bulk() as bulk:
+        futures = [bulk.add(send(f"{number}")) for number in range(400)]
+        release.set()
+    assert [future.result().notification_id for future in futures] == [f"n-{number}" for number in range(400)]
+    assert len(sizes(fake)) <= 5, "four that were not full, and what came meanwhile"
+
+
+def test_a_message_has_500_sends_at_most(fake: Fake, push: Any) -> None:
+    with push.bulk() as bulk:
+        futures = [bulk.add(send(f"{number}")) for number in range(1_200)]
+    assert [future.result().notification_id for future in futures] == [f"n-{number}" for number in range(1_200)]
+    assert max(sizes(fake)) <= 500
+
+
+def test_a_message_keeps_the_limits_of_targets_and_bytes(fake: Fake, push: Any) -> None:
+    with push.bulk() as bulk:
+        for _ in range(3):
+            bulk.add(send(targets=6_000))
+        for _ in range(3):
+            bulk.add(send(body="x" * 3_000_000))
+    messages = list(fake.messages.queue)
+    assert sum(sizes(fake)) == 6
+    assert all(message.ByteSize() < 4 * 1024 * 1024 for message in messages)
+    assert all(sum(len(send.target.user_ids) for send in message.sends) <= 10_000 for message in messages)
+
+
+def test_one_that_no_message_can_carry_is_refused_at_once(fake: Fake, push: Any) -> None:
+    with push.bulk() as bulk:
+        with pytest.raises(ValueError, match="bytes"):
+            bulk.add(send(body="x" * 4_200_000))
+        assert bulk.add(send("a")).result().notification_id == "n-a"
+
+
+def test_a_message_that_is_not_full_leaves_by_itself(fake: Fake, push: Any) -> None:
+    with push.bulk() as bulk:
+        assert bulk.add(send("a")).result().notification_id == "n-a"
+        assert bulk.add(send("b")).result().notification_id == "n-b"
+    assert sizes(fake) == [1, 1]
+
+
+def test_no_more_than_four_messages_are_unanswered(fake: Fake, push: Any) -> None:
+    release = threading.Event()
+    fake.bulks = [withholding(release, 4)]
+    added = 0
+
+    def add(bulk: Any) -> None:
+        nonlocal added
+        for _ in range(3_500):
+            bulk.add(send())
+            added += 1
+
+    with push.bulk() as bulk, ThreadPoolExecutor(1) as threads:
+        adding = threads.submit(add, bulk)
+        deadline = time.monotonic() + WAIT_S
+        while fake.messages.qsize() < 4 and time.monotonic() < deadline:
+            time.sleep(0.02)  # paces the polling only
+        time.sleep(0.3)  # for what must not happen
+        assert fake.messages.qsize() == 4
+        assert added <= sum(sizes(fake)) + 500, "more was taken than one message beyond the unanswered ones"
+        release.set()
+        adding.result(WAIT_S)
+    assert sum(sizes(fake)) == 3_500
+
+
+def test_what_a_broken_stream_left_is_repeated_under_the_same_ids(fake: Fake, push: Any) -> None:
+    def one_then_breaks(requests: Requests) -> Responses:
+        yield receipts(next(requests))
+        next(requests)
+        raise UNAVAILABLE
+
+    def breaks(requests: Requests) -> Responses:
+        next(requests)
+        raise UNAVAILABLE
+        yield
+
+    fake.bulks = [one_then_breaks, breaks, answer_all]
+    with push.bulk() as bulk:
+        assert bulk.add(send("a")).result().notification_id == "n-a"
+        later = [bulk.add(send()) for _ in range(20)]
+    ids = [[each.request_id for each in message.sends] for message in list(fake.messages.queue)]
+    assert ids[0] == ["a"]
+    assert ids[1] == ids[2] == ids[3][: len(ids[1])]
+    assert len({future.result().notification_id for future in later}) == 20
+
+
+def test_a_final_error_fails_what_is_unanswered_and_nothing_else(fake: Fake, push: Any) -> None:
+    def refuses(requests: Requests) -> Responses:
+        next(requests)
+        raise Refuses(grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNKNOWN")
+        yield
+
+    fake.bulks = [refuses, answer_all]
+    with push.bulk() as bulk:
+        failed = bulk.add(send("a")).exception()
+        assert isinstance(failed, PushError)
+        assert (failed.code, failed.metadata["request_id"]) == (grpc.StatusCode.UNAUTHENTICATED, "a")
+        assert bulk.add(send("b")).result().notification_id == "n-b"
+
+
+def test_a_server_that_never_answers_is_given_up(fake: Fake, push: Any) -> None:
+    never = threading.Event()
+
+    def silent(requests: Requests) -> Responses:
+        for _ in requests:
+            never.wait(WAIT_S)
+        yield from ()
+
+    fake.bulks = [silent]
+    began = time.monotonic()
+    with push.bulk(answer_timeout=0.5) as bulk:
+        failed = bulk.add(send("a")).exception()
+    never.set()
+    assert isinstance(failed, PushError) and failed.code is grpc.StatusCode.UNAVAILABLE, failed
+    assert 0.5 <= time.monotonic() - began < 5
+
+
+def test_no_server_is_given_up_too(connect: Any) -> None:
+    with connect("127.0.0.1:1").bulk(answer_timeout=0.5) as bulk:
+        failed = bulk.add(send("a")).exception()
+    assert isinstance(failed, PushError) and failed.code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "garbled",
+    [
+        lambda request: v1.SendNotificationsResponse(sequence=request.sequence + 7),
+        lambda request: v1.SendNotificationsResponse(sequence=request.sequence),
+    ],
+)
+def test_an_answer_that_is_none_is_not_taken(fake: Fake, push: Any, garbled: Any) -> None:
+    def script(requests: Requests) -> Responses:
+        for request in requests:
+            yield garbled(request)
+
+    fake.bulks = [script, answer_all]
+    with push.bulk() as bulk:
+        assert bulk.add(send("a")).result().notification_id == "n-a"
+
+
+def test_leaving_by_an_exception_gives_up(fake: Fake, push: Any) -> None:
+    never = threading.Event()
+
+    def silent(requests: Requests) -> Responses:
+        for _ in requests:
+            never.wait(WAIT_S)
+        yield from ()
+
+    fake.bulks = [silent]
+    with pytest.raises(KeyError), push.bulk() as bulk:
+        future = bulk.add(send("a"))
+        raise KeyError
+    never.set()
+    failed = future.exception()
+    assert isinstance(failed, PushError) and failed.code is grpc.StatusCode.CANCELLED
+
+
+def test_nothing_is_taken_after_closing(fake: Fake) -> None:
+    with Client(fake.address, "shop", plaintext=True) as push:
+        with push.bulk() as bulk:
+            pass
+        with pytest.raises(RuntimeError, match="closed"):
+            bulk.add(send())
+
+
+def test_many_threads_share_one(fake: Fake) -> None:
+    with Client(fake.address, "shop", plaintext=True) as push, push.bulk() as bulk, ThreadPoolExecutor(8) as threads:
+        futures = list(threads.map(lambda number: bulk.add(send(f"{number}")), range(2_000)))
+        assert [future.result(WAIT_S).notification_id for future in futures] == [f"n-{n}" for n in range(2_000)]
+
+
+async def test_many_tasks_share_one_and_some_lose_interest(fake: Fake) -> None:
+    async with AsyncClient(fake.address, "shop", plaintext=True) as push, push.bulk() as bulk:
+
+        async def one(number: int) -> str:
+            return (await (await bulk.add(send(f"{number}")))).notification_id
+
+        tasks = [asyncio.create_task(one(number)) for number in range(2_000)]
+        await asyncio.sleep(0)
+        for task in tasks[::7]:
+            task.cancel()
+        told = await asyncio.gather(*tasks, return_exceptions=True)
+    kept = [each for number, each in enumerate(told) if number % 7]
+    assert kept == [f"n-{number}" for number in range(2_000) if number % 7]

@@ -1,0 +1,148 @@
+"""Calls: what is filled in, what is repeated, and what an error tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from certificates import Authority
+from fake import UNAVAILABLE, Fake, Refuses, serving
+
+from pushrpc_client import FieldViolation, PushError, Tls, v1
+
+HELLO = v1.SendNotificationRequest(target=v1.Target(user_ids=["ann"]), message=v1.NotificationContent(title="Hello"))
+
+
+def test_a_send_gets_app_and_request_id_and_the_callers_message_stays(fake: Fake, push: Any) -> None:
+    before = HELLO.SerializeToString()
+    assert push.send(HELLO).notification_id == "n"
+    assert push.send(HELLO).notification_id == "n"
+    assert HELLO.SerializeToString() == before
+    first, second = fake.sends
+    assert (first.app_id, first.message.title) == ("shop", "Hello")
+    assert first.request_id and first.request_id != second.request_id
+
+
+def test_what_the_caller_set_is_kept(fake: Fake, push: Any) -> None:
+    push.send(v1.SendNotificationRequest(app_id="other", request_id="order-1"))
+    assert (fake.sends[0].app_id, fake.sends[0].request_id) == ("other", "order-1")
+
+
+def test_other_calls_get_the_app_too(push: Any) -> None:
+    assert push.server_info().server_version == "shop"
+
+
+@pytest.mark.parametrize("lost", [UNAVAILABLE, Refuses(grpc.StatusCode.UNKNOWN), Refuses(grpc.StatusCode.INTERNAL)])
+def test_a_send_is_repeated_under_its_request_id_when_the_answer_is_lost(fake: Fake, push: Any, lost: Refuses) -> None:
+    fake.answers.insert(0, lost)
+    fake.answers.insert(0, lost)
+    assert push.send(HELLO).notification_id == "n"
+    assert len(fake.sends) == 3
+    assert len({send.request_id for send in fake.sends}) == 1
+
+
+def test_a_repeat_comes_no_sooner_than_the_server_asks(fake: Fake, push: Any) -> None:
+    fake.answers.insert(0, Refuses(grpc.StatusCode.UNAVAILABLE, "DRAINING", 0.6))
+    began = time.monotonic()
+    push.send(HELLO)
+    assert time.monotonic() - began >= 0.6
+
+
+def test_nobody_waits_for_a_repeat_that_would_come_too_late(fake: Fake, push: Any) -> None:
+    fake.answers[:] = [Refuses(grpc.StatusCode.UNAVAILABLE, "DRAINING", 30)]
+    began = time.monotonic()
+    with pytest.raises(PushError) as caught:
+        push.send(HELLO, timeout=2)
+    assert time.monotonic() - began < 1.5
+    assert (caught.value.reason, caught.value.retry_delay) == ("DRAINING", 30)
+    assert len(fake.sends) == 1
+
+
+def test_repeats_end_with_the_deadline(fake: Fake, push: Any) -> None:
+    fake.answers[:] = [UNAVAILABLE]
+    began = time.monotonic()
+    with pytest.raises(PushError) as caught:
+        push.send(HELLO, timeout=0.8)
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert time.monotonic() - began < 2
+    assert len(fake.sends) > 1
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Refuses(grpc.StatusCode.INTERNAL, "INTERNAL_ERROR", error_id="1"),
+        Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 5),
+        Refuses(grpc.StatusCode.PERMISSION_DENIED),
+    ],
+)
+def test_what_the_server_means_is_not_repeated(fake: Fake, push: Any, refusal: Refuses) -> None:
+    fake.answers.insert(0, refusal)
+    with pytest.raises(PushError) as caught:
+        push.send(HELLO)
+    assert caught.value.code is refusal.code
+    assert len(fake.sends) == 1
+
+
+def test_an_error_tells_all_that_the_server_told(fake: Fake, push: Any) -> None:
+    wrong = [("wait", "is too long"), ("message.badge", "is negative")]
+    fake.answers[:] = [
+        Refuses(grpc.StatusCode.INVALID_ARGUMENT, "WAIT_TOO_LONG", None, wrong, field="wait", limit="30")
+    ]
+    with pytest.raises(PushError, match=r"^WAIT_TOO_LONG: refused$") as caught:
+        push.send(HELLO)
+    error = caught.value
+    assert (error.code, error.reason, error.message) == (grpc.StatusCode.INVALID_ARGUMENT, "WAIT_TOO_LONG", "refused")
+    assert error.metadata == {"field": "wait", "limit": "30"}
+    assert error.field_violations == tuple(FieldViolation(*each) for each in wrong)
+    assert error.retry_delay is None and not error.is_transient
+
+
+def test_gRPC_itself_repeats_what_may_be_called_twice(fake: Fake, connect: Callable[..., Any]) -> None:
+    calls = iter([UNAVAILABLE, UNAVAILABLE])
+
+    def info(_: Fake, request: v1.GetServerInfoRequest, context: Any) -> v1.GetServerInfoResponse:
+        for refusal in calls:
+            refusal.end(context)
+        return v1.GetServerInfoResponse(server_version="third")
+
+    with serving(type("Flaky", (Fake,), {"GetServerInfo": info})()) as address:
+        assert connect(address).server_info().server_version == "third"
+
+
+@pytest.mark.parametrize("token", ["t0ken", lambda: "t0ken"])
+def test_a_token_travels_with_every_kind_of_call(fake: Fake, connect: Callable[..., Any], token: Any) -> None:
+    push = connect(fake.address, token=token)
+    push.send(HELLO)
+    fake.streams.append(lambda *_: iter([v1.StreamDeliveryStatusResponse(cursor="1", end=v1.StreamEnd())]))
+    assert list(push.follow("n")) == []
+    with push.bulk() as bulk:
+        bulk.add(HELLO)
+    assert [each["authorization"] for each in fake.metadata] == ["Bearer t0ken"] * 3
+
+
+def test_tls_with_an_own_authority_and_a_client_certificate(
+    fake: Fake, connect: Callable[..., Any], tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    server, client = authority.issue("localhost"), authority.issue("caller")
+    pair = (server.key_file.read_bytes(), server.cert_file.read_bytes())
+    trust = grpc.ssl_server_credentials([pair], authority.ca_file.read_bytes(), require_client_auth=True)
+    with serving(fake, "localhost:0", trust) as address:
+        tls = Tls(authority.ca_file, client.cert_file, client.key_file)
+        connect(address, plaintext=False, tls=tls, token="t0ken").send(HELLO)
+        assert fake.metadata[0]["authorization"] == "Bearer t0ken"
+        for stranger in (Tls(authority.ca_file), None):
+            with pytest.raises(PushError) as caught:
+                connect(address, plaintext=False, tls=stranger).send(HELLO, timeout=1)
+            assert caught.value.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+    assert len(fake.sends) == 1
+
+
+def test_plaintext_and_tls_exclude_each_other(connect: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match="exclude"):
+        connect("localhost:1", tls=Tls())
