@@ -85,12 +85,13 @@ class BulkSends:
             sends = [each for each in prepared if isinstance(each, Send)]
             accepted = iter(await self._notifications.accept(sends) if sends else ())
             for send, each in zip(request.sends, prepared, strict=True):
-                self._add_receipt(response, request.app_id, send, next(accepted) if isinstance(each, Send) else each)
+                receipt = response.receipts.add(request_id=send.request_id)
+                self._put(receipt, each, next(accepted) if isinstance(each, Send) else each)
         except Exception as error:
             refusal = refusal_of(error, _METHOD, self._telemetry)
             response.ClearField("receipts")
             for send in request.sends:
-                self._add_receipt(response, request.app_id, send, refusal)
+                self._put(response.receipts.add(request_id=send.request_id), refusal, refusal)
         return response
 
     def _checked(self, request: sending_pb2.SendNotificationsRequest) -> AppAccounts:
@@ -134,17 +135,13 @@ class BulkSends:
         except Exception as error:
             return refusal_of(error, _METHOD, self._telemetry)
 
-    def _add_receipt(
-        self,
-        response: sending_pb2.SendNotificationsResponse,
-        app_id: str,
-        send: sending_pb2.SendNotificationRequest,
-        result: Receipt | LedgerError | Refusal,
+    def _put(
+        self, told: sending_pb2.SendReceipt, prepared: Send | Refusal, result: Receipt | LedgerError | Refusal
     ) -> None:
-        told = response.receipts.add(request_id=send.request_id)
-        if isinstance(result, Receipt):
-            self._notifications.put_receipt(told.accepted, app_id, result)
+        if isinstance(prepared, Send) and isinstance(result, Receipt):
+            self._notifications.put_receipt(told.accepted, prepared, result)
         else:
+            assert not isinstance(result, Receipt)
             told.error.CopyFrom(failure_of(refusal_of(result, _METHOD, self._telemetry)))
 
 

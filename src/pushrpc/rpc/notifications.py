@@ -41,6 +41,8 @@ from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
 from pushrpc.words import AudienceKind, Environment, HubPlatform, Provider, TokenKind
 
+Asking = sending_pb2.SendNotificationRequest | sending_pb2.PreviewNotificationRequest
+
 RANDOM_BYTES = 8
 FRAMING_BYTES = 4  # before an entry of less than 2 MiB: its tag, and its length as a varint
 
@@ -80,8 +82,7 @@ class Notifications:
         if isinstance(result, LedgerError):
             raise result
         response = sending_pb2.SendNotificationResponse()
-        self.put_receipt(response, request.app_id, result)
-        response.truncated_providers.extend(send.shortened)  # type: ignore[arg-type]
+        self.put_receipt(response, send, result)
         if wait_s and result.target_count:
             left_s = seconds_left()
             if left_s is not None:
@@ -116,71 +117,52 @@ class Notifications:
 
         `content`: what its message says, when that is known already, and right.
         """
-        now_us = self._clock.now_us()
         fields.text("request_id", request.request_id, ID_BYTES_MAX)
         target = target_of(request, fields)
         if content is None:
             content = _message_of(request, fields)
-        options = request.options
-        lifetime = lifetime_of(options, fields, now_us)
-        priority = priority_of(options, fields, content.silent)
-        labels = labels_of(options, fields)
-        if options.dry_run and request.HasField("wait"):
+        if request.options.dry_run and request.HasField("wait"):
             fields.wrong(Reason.FIELDS_CONFLICT, "wait", "is set, and a dry run has nothing to wait for")
-        fields.refuse()
-        if options.truncate:
-            content = replace(content, truncate=True)
-
-        notification = Notification(
-            key=0,
-            app_id=request.app_id,
-            notification_id=uuid7(now_us, self._random_bytes(RANDOM_BYTES)),
-            request_id=request.request_id,
-            content=content,
-            priority=priority,
-            collapse_key=options.collapse_key,
-            at_most_once=options.at_most_once,
-            one_try=lifetime.one_try,
-            created_us=now_us,
-            expire_us=lifetime.expire_us,
-            labels=labels,
-        )
+        notification = self._notification(request, request.request_id, content, fields)
         named, resolve = plan(request.app_id, target, routes_of(accounts, notification))
         return Send(
             app_id=notification.app_id,
             request_id=notification.request_id,
             fingerprint=fingerprint(request) if request.request_id else b"",
             notification_id=notification.notification_id,
-            content=content,
-            priority=priority,
+            content=notification.content,
+            priority=notification.priority,
             collapse_key=notification.collapse_key,
             at_most_once=notification.at_most_once,
-            one_try=lifetime.one_try,
-            created_us=now_us,
-            expire_us=lifetime.expire_us,
-            labels=labels,
+            one_try=notification.one_try,
+            created_us=notification.created_us,
+            expire_us=notification.expire_us,
+            labels=notification.labels,
             named=named,
             resolve=resolve,
-            shortened=shortened_providers(accounts, notification) if options.truncate else (),
+            shortened=shortened_providers(accounts, notification) if notification.content.truncate else (),
         )
 
     def previewed(self, request: sending_pb2.PreviewNotificationRequest) -> Notification:
         """What a preview is of. Raises Refusal with everything that is wrong with its message and options."""
-        fields, now_us = Fields(), self._clock.now_us()
-        if not request.HasField("message"):
-            fields.wrong(Reason.FIELD_REQUIRED, "message", "is not set")
-        content = content_of(request.message, fields) if request.HasField("message") else Content()
-        options = request.options
+        fields = Fields()
+        return self._notification(request, "", _message_of(request, fields), fields)
+
+    def _notification(self, request: Asking, request_id: str, content: Content, fields: Fields) -> Notification:
+        """Raises Refusal when this, or anything that was looked at before, is wrong."""
+        now_us, options = self._clock.now_us(), request.options
         lifetime = lifetime_of(options, fields, now_us)
-        labels = labels_of(options, fields)
         priority = priority_of(options, fields, content.silent)
+        labels = labels_of(options, fields)
         fields.refuse()
+        if options.truncate:
+            content = replace(content, truncate=True)
         return Notification(
             key=0,
             app_id=request.app_id,
             notification_id=uuid7(now_us, self._random_bytes(RANDOM_BYTES)),
-            request_id="",
-            content=replace(content, truncate=options.truncate),
+            request_id=request_id,
+            content=content,
             priority=priority,
             collapse_key=options.collapse_key,
             at_most_once=options.at_most_once,
@@ -200,16 +182,18 @@ class Notifications:
             self._telemetry.accepted(sends[0].app_id, len(fresh), deliveries, rejected)
         return results
 
-    def put_receipt(self, response: sending_pb2.SendNotificationResponse, app_id: str, receipt: Receipt) -> None:
+    def put_receipt(self, response: sending_pb2.SendNotificationResponse, send: Send, receipt: Receipt) -> None:
         response.notification_id = receipt.notification_id
         response.target_count = receipt.target_count
         response.duplicate_count = receipt.duplicate_count
         response.replayed = receipt.replayed
-        response.cursor = self._cursors.cursor(app_id, receipt.first_seq)
+        response.cursor = self._cursors.cursor(send.app_id, receipt.first_seq)
         response.complete = not receipt.target_count
         put_time(response.expire_time, receipt.expire_us)
         if receipt.rejected:
             add_rejections(response, receipt.rejected)
+        if send.shortened:
+            response.truncated_providers.extend(send.shortened)  # type: ignore[arg-type]
 
     async def cancel(self, request: sending_pb2.CancelNotificationRequest) -> sending_pb2.CancelNotificationResponse:
         fields = Fields()
@@ -360,7 +344,7 @@ def _ids(values: Sequence[str], fields: Fields, path: str, limit_bytes: int) -> 
     return kept
 
 
-def _message_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Content:
+def _message_of(request: Asking, fields: Fields) -> Content:
     if not request.HasField("message"):
         fields.wrong(Reason.FIELD_REQUIRED, "message", "is not set")
         return Content()
