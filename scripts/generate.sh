@@ -18,6 +18,7 @@ if [ "${1:-}" = --check ]; then
   echo "generated code is current"
 else
   rm -rf src/pushrpc/v1 && cp -r "$out/pushrpc/v1" src/pushrpc/v1
+  "$python" clients/python/generate.py proto clients/python/pushrpc_client/v1
   clients/java/generate.sh
   clients/go/generate.sh
 fi

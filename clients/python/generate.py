@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,7 +30,8 @@ def main(proto: Path, out: Path) -> None:
     with tempfile.TemporaryDirectory() as directory:
         made = Path(directory)
         run_protoc(proto, made)
-        out.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
         names: dict[str, list[str]] = {}
         for source in sorted(proto.glob("pushrpc/v1/*.proto")):
             generated = made / "pushrpc/v1" / f"{source.stem}_pb2.py"
