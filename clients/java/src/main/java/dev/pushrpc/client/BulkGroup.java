@@ -13,6 +13,8 @@ import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ForkJoinPool;
+import java.util.function.IntConsumer;
+import java.util.stream.IntStream;
 
 /** The sends of one bulk message, within the contract's limits, and who waits for them. */
 final class BulkGroup {
@@ -37,13 +39,13 @@ final class BulkGroup {
 
   /** Why a send fits into no message at all. */
   static Optional<PushException> misfit(SendNotificationRequest send) {
+    PushException failure = null;
     if (targets(send) > TARGETS_MAX) {
-      return Optional.of(tooLarge("TARGET_TOO_LARGE", "target names more than " + TARGETS_MAX + " targets"));
+      failure = tooLarge("TARGET_TOO_LARGE", "target names more than " + TARGETS_MAX + " targets");
+    } else if (bytes(send) > BYTES_MAX) {
+      failure = tooLarge("FIELD_TOO_LONG", "the request is larger than " + BYTES_MAX + " bytes");
     }
-    if (bytes(send) > BYTES_MAX) {
-      return Optional.of(tooLarge("FIELD_TOO_LONG", "the request is larger than " + BYTES_MAX + " bytes"));
-    }
-    return Optional.empty();
+    return Optional.ofNullable(failure).map(each -> each.ofSend(send.getRequestId()));
   }
 
   long sequence() {
@@ -75,23 +77,30 @@ final class BulkGroup {
     return SendNotificationsRequest.newBuilder().setAppId(appId).setSequence(sequence).addAllSends(sends).build();
   }
 
-  /** Tells each its own. Elsewhere than here: what follows a receipt may well wait in {@link BulkSender#add}. */
+  /** Tells each its own. */
   void settle(List<SendReceipt> told) {
-    ForkJoinPool.commonPool().execute(() -> {
-      for (int i = 0; i < receipts.size(); i++) {
-        if (i >= told.size()) {
-          receipts.get(i).completeExceptionally(PushException.local(Status.Code.INTERNAL, "", "no receipt came"));
-        } else if (told.get(i).hasError()) {
-          receipts.get(i).completeExceptionally(PushException.of(told.get(i).getError()));
-        } else {
-          receipts.get(i).complete(told.get(i).getAccepted());
-        }
+    complete(i -> {
+      if (i >= told.size()) {
+        fail(i, PushException.local(Status.Code.INTERNAL, "", "no receipt came"));
+      } else if (told.get(i).hasError()) {
+        fail(i, PushException.of(told.get(i).getError()));
+      } else {
+        receipts.get(i).complete(told.get(i).getAccepted());
       }
     });
   }
 
   void fail(PushException failure) {
-    ForkJoinPool.commonPool().execute(() -> receipts.forEach(each -> each.completeExceptionally(failure)));
+    complete(i -> fail(i, failure));
+  }
+
+  private void fail(int position, PushException failure) {
+    receipts.get(position).completeExceptionally(failure.ofSend(sends.get(position).getRequestId()));
+  }
+
+  /** On other threads than the stream's: what follows a receipt may well wait in {@link BulkSender#add}. */
+  private void complete(IntConsumer one) {
+    ForkJoinPool.commonPool().execute(() -> IntStream.range(0, receipts.size()).forEach(one));
   }
 
   /** As the server counts them. */

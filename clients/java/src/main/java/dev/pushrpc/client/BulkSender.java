@@ -238,8 +238,8 @@ public final class BulkSender implements AutoCloseable {
     lock.lock();
     try {
       if (!unanswered.isEmpty() && System.nanoTime() - progressAt > connection.patience().toNanos()) {
-        String detail = "no answer for " + connection.patience().toMillis() + " ms; it is not known whether it was accepted";
-        failAll(PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail));
+        String detail = "no answer for " + connection.patience().toMillis() + " ms";
+        failAll(PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail + "; it may have been accepted"));
       }
     } finally {
       lock.unlock();

@@ -66,7 +66,7 @@ final class Connection {
     return failure.mayPass() && !isClosed() && !caller.isCancelled() && !Thread.currentThread().isInterrupted();
   }
 
-  /** A broken connection is tried again now: the caller has waited already, and the channel's own pause grows to minutes. */
+  /** Tries a broken connection now: the caller has waited already, and the channel's own pauses grow to minutes. */
   void reconnect() {
     channel.resetConnectBackoff();
   }

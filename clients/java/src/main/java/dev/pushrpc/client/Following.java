@@ -217,7 +217,8 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
       throw refusal;
     }
     Duration pause = backoff.next(broken.retryDelay());
-    LOG.log(isBroken ? Level.DEBUG : Level.INFO, "status stream: {0}; again in {1} ms", broken.getMessage(), pause.toMillis());
+    Level level = isBroken ? Level.DEBUG : Level.INFO;
+    LOG.log(level, "status stream: {0}; again in {1} ms", broken.getMessage(), pause.toMillis());
     isBroken = true;
     pause(pause);
     reopen();

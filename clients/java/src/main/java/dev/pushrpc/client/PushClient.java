@@ -51,7 +51,7 @@ import java.util.concurrent.TimeUnit;
  * One app's connection to a pushrpc server. Safe for use by many threads; a program needs one.
  *
  * <pre>{@code
- * try (PushClient push = PushClient.connect("127.0.0.1:50051", "shop")) {
+ * try (PushClient push = PushClient.connect("push.example.com:443", "shop")) {
  *   SendNotificationResponse receipt = push.send(request);
  *   for (DeliveryEvent event : push.follow(receipt)) {
  *     System.out.println(event.getToken() + " " + event.getState());
@@ -76,8 +76,7 @@ public final class PushClient implements AutoCloseable {
   }
 
   /**
-   * Connects: in plaintext to a loopback address, by TLS with the system's roots to any other. {@link #builder} has the
-   * other ways.
+   * Connects by TLS with the system's roots. {@link #builder} has the other ways.
    *
    * @param address {@code host:port}
    * @param appId the app that this client speaks for
@@ -113,7 +112,8 @@ public final class PushClient implements AutoCloseable {
    *
    * <p>A request without {@code request_id} gets one, so that it is safe to repeat: when the server is away, or its
    * answer is lost, the same request is sent again, with pauses of 0.1 s to 2 s or what the server asks for, as long as
-   * the timeout allows. The timeout is this client's and the request's {@code wait} together.
+   * the timeout allows. The timeout is this client's and the request's {@code wait} together. When it fails all the
+   * same, {@link PushException#requestId} is what to repeat it by, for 72 hours.
    *
    * @param request who gets what
    * @return the receipt; {@code rejected} has the targets that make no delivery
@@ -126,7 +126,8 @@ public final class PushClient implements AutoCloseable {
     while (true) {
       try {
         return connection.call(PushServiceGrpc.getSendNotificationMethod(), whole, deadline);
-      } catch (PushException failure) {
+      } catch (PushException thrown) {
+        PushException failure = thrown.ofSend(whole.getRequestId());
         if (before != null) {
           failure.addSuppressed(before);
         }

@@ -5,11 +5,13 @@ import io.grpc.Channel;
 import io.grpc.ChannelCredentials;
 import io.grpc.ClientCall;
 import io.grpc.ClientInterceptor;
-import io.grpc.ForwardingClientCall.SimpleForwardingClientCall;
+import io.grpc.ClientInterceptors.CheckedForwardingClientCall;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
+import io.grpc.StatusException;
 import io.grpc.TlsChannelCredentials;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -19,16 +21,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
-import java.util.regex.Pattern;
 
 /**
  * How a {@link PushClient} connects; made by {@link PushClient#builder}.
  *
- * <p>Without any option, a loopback address is spoken to in plaintext, every other by TLS with the system's roots.
+ * <p>Without any option: TLS with the system's roots, no token, 10 s for a unary call. The connection is pinged every
+ * 30 s, also without calls, and given up when a ping is not answered within 10 s.
  */
 public final class PushClientBuilder {
-  private static final Pattern LOOPBACK =
-      Pattern.compile("(dns:/*)?(localhost|127\\.\\d+\\.\\d+\\.\\d+|\\[::1])(:\\d+)?");
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
   private static final Duration PING_EVERY = Duration.ofSeconds(30);
@@ -60,8 +60,9 @@ public final class PushClientBuilder {
 
   private final String address;
   private final String appId;
+  private final TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder();
+  private boolean hasTlsOptions;
   private boolean plaintext;
-  private TlsChannelCredentials.Builder tls;
   private Supplier<String> bearerToken;
   private Duration timeout = Duration.ofSeconds(10);
   private Duration patience = Duration.ofSeconds(60);
@@ -69,29 +70,15 @@ public final class PushClientBuilder {
   PushClientBuilder(String address, String appId) {
     this.address = address;
     this.appId = appId;
-    this.plaintext = LOOPBACK.matcher(address).matches();
   }
 
   /**
-   * No TLS: for a mesh whose proxies encrypt.
+   * No TLS: for loopback, and for a mesh whose proxies encrypt.
    *
    * @return this
    */
   public PushClientBuilder plaintext() {
     plaintext = true;
-    return this;
-  }
-
-  /**
-   * TLS with the system's roots, also on loopback.
-   *
-   * @return this
-   */
-  public PushClientBuilder tls() {
-    plaintext = false;
-    if (tls == null) {
-      tls = TlsChannelCredentials.newBuilder();
-    }
     return this;
   }
 
@@ -103,7 +90,7 @@ public final class PushClientBuilder {
    * @throws IOException when the file cannot be read
    */
   public PushClientBuilder trust(Path authorities) throws IOException {
-    tls();
+    hasTlsOptions = true;
     try (var pem = Files.newInputStream(authorities)) {
       tls.trustManager(pem);
     }
@@ -119,7 +106,7 @@ public final class PushClientBuilder {
    * @throws IOException when a file cannot be read
    */
   public PushClientBuilder clientCertificate(Path chain, Path key) throws IOException {
-    tls();
+    hasTlsOptions = true;
     try (var certificates = Files.newInputStream(chain);
         var privateKey = Files.newInputStream(key)) {
       tls.keyManager(certificates, privateKey);
@@ -140,7 +127,8 @@ public final class PushClientBuilder {
   /**
    * Sends {@code authorization: Bearer TOKEN} with every call, for tokens that change.
    *
-   * @param token asked before every call, on the calling thread; it must not wait for long
+   * @param token asked before every call and every opening of a stream; it must not wait for long, and what it throws
+   *     makes that call {@code UNAVAILABLE}
    * @return this
    */
   public PushClientBuilder bearerToken(Supplier<String> token) {
@@ -163,8 +151,12 @@ public final class PushClientBuilder {
    * Makes the client, without waiting: the connection opens with the first call, and again whenever it breaks.
    *
    * @return a client to be closed in the end
+   * @throws IllegalStateException when both plaintext and an option of TLS were asked for
    */
   public PushClient connect() {
+    if (plaintext && hasTlsOptions) {
+      throw new IllegalStateException("plaintext and options of TLS exclude each other");
+    }
     var channel =
         Grpc.newChannelBuilder(address, credentials())
             .keepAliveTime(PING_EVERY.toSeconds(), TimeUnit.SECONDS)
@@ -185,10 +177,7 @@ public final class PushClientBuilder {
   }
 
   private ChannelCredentials credentials() {
-    if (plaintext) {
-      return InsecureChannelCredentials.create();
-    }
-    return tls == null ? TlsChannelCredentials.create() : tls.build();
+    return plaintext ? InsecureChannelCredentials.create() : tls.build();
   }
 
   /** gRPC's service config, in the JSON types that grpc-java takes. */
@@ -209,13 +198,21 @@ public final class PushClientBuilder {
   private record Bearer(Supplier<String> token) implements ClientInterceptor {
     @Override
     public <Q, A> ClientCall<Q, A> interceptCall(MethodDescriptor<Q, A> method, CallOptions options, Channel next) {
-      return new SimpleForwardingClientCall<>(next.newCall(method, options)) {
+      return new CheckedForwardingClientCall<>(next.newCall(method, options)) {
         @Override
-        public void start(Listener<A> listener, Metadata headers) {
-          headers.put(AUTHORIZATION, "Bearer " + token.get());
-          super.start(listener, headers);
+        protected void checkedStart(Listener<A> listener, Metadata headers) throws StatusException {
+          headers.put(AUTHORIZATION, "Bearer " + asked());
+          delegate().start(listener, headers);
         }
       };
+    }
+
+    private String asked() throws StatusException {
+      try {
+        return token.get();
+      } catch (RuntimeException failure) {
+        throw Status.UNAVAILABLE.withDescription("there is no bearer token").withCause(failure).asException();
+      }
     }
   }
 }

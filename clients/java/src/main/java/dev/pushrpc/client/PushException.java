@@ -25,24 +25,44 @@ import java.util.Optional;
 public final class PushException extends RuntimeException {
   private static final long serialVersionUID = 1L;
 
+  /** gRPC's code. */
   private final Status.Code code;
+
+  /** The contract's reason. */
   private final String reason;
 
-  @SuppressWarnings("serial") // the maps and lists used here are serializable
+  /** What belongs to the reason. */
+  @SuppressWarnings("serial") // an immutable map of strings, which is serializable
   private final Map<String, String> metadata;
 
-  @SuppressWarnings("serial")
+  /** Every wrong field. */
+  @SuppressWarnings("serial") // an immutable list of messages, which is serializable
   private final List<FieldViolation> fieldViolations;
 
+  /** When to come back, or null. */
   private final Duration retryDelay;
+
+  /** The send's own, or empty. */
+  private final String requestId;
 
   private PushException(Status.Code code, String detail, Details details, Throwable cause) {
     super(sentence(code, details.reason, detail), cause);
     this.code = code;
+    this.requestId = "";
     this.reason = details.reason;
     this.metadata = details.metadata;
     this.fieldViolations = details.fieldViolations;
     this.retryDelay = details.retryDelay;
+  }
+
+  private PushException(PushException told, String requestId) {
+    super(told.getMessage(), told.getCause());
+    this.code = told.code;
+    this.reason = told.reason;
+    this.metadata = told.metadata;
+    this.fieldViolations = told.fieldViolations;
+    this.retryDelay = told.retryDelay;
+    this.requestId = requestId;
   }
 
   /** What was thrown by a stub of this package's contract, in this client's words. */
@@ -56,7 +76,8 @@ public final class PushException extends RuntimeException {
 
   static PushException of(SendFailure failure) {
     Duration retryDelay = failure.hasRetryAfter() ? Durations.of(failure.getRetryAfter()) : null;
-    Details details = new Details(failure.getReason(), Map.of(), failure.getFieldViolationsList(), retryDelay);
+    List<FieldViolation> violations = List.copyOf(failure.getFieldViolationsList());
+    Details details = new Details(failure.getReason(), Map.of(), violations, retryDelay);
     return new PushException(Status.fromCodeValue(failure.getCode()).getCode(), failure.getDetail(), details, null);
   }
 
@@ -124,6 +145,20 @@ public final class PushException extends RuntimeException {
    */
   public Optional<Duration> retryDelay() {
     return Optional.ofNullable(retryDelay);
+  }
+
+  /**
+   * Of a send: what it can be repeated by without being pushed twice, for 72 hours, also by another process.
+   *
+   * @return the caller's own or the one that was made; empty when no send failed
+   */
+  public String requestId() {
+    return requestId;
+  }
+
+  /** The same failure, of one send. */
+  PushException ofSend(String requestId) {
+    return new PushException(this, requestId);
   }
 
   /**

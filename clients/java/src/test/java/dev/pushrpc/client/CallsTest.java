@@ -55,7 +55,7 @@ class CallsTest {
             .intercept(new Unavailable(tries))
             .build()
             .start();
-    try (PushClient push = PushClient.connect("127.0.0.1:" + server.getPort(), "shop")) {
+    try (PushClient push = PushClient.builder("127.0.0.1:" + server.getPort(), "shop").plaintext().connect()) {
       Map<String, Integer> expected = new TreeMap<>();
       for (MethodDescriptor call : unaryCalls()) {
         if (!call.getName().equals("SendNotification")) {

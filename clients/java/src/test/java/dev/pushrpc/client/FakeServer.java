@@ -89,7 +89,7 @@ final class FakeServer extends PushServiceImplBase implements AutoCloseable {
   }
 
   PushClient connect() {
-    return PushClient.connect(address(), "shop");
+    return PushClient.builder(address(), "shop").plaintext().connect();
   }
 
   <T extends Message> List<T> requests(Class<T> type) {

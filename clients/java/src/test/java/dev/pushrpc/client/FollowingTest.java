@@ -139,13 +139,16 @@ class FollowingTest {
 
   @Test
   void comesBackWhenAskedAfterTheDelay() {
-    var later =
-        StreamReconnect.newBuilder()
-            .setDelay(com.google.protobuf.Duration.newBuilder().setNanos((int) Duration.ofMillis(400).toNanos()));
+    var delay = com.google.protobuf.Duration.newBuilder().setNanos((int) Duration.ofMillis(400).toNanos());
+    var reconnect =
+        StreamDeliveryStatusResponse.newBuilder()
+            .setCursor("c-2")
+            .setReconnect(StreamReconnect.newBuilder().setDelay(delay))
+            .build();
     answers(
         stream -> {
           tell(stream, page("c-1", "a"));
-          FakeServer.answer(stream, StreamDeliveryStatusResponse.newBuilder().setCursor("c-2").setReconnect(later).build());
+          FakeServer.answer(stream, reconnect);
         },
         stream -> tell(stream, page("c-3", "b"), END));
     long began = System.nanoTime();
@@ -158,7 +161,7 @@ class FollowingTest {
   void comesBackWhenNothingIsHeard() {
     answers(stream -> tell(stream, page("c-1", "a")), stream -> tell(stream, END));
     try (PushClient impatient =
-        PushClient.builder(server.address(), "shop").patience(Duration.ofMillis(300)).connect()) {
+        PushClient.builder(server.address(), "shop").plaintext().patience(Duration.ofMillis(300)).connect()) {
       assertEquals(List.of("a"), ids(impatient.follow(APP)));
     }
     assertEquals("c-1", opened().get(1).getCursor());
@@ -277,7 +280,9 @@ class FollowingTest {
         stream -> tell(stream, page("c-2", "c"), END));
     Heard heard = new Heard();
     Following following = push.follow(APP, heard);
-    assertEquals(List.of("open", "cursor c-0", "a", "b", "cursor c-1", "c", "cursor c-2", "cursor c-end", "end 3"), heard.until("end 3"));
+    assertEquals(
+        List.of("open", "cursor c-0", "a", "b", "cursor c-1", "c", "cursor c-2", "cursor c-end", "end 3"),
+        heard.until("end 3"));
     assertThrows(IllegalStateException.class, following::iterator);
   }
 

@@ -110,6 +110,8 @@ class SendTest {
         assertThrows(PushException.class, () -> push.withTimeout(Duration.ofMillis(500)).send(ANY));
     assertEquals(Status.Code.UNAVAILABLE, failure.code());
     assertEquals(1, failure.getSuppressed().length);
+    assertTrue(failure.getMessage().contains("Connection refused"), failure.getMessage());
+    assertEquals(36, failure.requestId().length());
   }
 
   @Test

@@ -2,11 +2,11 @@ package dev.pushrpc.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.pushrpc.v1.GetServerInfoRequest;
 import dev.pushrpc.v1.GetServerInfoResponse;
 import dev.pushrpc.v1.PushServiceGrpc.PushServiceImplBase;
-import io.grpc.Grpc;
 import io.grpc.Metadata;
 import io.grpc.Server;
 import io.grpc.ServerCall;
@@ -15,7 +15,9 @@ import io.grpc.ServerInterceptor;
 import io.grpc.Status;
 import io.grpc.TlsServerCredentials;
 import io.grpc.TlsServerCredentials.ClientAuth;
+import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
 import io.grpc.stub.StreamObserver;
+import java.net.InetSocketAddress;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.security.KeyStore;
@@ -25,6 +27,7 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -57,7 +60,12 @@ class TlsTest {
             .trustManager(pem("ca").toFile())
             .clientAuth(ClientAuth.REQUIRE)
             .build();
-    server = Grpc.newServerBuilderForPort(0, credentials).addService(new Info()).intercept(new Doorman()).build().start();
+    server =
+        NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", 0), credentials)
+            .addService(new Info())
+            .intercept(new Doorman())
+            .build()
+            .start();
   }
 
   @AfterAll
@@ -68,8 +76,8 @@ class TlsTest {
   @Test
   void trustsItsOwnAuthorityAndShowsACertificateAndAToken() throws Exception {
     var secrets = List.of("one", "two").iterator();
-    try (PushClient push =
-        builder().trust(pem("ca")).clientCertificate(pem("client"), key("client")).bearerToken(secrets::next).connect()) {
+    PushClientBuilder own = builder().trust(pem("ca")).clientCertificate(pem("client"), key("client"));
+    try (PushClient push = own.bearerToken(secrets::next).connect()) {
       assertEquals("9.9", push.serverInfo().getServerVersion());
       assertEquals("9.9", push.serverInfo().getServerVersion());
     }
@@ -88,6 +96,26 @@ class TlsTest {
     try (PushClient push = builder().trust(pem("ca")).connect()) {
       assertEquals(Status.Code.UNAVAILABLE, assertThrows(PushException.class, push::serverInfo).code());
     }
+  }
+
+  @Test
+  void isUnavailableWithoutItsToken() throws Exception {
+    Supplier<String> broken =
+        () -> {
+          throw new IllegalStateException("the vault is closed");
+        };
+    PushClientBuilder own = builder().trust(pem("ca")).clientCertificate(pem("client"), key("client"));
+    try (PushClient push = own.bearerToken(broken).connect()) {
+      PushException failure = assertThrows(PushException.class, push::serverInfo);
+      assertEquals(Status.Code.UNAVAILABLE, failure.code());
+      assertTrue(failure.getMessage().contains("the vault is closed"));
+    }
+  }
+
+  @Test
+  void plaintextExcludesTls() throws Exception {
+    PushClientBuilder confused = builder().trust(pem("ca")).plaintext();
+    assertThrows(IllegalStateException.class, confused::connect);
   }
 
   private static PushClientBuilder builder() {

@@ -1,0 +1,110 @@
+"""The Java client: its own tests, its jar, its documentation, and its README's program."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.runners import ROOT
+from tests.e2e.running import free_port
+
+CLIENT = ROOT / "clients" / "java"
+BUILT = ROOT / "build" / "clients" / "java"
+README = (CLIENT / "README.md").read_text()
+PRINTED = "127.0.0.1:50051"
+MAVEN_S = 400.0  # a first time fetches plugins and libraries
+JAVA_S = 60.0
+CLASSES = os.pathsep.join([str(BUILT / "classes"), str(BUILT / "lib" / "*")])
+POM = {"": "http://maven.apache.org/POM/4.0.0"}
+
+pytestmark = [
+    pytest.mark.skipif(
+        not (shutil.which("mvn") and shutil.which("javac")), reason="needs Maven and a JDK of 17 or newer"
+    ),
+    pytest.mark.timeout(MAVEN_S + 20),
+]
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Path:
+    """The client's jar, after its own tests have passed."""
+    shutil.rmtree(BUILT / "surefire-reports", ignore_errors=True)
+    told = subprocess.run([CLIENT / "build.sh", "package"], capture_output=True, text=True, timeout=MAVEN_S)
+    assert told.returncode == 0, told.stdout[-8000:] + told.stderr
+    (jar,) = BUILT.glob("pushrpc-client-*.jar")
+    return jar
+
+
+def test_its_own_tests(packaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    suites = [ElementTree.parse(each).getroot() for each in (BUILT / "surefire-reports").glob("TEST-*.xml")]
+    ended = Counter(
+        {kind: sum(int(suite.attrib[kind]) for suite in suites) for kind in ("tests", "failures", "skipped")}
+    )
+    with capsys.disabled():
+        print(f"\nJUnit: {ended['tests']} tests, {ended['failures']} failed, {ended['skipped']} skipped", end=" ")
+    assert ended["tests"] >= 50
+    assert not ended["skipped"]
+
+
+def test_the_jar_holds_the_client_and_the_stubs_only(packaged: Path) -> None:
+    with zipfile.ZipFile(packaged) as jar:
+        packages = {name.rpartition("/")[0] for name in jar.namelist() if name.endswith(".class")}
+        bytecode = jar.read("dev/pushrpc/client/PushClient.class")
+        manifest = jar.read("META-INF/MANIFEST.MF").decode()
+    assert packages == {"dev/pushrpc/client", "dev/pushrpc/v1"}
+    assert int.from_bytes(bytecode[6:8], "big") == 61, "bytecode of Java 17"
+    assert "Automatic-Module-Name: dev.pushrpc.client" in manifest
+
+
+def test_everything_public_is_documented(packaged: Path, tmp_path: Path) -> None:
+    command = ["javadoc", "-quiet", "-Xdoclint:all", "-Werror", "-d", str(tmp_path), "-cp", CLASSES]
+    command += ["-sourcepath", str(CLIENT / "src" / "main" / "java"), "dev.pushrpc.client"]
+    told = subprocess.run(command, capture_output=True, text=True, timeout=JAVA_S)
+    assert told.returncode == 0, told.stderr
+
+
+def test_the_readme_names_this_version() -> None:
+    pom = ElementTree.parse(CLIENT / "pom.xml").getroot()
+    for part in ("groupId", "artifactId", "version"):
+        assert f"<{part}>{pom.findtext(part, namespaces=POM)}</{part}>" in README
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """What `make up` runs."""
+    address = f"127.0.0.1:{free_port()}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pushrpc", "up", "--listen", address], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            while address not in (line := process.stdout.readline()):
+                assert line, "it ended without saying where it listens"
+            yield address
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def test_the_readmes_program_shows_events(packaged: Path, address: str, tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```java\n(import .*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert PRINTED in program
+    main = tmp_path / "Main.java"
+    main.write_text(program.replace(PRINTED, address))
+    classes = CLASSES.replace(str(BUILT / "classes"), str(packaged))
+    told = subprocess.run(["java", "-cp", classes, main], capture_output=True, text=True, timeout=JAVA_S)
+    assert told.returncode == 0, told.stderr
+    assert "00fc13adff785122 DELIVERY_STATE_SENT" in told.stdout
+    assert "total: 1" in told.stdout
+    assert "sent: 1" in told.stdout
