@@ -45,8 +45,11 @@ func (c *Client) Follow(ctx context.Context, request *pushrpcv1.StreamDeliverySt
 	f.passed()
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	opening := time.AfterFunc(c.timeout, func() { f.cancel(errNotOpened) })
-	defer opening.Stop()
-	if err := f.receive(); err != nil {
+	err := f.receive()
+	if !opening.Stop() && err == nil && f.end == nil {
+		err = f.stopped(nil)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}

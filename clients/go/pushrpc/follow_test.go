@@ -187,7 +187,7 @@ func TestAFollowerComesBackToWhereItWas(t *testing.T) {
 				script{[]*statusResponse{page(3, 4), end(4)}, nil},
 			)
 			client := to(t, &fake{status: server.status})
-			request := &statusRequest{Start: pushrpcv1.StreamStart_STREAM_START_OLDEST}
+			request := &statusRequest{AppId: "shop", Start: pushrpcv1.StreamStart_STREAM_START_OLDEST}
 			follower := must[*pushrpc.Follower](t)(client.Follow(within(t), request))
 			if seen := ids(t, follower); !slices.Equal(seen, numbers(4)) {
 				t.Errorf("saw %v", seen)
@@ -272,8 +272,9 @@ func TestRefusalsAreErrors(t *testing.T) {
 	} {
 		want := pushrpc.AsError(refused)
 		t.Run(fmt.Sprint(want.Code), func(t *testing.T) {
-			_, err := to(t, &fake{status: follows(script{nil, refused}).status}).Follow(within(t), &statusRequest{})
-			if failure := failed(t, err, want.Code); failure.Reason != want.Reason {
+			server := follows(script{nil, refused})
+			_, err := to(t, &fake{status: server.status}).Follow(within(t), &statusRequest{})
+			if failure := failed(t, err, want.Code); failure.Reason != want.Reason || len(server.opened()) != 1 {
 				t.Errorf("%+v", failure)
 			}
 		})
@@ -311,10 +312,10 @@ func TestASilentStreamIsOpenedAgain(t *testing.T) {
 		script{messages: []*statusResponse{page(0, 1)}, err: errStays},
 		script{messages: []*statusResponse{page(1, 2), end(2)}},
 	)
-	client := to(t, &fake{status: server.stays}, pushrpc.WithSilence(300*time.Millisecond))
+	client := to(t, &fake{status: server.stays}, pushrpc.WithSilence(time.Second))
 	follower := must[*pushrpc.Follower](t)(client.Follow(within(t), &statusRequest{}))
 	for range follower.Events() {
-		time.Sleep(500 * time.Millisecond) // the caller may take its time: only the server's silence counts
+		time.Sleep(1200 * time.Millisecond) // the caller may take its time: only the server's silence counts
 		break
 	}
 	if seen := ids(t, follower); !slices.Equal(seen, []string{"1"}) {
