@@ -26,7 +26,11 @@ PRINTED = "127.0.0.1:50051"
 MAVEN_S = 400.0  # a first time fetches plugins and libraries
 JAVA_S = 60.0
 CLASSES = os.pathsep.join([str(BUILT / "classes"), str(BUILT / "lib" / "*")])
-POM = {"": "http://maven.apache.org/POM/4.0.0"}
+NAMESPACE = {"": "http://maven.apache.org/POM/4.0.0"}
+POM = {
+    part: ElementTree.parse(CLIENT / "pom.xml").getroot().findtext(part, namespaces=NAMESPACE)
+    for part in ("groupId", "artifactId", "version")
+}
 
 pytestmark = [
     pytest.mark.skipif(
@@ -42,8 +46,7 @@ def packaged() -> Path:
     shutil.rmtree(BUILT / "surefire-reports", ignore_errors=True)
     told = subprocess.run([CLIENT / "build.sh", "package"], capture_output=True, text=True, timeout=MAVEN_S)
     assert told.returncode == 0, told.stdout[-8000:] + told.stderr
-    (jar,) = BUILT.glob("pushrpc-client-*.jar")
-    return jar
+    return BUILT / f"{POM['artifactId']}-{POM['version']}.jar"
 
 
 def test_its_own_tests(packaged: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,9 +78,8 @@ def test_everything_public_is_documented(packaged: Path, tmp_path: Path) -> None
 
 
 def test_the_readme_names_this_version() -> None:
-    pom = ElementTree.parse(CLIENT / "pom.xml").getroot()
-    for part in ("groupId", "artifactId", "version"):
-        assert f"<{part}>{pom.findtext(part, namespaces=POM)}</{part}>" in README
+    for part, value in POM.items():
+        assert f"<{part}>{value}</{part}>" in README
 
 
 @pytest.fixture
