@@ -21,4 +21,5 @@ else
   "$python" clients/python/generate.py proto clients/python/pushrpc_client/v1
   clients/java/generate.sh
   clients/go/generate.sh
+  clients/typescript/scripts/generate.sh
 fi

@@ -1,6 +1,7 @@
 // Plays clients/scenarios/scenario.json through the public client: node main.js scenario.json ADDRESS
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline/promises";
+import { setTimeout } from "node:timers/promises";
 import { type DescMessage, fromJson, type JsonObject, type MessageShape } from "@bufbuild/protobuf";
 import {
   DeliveryState,
@@ -23,6 +24,8 @@ interface Step {
   readonly finals: number;
   readonly timeout_ms: number;
 }
+
+const STEP_MS = 60_000;
 
 const [, , scenario, address] = process.argv;
 if (!scenario || !address) throw new Error("usage: main.js scenario.json ADDRESS");
@@ -119,7 +122,7 @@ const kinds = {
   },
 
   async deadline({ timeout_ms: timeoutMs }: Step) {
-    const silent = PushClient.connect(process.env["PUSHRPC_SILENT"] ?? "", "shop", { plaintext: true });
+    const silent = PushClient.connect(process.env.PUSHRPC_SILENT ?? "", "shop", { plaintext: true });
     const began = performance.now();
     const error = await errorOf(silent.send({ message: { title: "Hello" } }, { timeoutMs }));
     silent.close();
@@ -129,7 +132,7 @@ const kinds = {
 
 for (const step of JSON.parse(readFileSync(scenario, "utf8")) as Step[]) {
   try {
-    print({ step: step.name, result: await kinds[step.do](step) });
+    print({ step: step.name, result: await Promise.race([kinds[step.do](step), late()]) });
   } catch (error) {
     print({ step: step.name, failed: String(error) });
   }
@@ -138,6 +141,11 @@ appFollower?.close();
 await background;
 input.close();
 client.close();
+
+async function late(): Promise<never> {
+  await setTimeout(STEP_MS, undefined, { ref: false });
+  throw new Error(`it took more than ${STEP_MS} ms`);
+}
 
 async function collect(follower: Follower): Promise<void> {
   for await (const event of follower) {

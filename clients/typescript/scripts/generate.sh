@@ -2,6 +2,10 @@
 # Writes src/generated, or the directory named, from proto/ and google.rpc's error details.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+if ! command -v npm >/dev/null; then
+  echo "clients/typescript is left as it is: generating it needs Node.js and npm" >&2
+  exit 0
+fi
 out=$(realpath -m "${1:-src/generated}")
 scripts/install.sh
 cd ../..

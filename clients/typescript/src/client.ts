@@ -87,7 +87,7 @@ export class PushClient {
     return new PushClient(stubOf(address, options), appId, options.timeoutMs ?? TIMEOUT_MS);
   }
 
-  /** Ends the connection; calls in progress end CANCELLED. */
+  /** Takes no more calls, and ends the connection once those in progress are over; close followers by themselves. */
   close(): void {
     this.stub.close();
   }

@@ -1,10 +1,12 @@
 import {
+  CallCredentials,
   type ChannelCredentials,
   type ChannelOptions,
   credentials,
-  type CallOptions as GrpcCallOptions,
   InterceptingCall,
   type Interceptor,
+  Metadata,
+  status,
 } from "@grpc/grpc-js";
 import { PushService } from "./generated/pushrpc/v1/service_pb.js";
 import { PushStub } from "./stub.js";
@@ -106,19 +108,17 @@ function pem(text: string | Uint8Array | undefined): Buffer | null {
   return text === undefined ? null : Buffer.from(text);
 }
 
-// An interceptor and not call credentials, which grpc-js refuses on the plaintext connections of a mesh.
+// With each call and not with the channel's credentials, where grpc-js refuses them on the plaintext of a mesh.
 function bearer(token: string | (() => string | Promise<string>)): Interceptor {
-  return (options: GrpcCallOptions, nextCall) => {
-    const call = new InterceptingCall(nextCall(options as Parameters<typeof nextCall>[0]), {
-      async start(metadata, listener, next) {
-        try {
-          metadata.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
-          next(metadata, listener);
-        } catch (error) {
-          call.cancelWithStatus(16, `no bearer token: ${error instanceof Error ? error.message : error}`);
-        }
-      },
-    });
-    return call;
-  };
+  const callCredentials = CallCredentials.createFromMetadataGenerator(async (_, callback) => {
+    try {
+      const metadata = new Metadata();
+      metadata.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
+      callback(null, metadata);
+    } catch (error) {
+      const problem = `no bearer token: ${error instanceof Error ? error.message : error}`;
+      callback(Object.assign(new Error(problem), { code: status.UNAUTHENTICATED }));
+    }
+  });
+  return (options, nextCall) => new InterceptingCall(nextCall({ ...options, credentials: callCredentials }));
 }

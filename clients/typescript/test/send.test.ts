@@ -1,0 +1,172 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import test from "node:test";
+import { status } from "@grpc/grpc-js";
+import {
+  create,
+  durationFromMs,
+  GetServerInfoResponseSchema,
+  PushClient,
+  PushError,
+  SendNotificationRequestSchema,
+  SendNotificationResponseSchema,
+} from "@pushrpc/client";
+import { type Call, FakeServer, refusal } from "./fake.js";
+
+type Answer = (error: object | null, response?: object) => void;
+
+const receipt = create(SendNotificationResponseSchema, { notificationId: "n-1" });
+const request = { target: { userIds: ["ann"] }, message: { title: "Hello" } };
+
+/** Answers call after call with the next of `answers`; the last one stays. Keeps what came. */
+function script(...answers: ((call: Call, answer: Answer) => void)[]) {
+  const calls: Call["request"][] = [];
+  const handler = (call: Call, answer: Answer) => {
+    const next = answers[Math.min(calls.length, answers.length - 1)];
+    calls.push(call.request);
+    next?.(call, answer);
+  };
+  return { calls, handler };
+}
+
+const accepts = (_: Call, answer: Answer) => answer(null, receipt);
+const refuses = (error: object) => (_: Call, answer: Answer) => answer(error);
+
+test("a send is completed with the app and a request_id, and the caller's object stays as it is", async () => {
+  const { calls, handler } = script(accepts);
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  const given = { ...request };
+  assert.equal((await client.send(given)).notificationId, "n-1");
+  await client.send({ ...request, requestId: "order-1", appId: "other" });
+  await client.send(create(SendNotificationRequestSchema, request));
+  assert.deepEqual(given, request);
+  assert.match(calls[0]?.requestId ?? "", /^[0-9a-f-]{36}$/);
+  assert.deepEqual([calls[0]?.appId, calls[1]?.appId, calls[2]?.appId], ["shop", "other", "shop"]);
+  assert.equal(calls[1]?.requestId, "order-1");
+  assert.notEqual(calls[0]?.requestId, calls[2]?.requestId);
+});
+
+test("a send is repeated with the same request_id when the server says so, after the time it asks for", async () => {
+  const { calls, handler } = script(refuses(refusal("UNAVAILABLE", "DRAINING", { retryMs: 300 })), accepts);
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  const began = performance.now();
+  await client.send(request);
+  assert.ok(performance.now() - began >= 295);
+  assert.equal(calls.length, 2);
+  assert.equal(calls[0]?.requestId, calls[1]?.requestId);
+});
+
+test("a send whose answer got lost is repeated with the same request_id", async () => {
+  const { calls, handler } = script(async () => {
+    server.kill();
+    await server.start();
+  }, accepts);
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  await client.send(request);
+  assert.equal(calls.length, 2);
+  assert.equal(calls[0]?.requestId, calls[1]?.requestId);
+});
+
+test("a refusal is not repeated, and tells all that the server told", async () => {
+  const fields = ["wait", "message.badge"];
+  const error = refusal("INVALID_ARGUMENT", "WAIT_TOO_LONG", { fields, metadata: { field: "wait", limit: "30" } });
+  const { calls, handler } = script(refuses(error));
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  await assert.rejects(client.send(request), (thrown) => {
+    assert.ok(thrown instanceof PushError && thrown instanceof Error);
+    assert.equal(thrown.name, "PushError");
+    assert.equal(thrown.code, "INVALID_ARGUMENT");
+    assert.equal(thrown.reason, "WAIT_TOO_LONG");
+    assert.equal(thrown.message, "refused: WAIT_TOO_LONG");
+    assert.deepEqual(thrown.metadata, { field: "wait", limit: "30" });
+    assert.deepEqual(thrown.fieldViolations, [
+      { field: "wait", description: "is wrong" },
+      { field: "message.badge", description: "is wrong" },
+    ]);
+    assert.equal(thrown.retryDelayMs, undefined);
+    return true;
+  });
+  assert.equal(calls.length, 1);
+});
+
+test("a full queue is told with the time to come back, and the caller decides", async () => {
+  const { calls, handler } = script(refuses(refusal("RESOURCE_EXHAUSTED", "QUEUE_FULL", { retryMs: 5_000 })));
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  await assert.rejects(client.send(request), { code: "RESOURCE_EXHAUSTED", reason: "QUEUE_FULL", retryDelayMs: 5_000 });
+  assert.equal(calls.length, 1);
+});
+
+test("error details that cannot be read leave the code and the message", async () => {
+  const broken = refusal("ABORTED", "");
+  broken.metadata.set("grpc-status-details-bin", Buffer.from([0xff, 0xff]));
+  await using server = await FakeServer.start({ sendNotification: script(refuses(broken)).handler });
+  using client = server.client();
+  await assert.rejects(client.send(request), { code: "ABORTED", reason: "", message: "refused: " });
+});
+
+test("a server that cannot be reached fails a send within its deadline", async () => {
+  using client = PushClient.connect("127.0.0.1:1", "shop", { plaintext: true });
+  const began = performance.now();
+  await assert.rejects(client.send(request, { timeoutMs: 600 }), { code: "UNAVAILABLE" });
+  assert.ok(performance.now() - began < 3_000);
+});
+
+test("a server that never answers fails a send at its deadline", async () => {
+  const silent = createServer((socket) => socket.unref()).listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as { port: number };
+  using client = PushClient.connect(`127.0.0.1:${port}`, "shop", { plaintext: true, timeoutMs: 300 });
+  const began = performance.now();
+  await assert.rejects(client.send(request), { code: "DEADLINE_EXCEEDED" });
+  assert.ok(performance.now() - began >= 290);
+  silent.close();
+});
+
+test("a send that waits gets the time it waits on top", async () => {
+  const deadlines: number[] = [];
+  const { handler } = script((call, answer) => {
+    deadlines.push(Number(call.getDeadline()) - Date.now());
+    answer(null, receipt);
+  });
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  await client.send({ ...request, wait: durationFromMs(20_000) });
+  await client.send({ ...request, wait: durationFromMs(20_000) }, { timeoutMs: 5_000 });
+  assert.ok((deadlines[0] ?? 0) > 29_000 && (deadlines[0] ?? 0) <= 30_000, String(deadlines));
+  assert.ok((deadlines[1] ?? 0) > 4_000 && (deadlines[1] ?? 0) <= 5_000, String(deadlines));
+});
+
+test("an aborted send rejects with the signal's reason, also between two tries", async () => {
+  const reason = new Error("the caller left");
+  const aborter = new AbortController();
+  const { handler } = script((_, answer) => {
+    answer(refusal("UNAVAILABLE", "STARTING", { retryMs: 5_000 }));
+    setImmediate(() => aborter.abort(reason));
+  });
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  await assert.rejects(client.send(request, { signal: aborter.signal }), reason);
+  await assert.rejects(client.send(request, { signal: aborter.signal }), reason);
+  const hanging = script((call) => call.on("cancelled", () => {}));
+  await using other = await FakeServer.start({ sendNotification: hanging.handler });
+  using second = other.client();
+  await assert.rejects(second.send(request, { signal: AbortSignal.timeout(50) }), { name: "TimeoutError" });
+});
+
+test("what changes nothing when repeated is repeated by the channel, and nothing else", async () => {
+  const unavailable = refuses({ code: status.UNAVAILABLE, details: "later" });
+  const info = script(unavailable, unavailable, (_, answer) => answer(null, create(GetServerInfoResponseSchema)));
+  const open = script(unavailable, accepts);
+  await using server = await FakeServer.start({ getServerInfo: info.handler, createBroadcastChannel: open.handler });
+  using client = server.client();
+  await client.getServerInfo();
+  assert.equal(info.calls.length, 3);
+  await assert.rejects(client.createBroadcastChannel(), { code: "UNAVAILABLE", message: "later" });
+  assert.equal(open.calls.length, 1);
+});
