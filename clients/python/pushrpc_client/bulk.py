@@ -44,6 +44,7 @@ class Bulk:
         self._window: Window[_Future] = Window(app_id)
         self._changed = threading.Condition()
         self._closing = False
+        self._is_aborted = False
         self._stream: Cancellable | None = None
         self._generation = 0
         self._thread = threading.Thread(target=self._run, name="pushrpc-bulk", daemon=True)
@@ -77,8 +78,8 @@ class Bulk:
         """Ends the stream now; what is unanswered fails as CANCELLED."""
         with self._changed:
             self._closing = True
-        self._fail(PushError(grpc.StatusCode.CANCELLED, "given up by the caller"))
-        with self._changed:
+            self._is_aborted = True
+            self._changed.notify_all()
             if self._stream is not None:
                 self._stream.cancel()
         self._thread.join()
@@ -95,7 +96,17 @@ class Bulk:
             self.abort()
 
     def _run(self) -> None:
-        backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S)
+        left = PushError(grpc.StatusCode.CANCELLED, "given up before the server answered")
+        try:
+            self._answer_all(Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S))
+        except ValueError:  # gRPC's word for a channel that is closed
+            left = PushError.closed()
+        finally:  # nobody waits for ever, whatever ended it
+            with self._changed:
+                self._closing = True
+            self._fail(left)
+
+    def _answer_all(self, backoff: Backoff) -> None:
         while self._has_work():
             try:
                 self._one_stream(backoff)
@@ -104,25 +115,23 @@ class Bulk:
                 failed = PushError.of(error)
             except PushError as error:
                 failed = error
-            except ValueError as error:  # of a channel that is closed
-                failed = PushError(grpc.StatusCode.CANCELLED, str(error), "CLIENT_CLOSED")
             with self._changed:
                 self._window.broke()
                 if not self._window:
                     continue
                 pause = backoff.pause(failed)
                 is_late = self._is_late(pause)
-                if not is_late and (failed.is_transient or failed.retry_delay is not None):
-                    self._changed.wait_for(lambda: not self._window, pause)
+                if failed.may_pass and not is_late:
+                    self._changed.wait_for(lambda: self._is_aborted, pause)
                     continue
-            was_cancelled = failed.code is grpc.StatusCode.CANCELLED and is_late
-            self._fail(PushError.silent(self._answer_timeout) if was_cancelled else failed)
+            was_silent = is_late and failed.code is grpc.StatusCode.CANCELLED
+            self._fail(PushError.silent(self._answer_timeout) if was_silent else failed)
 
     def _has_work(self) -> bool:
-        """Waits for a send; False once closing with nothing left."""
+        """Waits for a send; False once closing with nothing left, or when nothing more shall be done."""
         with self._changed:
             self._changed.wait_for(lambda: self._window or self._closing)
-            return bool(self._window)
+            return bool(self._window) and not self._is_aborted
 
     def _one_stream(self, backoff: Backoff) -> None:
         with self._changed:

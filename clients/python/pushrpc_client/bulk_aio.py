@@ -10,6 +10,7 @@ from typing import Self, TypeAlias
 import grpc
 
 from pushrpc_client.errors import PushError
+from pushrpc_client.follow_aio import is_cancelled
 from pushrpc_client.patience import Backoff
 from pushrpc_client.v1 import (
     SendNotificationRequest,
@@ -25,7 +26,7 @@ _Future: TypeAlias = "asyncio.Future[SendNotificationResponse]"
 
 
 class AsyncBulk:
-    """Many sends over one stream, from any number of tasks. Use it in an `async with` block.
+    """Many sends over one stream, from any number of tasks of one event loop.
 
     `add` groups them into messages and waits while as many are unanswered as the server shall have at once: its pace
     is the caller's. A broken stream is opened again and what it left unanswered is repeated, under the same
@@ -62,16 +63,17 @@ class AsyncBulk:
         """Waits until everything is answered or has failed. Nothing can be added meanwhile, or after."""
         self._closing = True
         self._tell()
-        await self._task
+        try:
+            await asyncio.wait([self._task])
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
 
     async def abort(self) -> None:
         """Ends the stream now; what is unanswered fails as CANCELLED."""
         self._closing = True
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        self._fail(PushError(grpc.StatusCode.CANCELLED, "given up by the caller"))
-        self._tell()
+        await asyncio.wait([self._task])
 
     async def __aenter__(self) -> Self:
         return self
@@ -89,7 +91,20 @@ class AsyncBulk:
         self._changed = asyncio.Event()
 
     async def _run(self) -> None:
-        backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S)
+        left = PushError.closed()
+        try:
+            await self._answer_all(Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S))
+        except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
+            pass
+        except asyncio.CancelledError:  # by abort, or by gRPC with the channel
+            if is_cancelled():
+                left = PushError(grpc.StatusCode.CANCELLED, "given up before the server answered")
+                raise
+        finally:  # nobody waits for ever, whatever ended it
+            self._closing = True
+            self._fail(left)
+
+    async def _answer_all(self, backoff: Backoff) -> None:
         while await self._has_work():
             try:
                 await self._one_stream(backoff)
@@ -100,13 +115,11 @@ class AsyncBulk:
                 failed = PushError.of(error)
             except PushError as error:
                 failed = error
-            except grpc.aio.UsageError as error:  # of a channel that is closed
-                failed = PushError(grpc.StatusCode.CANCELLED, str(error), "CLIENT_CLOSED")
             self._window.broke()
             if not self._window:
                 continue
             pause = backoff.pause(failed)
-            if (failed.is_transient or failed.retry_delay is not None) and self._now() + pause < self._late_at():
+            if failed.may_pass and self._now() + pause < self._late_at():
                 await asyncio.sleep(pause)
             else:
                 self._fail(failed)

@@ -48,7 +48,9 @@ class Tls(NamedTuple):
     key_file: str | Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Raises OSError when a file cannot be read."""
+        """Raises OSError when a file cannot be read, ValueError for a certificate without key, or a key without."""
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together")
         roots = self.ca_file or _system_roots()
         files = (Path(file).read_bytes() if file else None for file in (roots, self.key_file, self.cert_file))
         return grpc.ssl_channel_credentials(*files)
@@ -73,7 +75,7 @@ class Connection(NamedTuple):
 def connection(
     address: str, *, plaintext: bool, tls: Tls | None, token: Token | None, options: Sequence[tuple[str, Any]]
 ) -> Connection:
-    """Raises ValueError for TLS files beside plaintext, OSError for a file that cannot be read."""
+    """Raises ValueError for options that do not go together, OSError for a file that cannot be read."""
     own = (
         ("grpc.keepalive_time_ms", PING_EVERY_MS),
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),

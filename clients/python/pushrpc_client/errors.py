@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from pushrpc_client.v1 import SendFailure
@@ -14,6 +16,7 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 # How gRPC tells of an answer that was lost underway; a server that means one of these says why in an ErrorInfo.
 _LOST = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
+CLIENT_CLOSED = "CLIENT_CLOSED"  # the only reason that is not the server's
 
 
 class FieldViolation(NamedTuple):
@@ -27,8 +30,8 @@ class PushError(Exception):
     """A call that failed.
 
     `code` is gRPC's status code. `reason` is the contract's word, such as "REQUEST_ID_REUSED", with its `metadata`;
-    both are empty when it was not the server that answered. `retry_delay` is after how many seconds the same call may
-    work, None where a repeat is of no use. With a bulk send, `metadata` has the "request_id".
+    both are empty when it was not the server that answered, but for "CLIENT_CLOSED". `retry_delay` is after how many
+    seconds the same call may work, None where the server told none. With a bulk send, `metadata` has the "request_id".
     """
 
     def __init__(
@@ -56,6 +59,11 @@ class PushError(Exception):
         """Whether the same call may work in a moment: nobody answered, or the answer was lost."""
         return self.code is grpc.StatusCode.UNAVAILABLE or (not self.reason and self.code in _LOST)
 
+    @property
+    def may_pass(self) -> bool:
+        """The same of a stream, which also outlives a refusal that comes with a time to try again."""
+        return self.is_transient or self.retry_delay is not None
+
     @classmethod
     def of(cls, error: grpc.RpcError) -> PushError:
         """What gRPC raised, with the details the server gave."""
@@ -63,8 +71,14 @@ class PushError(Exception):
         made = cls(call.code(), call.details() or "")
         for key, value in call.trailing_metadata() or ():
             if key == _DETAILS_KEY:
-                made._read(value if isinstance(value, bytes) else value.encode())
+                with suppress(DecodeError):  # not the server's, then
+                    made._read(value if isinstance(value, bytes) else value.encode())
         return made
+
+    @classmethod
+    def closed(cls) -> PushError:
+        """A stream whose client is gone."""
+        return cls(grpc.StatusCode.CANCELLED, "the client was closed", CLIENT_CLOSED)
 
     @classmethod
     def ended(cls) -> PushError:

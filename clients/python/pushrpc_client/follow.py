@@ -98,6 +98,8 @@ class Following(Iterator[DeliveryEvent]):
                 yield from self._one_stream(opened_by)
             except grpc.RpcError as error:
                 failed = PushError.of(error)
+            except ValueError:  # gRPC's word for a channel that is closed
+                raise PushError.closed() from None
             if position.is_over or self._closed.is_set():
                 return
             pause = position.pause(failed)

@@ -98,6 +98,12 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                         yield page
             except TimeoutError:
                 failed = PushError.ended()
+            except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
+                raise PushError.closed() from None
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                raise PushError.closed() from None
             except grpc.aio.AioRpcError as error:
                 failed = PushError.of(error)
             if position.is_over:
@@ -120,3 +126,9 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                 page = await stream.read()
         finally:
             stream.cancel()
+
+
+def is_cancelled() -> bool:
+    """Whether it is the task that was cancelled, and not a call of it, which gRPC tells in the same way."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -58,7 +58,7 @@ class Position:
         asked, self._delay = self._delay, None
         if error is None and asked is not None:
             return asked
-        if error is not None and not (error.is_transient or error.retry_delay is not None):
+        if error is not None and not error.may_pass:
             raise error
         pause = self._backoff.pause(error or PushError.ended())
         log.info("status stream ended (%s), next one in %.1f s", error or "without a signal", pause)

@@ -221,6 +221,26 @@ def test_leaving_by_an_exception_gives_up(fake: Fake, push: Any) -> None:
     assert isinstance(failed, PushError) and failed.code is grpc.StatusCode.CANCELLED
 
 
+def test_closing_the_client_leaves_nobody_waiting(fake: Fake, push: Any) -> None:
+    never = threading.Event()
+
+    def silent(requests: Requests) -> Responses:
+        for _ in requests:
+            never.wait(WAIT_S)
+        yield from ()
+
+    fake.bulks = [silent]
+    with push.bulk() as bulk:
+        future = bulk.add(send("a"))
+        fake.messages.get(timeout=WAIT_S)
+        push.close()
+        failed = future.exception()
+        assert isinstance(failed, PushError) and failed.reason == "CLIENT_CLOSED", failed
+        with pytest.raises(RuntimeError, match="closed"):
+            bulk.add(send("b"))
+    never.set()
+
+
 def test_nothing_is_taken_after_closing(fake: Fake) -> None:
     with Client(fake.address, "shop", plaintext=True) as push:
         with push.bulk() as bulk:

@@ -7,6 +7,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
@@ -185,6 +186,16 @@ def test_closing_wakes_a_thread_that_waits_for_a_server(fake: Fake) -> None:
         events.close()
         thread.join(WAIT_S)
         assert not thread.is_alive()
+
+
+def test_closing_the_client_is_an_error_of_its_followers(fake: Fake, push: Any) -> None:
+    fake.streams = [hangs(HEARTBEAT)]
+    with push.follow() as events, ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(next, events)
+        push.close()
+        with pytest.raises(PushError) as caught:
+            waiting.result(WAIT_S)
+        assert caught.value.reason == "CLIENT_CLOSED"
 
 
 async def test_a_cancelled_task_ends_its_stream(fake: Fake) -> None:

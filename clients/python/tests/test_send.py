@@ -146,3 +146,14 @@ def test_tls_with_an_own_authority_and_a_client_certificate(
 def test_plaintext_and_tls_exclude_each_other(connect: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="exclude"):
         connect("localhost:1", tls=Tls())
+    with pytest.raises(ValueError, match="belong together"):
+        connect("localhost:1", plaintext=False, tls=Tls(cert_file="me.pem"))
+
+
+def test_details_that_are_none_of_ours_are_left_alone(push: Any, fake: Fake) -> None:
+    refusal = Refuses(grpc.StatusCode.PERMISSION_DENIED, "ANY")
+    fake.answers[:] = [refusal]
+    refusal.status = type("Garbage", (), {"details": [1], "SerializeToString": lambda _: b"\xff\xff"})()
+    with pytest.raises(PushError) as caught:
+        push.send(HELLO)
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.PERMISSION_DENIED, "")
