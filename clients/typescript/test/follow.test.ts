@@ -1,7 +1,14 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import { type Follower, PushError, type StreamDeliveryStatusRequest, StreamStart } from "@pushrpc/client";
+import {
+  create,
+  type Follower,
+  GetServerInfoResponseSchema,
+  PushError,
+  type StreamDeliveryStatusRequest,
+  StreamStart,
+} from "@pushrpc/client";
 import { drainsWithin, FakeServer, type FollowCall, page, refusal, signal } from "./fake.js";
 
 /** Plays one script for each connection; keeps what was asked. */
@@ -165,7 +172,7 @@ test("open resolves once the server has said where it begins, and loses nothing"
   assert.equal(asked.length, 1);
 });
 
-test("a slow loop slows the server", async () => {
+test("a slow loop slows the server, and no other call", async () => {
   const pages = 300;
   const events = Array.from({ length: 500 }, (_, position) => `${"e".repeat(100)}${position}`);
   let written = 0;
@@ -184,16 +191,36 @@ test("a slow loop slows the server", async () => {
     write(call, signal("end", over));
     call.end();
   });
-  await using server = await FakeServer.start({ streamDeliveryStatus });
+  const getServerInfo = (_: unknown, answer: (error: null, response: object) => void) =>
+    answer(null, create(GetServerInfoResponseSchema));
+  await using server = await FakeServer.start({ streamDeliveryStatus, getServerInfo });
   using client = server.client();
   let count = 0;
   for await (const _ of client.follow()) {
     if (count++ === 0) {
       await stalled;
       assert.ok(written < 60, `${written} pages were read ahead`);
+      await client.getServerInfo();
     }
   }
   assert.equal(count, pages * events.length);
+});
+
+test("a connection that says nothing for a minute is given up for another", async (context) => {
+  const { setTimeout } = globalThis;
+  const hurried = (callback: () => void, ms: number) => setTimeout(callback, ms === 60_000 ? 50 : ms);
+  context.mock.method(globalThis, "setTimeout", hurried as typeof setTimeout);
+  const { asked, streamDeliveryStatus } = streams(
+    (call) => write(call, page("c1", "e1")),
+    (call) => {
+      write(call, page("c2", "e2"), signal("c3", over));
+      call.end();
+    },
+  );
+  await using server = await FakeServer.start({ streamDeliveryStatus });
+  using client = server.client();
+  assert.deepEqual(await idsOf(client.follow()), ["e1", "e2"]);
+  assert.equal(asked[1]?.cursor, "c1");
 });
 
 test("close ends the loop without an error, a signal with its reason", async () => {
