@@ -11,7 +11,7 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent
 from pushrpc_client.patience import Backoff, Cancellable
 from pushrpc_client.v1 import (
     SendNotificationRequest,
@@ -19,7 +19,7 @@ from pushrpc_client.v1 import (
     SendNotificationsRequest,
     SendNotificationsResponse,
 )
-from pushrpc_client.window import ANSWER_TIMEOUT_S, RECONNECT_FIRST_S, RECONNECT_LAST_S, Window, unanswered
+from pushrpc_client.window import ANSWER_TIMEOUT_S, RECONNECT_FIRST_S, RECONNECT_LAST_S, Window
 
 __all__ = ["ANSWER_TIMEOUT_S", "Bulk"]
 
@@ -96,11 +96,11 @@ class Bulk:
             self.abort()
 
     def _run(self) -> None:
-        left = PushError(grpc.StatusCode.CANCELLED, "given up before the server answered")
+        left = given_up()
         try:
             self._answer_all(Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S))
         except ValueError:  # gRPC's word for a channel that is closed
-            left = PushError.closed()
+            left = closed()
         finally:  # nobody waits for ever, whatever ended it
             with self._changed:
                 self._closing = True
@@ -110,7 +110,7 @@ class Bulk:
         while self._has_work():
             try:
                 self._one_stream(backoff)
-                failed = PushError.ended()
+                failed = ended()
             except grpc.RpcError as error:
                 failed = PushError.of(error)
             except PushError as error:
@@ -125,7 +125,7 @@ class Bulk:
                     self._changed.wait_for(lambda: self._is_aborted, pause)
                     continue
             was_silent = is_late and failed.code is grpc.StatusCode.CANCELLED
-            self._fail(PushError.silent(self._answer_timeout) if was_silent else failed)
+            self._fail(silent(self._answer_timeout) if was_silent else failed)
 
     def _has_work(self) -> bool:
         """Waits for a send; False once closing with nothing left, or when nothing more shall be done."""
@@ -182,7 +182,7 @@ class Bulk:
 
     def _fail(self, error: PushError) -> None:
         with self._changed:
-            given_up = self._window.give_up()
+            unanswered = self._window.give_up()
             self._changed.notify_all()
-        for future, request_id in given_up:
-            future.set_exception(unanswered(error, request_id))
+        for future, request_id in unanswered:
+            future.set_exception(of_one_send(error, request_id))

@@ -9,7 +9,7 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent
 from pushrpc_client.follow_aio import is_cancelled
 from pushrpc_client.patience import Backoff
 from pushrpc_client.v1 import (
@@ -18,7 +18,7 @@ from pushrpc_client.v1 import (
     SendNotificationsRequest,
     SendNotificationsResponse,
 )
-from pushrpc_client.window import RECONNECT_FIRST_S, RECONNECT_LAST_S, Window, unanswered
+from pushrpc_client.window import RECONNECT_FIRST_S, RECONNECT_LAST_S, Window
 
 _Call: TypeAlias = "grpc.aio.StreamStreamMultiCallable[SendNotificationsRequest, SendNotificationsResponse]"
 _Stream: TypeAlias = "grpc.aio.StreamStreamCall[SendNotificationsRequest, SendNotificationsResponse]"
@@ -91,14 +91,14 @@ class AsyncBulk:
         self._changed = asyncio.Event()
 
     async def _run(self) -> None:
-        left = PushError.closed()
+        left = closed()
         try:
             await self._answer_all(Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S))
         except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
             pass
         except asyncio.CancelledError:  # by abort, or by gRPC with the channel
             if is_cancelled():
-                left = PushError(grpc.StatusCode.CANCELLED, "given up before the server answered")
+                left = given_up()
                 raise
         finally:  # nobody waits for ever, whatever ended it
             self._closing = True
@@ -108,9 +108,9 @@ class AsyncBulk:
         while await self._has_work():
             try:
                 await self._one_stream(backoff)
-                failed = PushError.ended()
+                failed = ended()
             except TimeoutError:
-                failed = PushError.silent(self._answer_timeout)
+                failed = silent(self._answer_timeout)
             except grpc.aio.AioRpcError as error:
                 failed = PushError.of(error)
             except PushError as error:
@@ -173,5 +173,5 @@ class AsyncBulk:
     def _fail(self, error: PushError) -> None:
         for future, request_id in self._window.give_up():
             if not future.done():
-                future.set_exception(unanswered(error, request_id))
+                future.set_exception(of_one_send(error, request_id))
         self._tell()

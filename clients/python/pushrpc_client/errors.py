@@ -75,54 +75,63 @@ class PushError(Exception):
                     made._read(value if isinstance(value, bytes) else value.encode())
         return made
 
-    @classmethod
-    def closed(cls) -> PushError:
-        """A stream whose client is gone."""
-        return cls(grpc.StatusCode.CANCELLED, "the client was closed", CLIENT_CLOSED)
-
-    @classmethod
-    def ended(cls) -> PushError:
-        """A stream that a proxy ended as if all were well."""
-        return cls(grpc.StatusCode.UNAVAILABLE, "the stream ended early")
-
-    @classmethod
-    def unopened(cls, timeout: float, last: PushError | None) -> PushError:
-        """A stream that nobody answered."""
-        why = f": {last.message}" if last and last.code is not grpc.StatusCode.CANCELLED else ""
-        return cls(grpc.StatusCode.UNAVAILABLE, f"no stream could be opened within {timeout:g} s{why}")
-
-    @classmethod
-    def silent(cls, timeout: float) -> PushError:
-        """A stream on which nobody answers."""
-        return cls(grpc.StatusCode.UNAVAILABLE, f"no answer came within {timeout:g} s")
-
-    @classmethod
-    def garbled(cls, problem: str) -> PushError:
-        """An answer that is none to what was asked."""
-        return cls(grpc.StatusCode.INTERNAL, problem)
-
-    @classmethod
-    def of_failure(cls, failure: SendFailure, request_id: str) -> PushError:
-        """What one send of a bulk stream was answered."""
-        return cls(
-            _CODES.get(failure.code, grpc.StatusCode.UNKNOWN),
-            failure.detail,
-            failure.reason,
-            {"request_id": request_id},
-            [FieldViolation(each.field, each.description) for each in failure.field_violations],
-            failure.retry_after.ToTimedelta().total_seconds() if failure.HasField("retry_after") else None,
-        )
-
     def _read(self, serialized: bytes) -> None:
         for detail in status_pb2.Status.FromString(serialized).details:
-            info, bad, retry = (
-                error_details_pb2.ErrorInfo(),
-                error_details_pb2.BadRequest(),
-                error_details_pb2.RetryInfo(),
-            )
-            if detail.Unpack(info):
+            if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+                info = error_details_pb2.ErrorInfo.FromString(detail.value)
                 self.reason, self.metadata = info.reason, dict(info.metadata)
-            elif detail.Unpack(bad):
-                self.field_violations = tuple(FieldViolation(v.field, v.description) for v in bad.field_violations)
-            elif detail.Unpack(retry):
+            elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+                wrong = error_details_pb2.BadRequest.FromString(detail.value).field_violations
+                self.field_violations = tuple(FieldViolation(each.field, each.description) for each in wrong)
+            elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+                retry = error_details_pb2.RetryInfo.FromString(detail.value)
                 self.retry_delay = retry.retry_delay.ToTimedelta().total_seconds()
+
+
+def of_failure(failure: SendFailure, request_id: str) -> PushError:
+    """What one send of a bulk stream was answered."""
+    return PushError(
+        _CODES.get(failure.code, grpc.StatusCode.UNKNOWN),
+        failure.detail,
+        failure.reason,
+        {"request_id": request_id},
+        [FieldViolation(each.field, each.description) for each in failure.field_violations],
+        failure.retry_after.ToTimedelta().total_seconds() if failure.HasField("retry_after") else None,
+    )
+
+
+def of_one_send(error: PushError, request_id: str) -> PushError:
+    """The error of a bulk stream, as one of its sends has it."""
+    metadata = {**error.metadata, "request_id": request_id}
+    return PushError(error.code, error.message, error.reason, metadata, error.field_violations, error.retry_delay)
+
+
+def closed() -> PushError:
+    """A stream's client is gone."""
+    return PushError(grpc.StatusCode.CANCELLED, "the client was closed", CLIENT_CLOSED)
+
+
+def ended() -> PushError:
+    """A proxy ended a stream as if all were well."""
+    return PushError(grpc.StatusCode.UNAVAILABLE, "the stream ended early")
+
+
+def given_up() -> PushError:
+    """The caller left before the server answered."""
+    return PushError(grpc.StatusCode.CANCELLED, "given up before the server answered")
+
+
+def unopened(timeout: float, last: PushError | None) -> PushError:
+    """Nobody answered a stream."""
+    why = f": {last.message}" if last and last.code is not grpc.StatusCode.CANCELLED else ""
+    return PushError(grpc.StatusCode.UNAVAILABLE, f"no stream could be opened within {timeout:g} s{why}")
+
+
+def silent(timeout: float) -> PushError:
+    """A stream is open, and nobody answers."""
+    return PushError(grpc.StatusCode.UNAVAILABLE, f"no answer came within {timeout:g} s")
+
+
+def garbled(problem: str) -> PushError:
+    """An answer is none to what was asked."""
+    return PushError(grpc.StatusCode.INTERNAL, problem)

@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, closed, unopened
 from pushrpc_client.following import Position
 from pushrpc_client.patience import Cancellable
 from pushrpc_client.v1 import (
@@ -99,12 +99,12 @@ class Following(Iterator[DeliveryEvent]):
             except grpc.RpcError as error:
                 failed = PushError.of(error)
             except ValueError:  # gRPC's word for a channel that is closed
-                raise PushError.closed() from None
+                raise closed() from None
             if position.is_over or self._closed.is_set():
                 return
             pause = position.pause(failed)
             if not position.was_open and time.monotonic() + pause > opened_by:
-                raise PushError.unopened(self._open_timeout, failed)
+                raise unopened(self._open_timeout, failed)
             self._closed.wait(pause)
 
     def _one_stream(self, opened_by: float) -> Iterator[StreamDeliveryStatusResponse]:

@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, closed, ended, unopened
 from pushrpc_client.following import Position
 from pushrpc_client.v1 import (
     DeliveryCounts,
@@ -97,20 +97,20 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                     async for page in pages:
                         yield page
             except TimeoutError:
-                failed = PushError.ended()
+                failed = ended()
             except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
-                raise PushError.closed() from None
+                raise closed() from None
             except asyncio.CancelledError:
                 if is_cancelled():
                     raise
-                raise PushError.closed() from None
+                raise closed() from None
             except grpc.aio.AioRpcError as error:
                 failed = PushError.of(error)
             if position.is_over:
                 return
             pause = position.pause(failed)
             if not position.was_open and now() + pause > opened_by:
-                raise PushError.unopened(self._open_timeout, failed)
+                raise unopened(self._open_timeout, failed)
             await asyncio.sleep(pause)
 
     async def _one_stream(self, first_timeout: float) -> AsyncGenerator[StreamDeliveryStatusResponse, None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, ended
 from pushrpc_client.patience import Backoff
 from pushrpc_client.v1 import DeliveryCounts, StreamDeliveryStatusRequest, StreamDeliveryStatusResponse
 
@@ -60,6 +60,6 @@ class Position:
             return asked
         if error is not None and not error.may_pass:
             raise error
-        pause = self._backoff.pause(error or PushError.ended())
+        pause = self._backoff.pause(error or ended())
         log.info("status stream ended (%s), next one in %.1f s", error or "without a signal", pause)
         return pause

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, garbled, of_failure
 from pushrpc_client.requests import fill_in
 from pushrpc_client.v1 import (
     SendNotificationRequest,
@@ -111,14 +111,14 @@ class Window(Generic[Ticket]):
     def answered(self, response: SendNotificationsResponse) -> list[tuple[Ticket, Receipt]]:
         """Raises PushError when it is not the answer to what was written first."""
         if not self._written or self._groups[0].message.sequence != response.sequence:
-            raise PushError.garbled(f"the answer to message {response.sequence} came out of turn")
+            raise garbled(f"the answer to message {response.sequence} came out of turn")
         group = self._groups[0]
         if len(group.tickets) != len(response.receipts):
-            raise PushError.garbled(f"{len(response.receipts)} receipts came for {len(group.tickets)} sends")
+            raise garbled(f"{len(response.receipts)} receipts came for {len(group.tickets)} sends")
         self._groups.popleft()
         self._written -= 1
         return [
-            (ticket, PushError.of_failure(each.error, each.request_id) if each.HasField("error") else each.accepted)
+            (ticket, of_failure(each.error, each.request_id) if each.HasField("error") else each.accepted)
             for ticket, each in zip(group.tickets, response.receipts, strict=True)
         ]
 
@@ -138,12 +138,6 @@ class Window(Generic[Ticket]):
         self._groups.append(self._forming)
         self._forming = None
         return True
-
-
-def unanswered(error: PushError, request_id: str) -> PushError:
-    """The error of a stream, as one of its sends has it."""
-    metadata = {**error.metadata, "request_id": request_id}
-    return PushError(error.code, error.message, error.reason, metadata, error.field_violations, error.retry_delay)
 
 
 def count(target: Target) -> int:
