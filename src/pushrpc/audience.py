@@ -226,15 +226,16 @@ class _Draft:
         self.rejected = list(rejected)
         self.duplicate_count = 0
         self._deliveries: list[tuple[Lane, str, str, str, str]] = []
-        self._tokens: set[tuple[Provider, Environment, str, AudienceKind | None]] = set()
+        self._reached: set[tuple[object, ...]] = set()
         self._installs: dict[str, tuple[int, int]] = {}  # place in deliveries, updated_us
 
     def add(self, lane: Lane, token: str, device: Found | None, address: Address = NO_ADDRESS) -> None:
-        identity = (lane.provider, lane.environment, token, address.audience)
-        if identity in self._tokens:
+        # A token is one wherever it was named; the same topic in two projects is two.
+        identity = (lane, token, address) if address.audience else (lane.provider, lane.environment, token)
+        if identity in self._reached:
             self.duplicate_count += 1
             return
-        self._tokens.add(identity)
+        self._reached.add(identity)
         if device is None:
             self._deliveries.append((lane, token, "", "", address.text))
             return

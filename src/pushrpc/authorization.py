@@ -55,9 +55,9 @@ class Authorization:
         return self._renewing
 
     async def _exchange(self) -> Outcome | None:
-        assert self._credential is not None
-        request = self._credential.renewal(self._clock.now_us())
-        if request is None:
+        # Without a credential of its own an account signs for itself: asking once more is all there is to renew.
+        request = self._credential.renewal(self._clock.now_us()) if self._credential else None
+        if request is None or self._credential is None:
             return None
         try:
             response = await self._fetch(request, RENEWAL_TIMEOUT_S)

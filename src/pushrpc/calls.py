@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from pushrpc.authorization import Authorizations
+from pushrpc.authorization import Authorization, Authorizations
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Requests, Response
 from pushrpc.model import Outcome
 from pushrpc.providers import Call, ProviderAccount
@@ -22,9 +22,21 @@ class ProviderCalls:
         self._carry = carry
         self._authorizations = authorizations
 
-    async def ask(self, account: ProviderAccount, make: Callable[[bytes | None], Call]) -> Response | Outcome:
-        """The answer, whatever it says; an Outcome tells why there is none. `make` gets the current authorization."""
+    async def ask(
+        self, account: ProviderAccount, make: Callable[[bytes | None], Call], read: Callable[[Response], Outcome]
+    ) -> Response | Outcome:
+        """The answer, whatever it says; an Outcome tells why there is none. `make` gets the current authorization.
+
+        Where `read` finds in the answer that a fresh credential may help, it is renewed, and asked once more.
+        """
         authorization = self._authorizations.of(account)
+        answer = await self._once(authorization, make)
+        if not isinstance(answer, Response) or not read(answer).renew:
+            return answer
+        why_not = await authorization.renew()
+        return answer if why_not is not None else await self._once(authorization, make)
+
+    async def _once(self, authorization: Authorization, make: Callable[[bytes | None], Call]) -> Response | Outcome:
         why_not = await authorization.ready()
         if why_not is not None:
             return why_not

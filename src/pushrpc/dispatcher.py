@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from pushrpc.authorization import Authorization, Authorizations
@@ -53,6 +54,9 @@ class Alike(NamedTuple):
     outcome: Outcome
     deliveries: list[Claimed]
     message_ids: list[str]
+
+
+_notification = attrgetter("notification")
 
 
 def _answer_id(row: tuple[int, Answer]) -> int:
@@ -101,7 +105,8 @@ class LaneRunner:
         self._clock = clock
         self._watcher = watcher
         self._random = random
-        self._in_flight_max = in_flight_max
+        # A request that carries many tokens is sent whole, whatever the limit for single ones.
+        self._in_flight_max = max(in_flight_max, account.tokens_per_request)
         self._attempts_max = attempts_max
         self._must_renew = False  # the provider refused the credential that we have
         self._not_sent_rounds = 0
@@ -137,11 +142,12 @@ class LaneRunner:
                 continue
             # A claim may have waited for hours: what the lane may take now is what counts.
             allowed = max(0, self.health.limit(self._clock.now_us(), self._in_flight_max) - self.in_flight)
+            allowed = min(allowed, self._writable(batch.deliveries))
             self.in_flight += len(batch.deliveries)
             self._drained.clear()
             self._give_back(batch.deliveries[allowed:])
             if allowed:
-                self._unplaced += min(allowed, len(batch.deliveries))
+                self._unplaced += self._requests_of(batch.deliveries[:allowed])
                 tasks.create_task(self._move(batch.deliveries[:allowed]))
 
     async def _room(self) -> int:
@@ -153,11 +159,30 @@ class LaneRunner:
                 await self._renew()
                 continue
             limit = self.health.limit(now_us, self._in_flight_max)
-            room = min(limit - self.in_flight, max(self.sessions.room - self._unplaced, 0 if self.in_flight else 1))
+            requests = max(self.sessions.room - self._unplaced, 0 if self.in_flight else 1)
+            room = min(limit - self.in_flight, requests * self._account.tokens_per_request)
             # Of what fits, not of the limit: a few slow answers on few streams shall not keep all others waiting.
             if room > 0 and room * ROOM_PART >= min(limit, self.in_flight + room):
                 return room
             await self._wait_for_news()
+
+    def _requests_of(self, deliveries: Sequence[Claimed]) -> int:
+        if self._account.tokens_per_request == 1:
+            return len(deliveries)
+        return sum(1 for _ in groupby(deliveries, _notification))
+
+    def _writable(self, deliveries: Sequence[Claimed]) -> int:
+        """How many fit the requests that there is room for, where a request carries many tokens of one notification."""
+        if self._account.tokens_per_request == 1:
+            return len(deliveries)
+        left = max(self.sessions.room - self._unplaced, 1)
+        count = 0
+        for _, of_one in groupby(deliveries, _notification):
+            if not left:
+                break
+            left -= 1
+            count += len(list(of_one))
+        return count
 
     async def _wait_for_news(self) -> None:
         wait_s = (self.health.hold_until_us - self._clock.now_us()) / 1e6
@@ -189,7 +214,7 @@ class LaneRunner:
     async def _move(self, deliveries: Sequence[Claimed]) -> None:
         """Sends deliveries and judges every one of them, whatever happens on the way."""
         why_not = await self._ready()
-        self._unplaced -= len(deliveries)  # from here to the sessions' taking them nothing is waited for
+        self._unplaced -= self._requests_of(deliveries)  # from here to the sessions' taking them nothing is waited for
         self._news.set()
         started_us = self._clock.now_us()
         live = self._still_wanted(deliveries, started_us)

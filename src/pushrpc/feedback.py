@@ -80,10 +80,8 @@ class ProviderFeedback:
         if wait_us > 0:
             return self._later(message, wait_us / 1e6, now_us)
         async with self._free:
-            giver = account
-            answer = await self._calls.ask(
-                account, lambda authorization: giver.feedback_call(message_id, authorization)
-            )
+            ask = partial(account.feedback_call, message_id)
+            answer = await self._calls.ask(account, ask, partial(_of_feedback, account, now_us))
         now_us = self._clock.now_us()
         if not isinstance(answer, Response):
             return self._later(message, AGAIN_S, now_us)
@@ -113,10 +111,19 @@ class ProviderFeedback:
         if not isinstance(account, KeepsDevices):
             return Synced(device)
         async with self._free:
-            answer = await self._calls.ask(account, partial(account.device_call, device))
+            tell = partial(account.device_call, device)
+            answer = await self._calls.ask(account, tell, partial(_of_device, account, now_us))
         now_us = self._clock.now_us()
         outcome = account.device_result(answer, now_us) if isinstance(answer, Response) else answer
         if outcome.kind is OutcomeKind.ACCEPTED:
             return Synced(device)
         wait_s = max(outcome.retry_after_s or 0.0, min(AGAIN_S * 2 ** min(tries, 16), AGAIN_MAX_S))
         return Synced(device, now_us + int(wait_s * 1e6))
+
+
+def _of_feedback(account: GivesFeedback, now_us: int, response: Response) -> Outcome:
+    return account.feedback(response, now_us).outcome
+
+
+def _of_device(account: KeepsDevices, now_us: int, response: Response) -> Outcome:
+    return account.device_result(response, now_us)

@@ -22,7 +22,8 @@ from pushrpc.model import Notification, Outcome
 from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.providers.apns import Apns
 from pushrpc.providers.credentials import GoogleToken
-from pushrpc.providers.fcm import Fcm, reserved_data_key
+from pushrpc.providers.fcm import Fcm
+from pushrpc.providers.fcm_message import reserved_data_key
 from pushrpc.providers.wns import Wns
 from pushrpc.words import Cause, OutcomeKind
 from tests.providers.conftest import Keys

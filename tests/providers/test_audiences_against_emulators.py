@@ -19,7 +19,8 @@ from pushrpc.emulator.tokens import Token, TokenState, fcm_tokens
 from pushrpc.model import Address, Notification, Outcome
 from pushrpc.providers import Call, MessageRefused
 from pushrpc.providers.apns import Apns
-from pushrpc.providers.fcm import Fcm, reserved_data_key
+from pushrpc.providers.fcm import Fcm
+from pushrpc.providers.fcm_message import reserved_data_key
 from pushrpc.words import AudienceKind, Environment, LiveActivityEvent, OutcomeKind
 from tests.providers.samples import NOW_US, batch, body_of, claimed, headers_of, notification
 from tests.providers.strategies import LIVE_ACTIVITIES, NOTIFICATIONS

@@ -16,8 +16,8 @@ from pushrpc.content import ApnsOptions, Content, FcmOptions
 from pushrpc.exchange import Endpoint, Headers, Response
 from pushrpc.model import Address, Outcome, Scope
 from pushrpc.providers import AccountError, MessageRefused, open_account
-from pushrpc.providers.fcm import Fcm, reserved_data_key
-from pushrpc.providers.fcm_message import TARGET_KEYS
+from pushrpc.providers.fcm import Fcm
+from pushrpc.providers.fcm_message import TARGET_KEYS, reserved_data_key
 from pushrpc.providers.payload import patch_problem
 from pushrpc.words import (
     ApnsPushType,

@@ -80,6 +80,7 @@ class ProviderAccount(Protocol):
     provider_app_id: str
     environment: Environment  # the account's own; UNSPECIFIED for all but APNs
     credential: Credential | None  # None: the TLS certificate is the credential
+    tokens_per_request: int  # the most that a row covers; of one notification
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
         """Where the sessions of this account's lane connect. None when its origin is not one (any more) to send to."""

@@ -38,18 +38,13 @@ _PROBLEMS = {
     Address(audience=AudienceKind.TOPIC): topic_problem,
     Address(audience=AudienceKind.CONDITION): condition_problem,
 }
-_RESERVED = frozenset({"from", "gcm", "message_type", "collapse_key"})
-
-
-def reserved_data_key(key: str) -> bool:
-    """Whether Google takes a key for itself: it refuses some with 400 and silently replaces others."""
-    return key in _RESERVED or key.startswith(("google", "gcm."))
 
 
 class Fcm:
     """One Firebase project. Every delivery is a request; its body is the notification's with the token put in."""
 
     provider = Provider.FCM
+    tokens_per_request = 1
     topic_tokens_max = TOPIC_TOKENS_MAX
     environment = Environment.UNSPECIFIED
 

@@ -26,6 +26,7 @@ AUDIENCE_PAYLOAD_BYTES_MAX = 2048  # the same, to a topic or condition
 TTL_S_MAX = 2_419_200  # 28 days
 CONDITION_TOPICS_MAX = 5
 # The target decides who gets it; a patch may not.
+_RESERVED = frozenset({"from", "gcm", "message_type", "collapse_key"})
 TARGET_KEYS = frozenset({"token", "topic", "condition"})
 _URGENCIES = {Priority.HIGH: "high", Priority.NORMAL: "normal", Priority.LOW: "low"}
 _TOPIC = re.compile(r"[a-zA-Z0-9\-_.~%]{1,900}")
@@ -111,11 +112,27 @@ def _message(notification: Notification, now_us: int) -> dict[str, Any]:
     data = message.get("data", {})
     if not isinstance(data, dict):
         raise MessageRefused(RejectReason.FIELD_MISSING, "fcm_json: data is not an object")
+    if content.fcm_json:
+        _check_patched(data)
     message["data"] = data | {"notification_id": notification.notification_id}  # whatever a patch says
     if content.fcm.live_activity_token:
         payload = _object(_object(message.get("apns")).get("payload"))
         apns_message.check_complete(ApnsPushType.LIVE_ACTIVITY, payload, "fcm_json")
     return message
+
+
+def reserved_data_key(key: str) -> bool:
+    """Whether Google takes a key for itself: it refuses some with 400 and silently replaces others."""
+    return key in _RESERVED or key.startswith(("google", "gcm."))
+
+
+def _check_patched(data: Mapping[str, Any]) -> None:
+    """What Google would refuse in every single push."""
+    for key, value in data.items():
+        if not isinstance(value, str):
+            raise MessageRefused(RejectReason.FIELD_MISSING, f"fcm_json: data.{key[:40]} is not a text")
+        if reserved_data_key(key):
+            raise MessageRefused(RejectReason.FIELD_MISSING, f"fcm_json: data.{key[:40]} is a key that Google keeps")
 
 
 def lost(content: Content) -> tuple[str, ...]:
@@ -226,10 +243,12 @@ def _webpush(notification: Notification, now_us: int) -> dict[str, Any]:
 
 
 def _payload_bytes(message: Mapping[str, Any]) -> int:
-    """The larger of what Android gets, counted in keys and values, and of what is written out for Apple."""
+    """The largest of what Android and a browser get, counted in keys and values, and what is written out for Apple."""
     android, apple = _object(message.get("android")), _object(message.get("apns")).get("payload")
     shown = {**_object(message.get("notification")), **_object(android.get("notification"))}
     size = _bytes_of(shown) + _bytes_of(android.get("data") or message.get("data"))
+    if "notification" in (browser := _object(message.get("webpush"))) or "data" in browser:
+        size = max(size, _bytes_of(browser.get("notification")) + _bytes_of(browser.get("data") or message.get("data")))
     return max(size, len(encoded(apple)) if apple else 0)
 
 

@@ -19,6 +19,7 @@ from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notificatio
 from pushrpc.providers import AccountError, Call, Classified, Credential, Preview, hms_message
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import ClientToken, check_ca_file, read_secret
+from pushrpc.providers.fcm_message import condition_problem
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import encoded
 from pushrpc.words import AudienceKind, Cause, Environment, OutcomeKind, Provider, RejectReason, TokenKind
@@ -35,8 +36,6 @@ _APP_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 _TOPIC_NAME = r"[\w.~%-]{1,900}"
 _TOPIC = re.compile(_TOPIC_NAME)
-_IN_TOPIC = rf"'{_TOPIC_NAME}' in topics"
-_CONDITION = re.compile(rf"[\s()!]*{_IN_TOPIC}[\s()]*(?:(?:&&|\|\|)[\s()!]*{_IN_TOPIC}[\s()]*)*")
 _NO_TOKEN = Refused(
     RejectReason.TOKEN_MALFORMED, f"an HMS token is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
 )
@@ -56,6 +55,7 @@ class Hms:
     """One app of Huawei's. The tokens of a notification share requests, as many as fit into one."""
 
     provider = Provider.HMS
+    tokens_per_request = TOKENS_MAX
     environment = Environment.UNSPECIFIED
     topic_tokens_max = TOKENS_MAX
 
@@ -91,7 +91,7 @@ class Hms:
         if address.audience is AudienceKind.TOPIC:
             return None if _TOPIC.fullmatch(token) else _NO_TOPIC
         if address.audience is AudienceKind.CONDITION:
-            return None if _is_condition(token) else _NO_CONDITION
+            return None if not condition_problem(token) else _NO_CONDITION
         return _NO_AUDIENCE
 
     def token_kind(self, notification: Notification) -> TokenKind:
@@ -175,14 +175,6 @@ class Hms:
     def _template(self, authorization: bytes | None) -> Template:
         headers = (_CONTENT_TYPE,) if authorization is None else ((b"authorization", authorization), _CONTENT_TYPE)
         return Template(b"POST", self._origin.authority.encode(), headers)
-
-
-def _is_condition(condition: str) -> bool:
-    return (
-        _CONDITION.fullmatch(condition) is not None
-        and condition.count("(") == condition.count(")")
-        and condition.count(" in topics") <= CONDITION_TOPICS_MAX
-    )
 
 
 def _target(tokens: Sequence[str], address: Address) -> bytes:

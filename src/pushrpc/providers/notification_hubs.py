@@ -78,6 +78,7 @@ class NotificationHub:
     """One hub. Handles of one notification and one platform share a request where the platform allows it."""
 
     provider = Provider.NOTIFICATION_HUBS
+    tokens_per_request = HANDLES_MAX
     environment = Environment.UNSPECIFIED
     feedback_after_s = FEEDBACK_AFTER_S
 
@@ -205,7 +206,9 @@ class NotificationHub:
         known = _INSTALLATION.fullmatch(device.device_id)
         installation_id = device.device_id if known else sha256(device.device_id.encode("utf-8", "replace")).hexdigest()
         path = f"installations/{quote(installation_id, safe='')}"
-        if device.state in (DeviceState.DEAD, DeviceState.REMOVED):
+        # Whoever sends to tags reaches every installation, and an alert never reaches a VoIP or Live Activity token.
+        of_another_kind = device.token_kind is not TokenKind.STANDARD
+        if of_another_kind or device.state in (DeviceState.DEAD, DeviceState.REMOVED):
             return self._call(b"DELETE", path, authorization)
         return self._call(b"PUT", path, authorization, encoded(_installation(device, installation_id)))
 

@@ -52,9 +52,17 @@ class HubMessage(NamedTuple):
         return tuple((name.encode(), value.encode()) for name, value in lines.items())
 
 
+TEMPLATES_BY_TAG = (
+    "a hub sends its templates to tags and to everyone, not to a handle; name target.provider_audiences,"
+    " or unset notification_hubs.template_properties"
+)
+
+
 def build(notification: Notification, address: Address, now_us: int) -> HubMessage:
     """The message for a handle of `address.platform`, or for an audience. Raises MessageRefused."""
-    if address.audience and notification.content.notification_hubs.template_properties:
+    if notification.content.notification_hubs.template_properties:
+        if not address.audience:
+            raise MessageRefused(RejectReason.FIELD_MISSING, TEMPLATES_BY_TAG)
         message = _template(notification)
     elif address.platform in _BUILDERS:
         message = _BUILDERS[address.platform](notification, now_us)

@@ -32,6 +32,7 @@ from pushrpc.providers.webpush_crypto import (
     vapid,
 )
 from pushrpc.providers.webpush_message import NOT_CARRIED, payload
+from pushrpc.providers.wns import BLOCKED
 from pushrpc.words import Cause, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind, Urgency
 
 TOKEN_CHARS_MAX = 4096
@@ -94,6 +95,7 @@ class WebPush:
     """One VAPID key, and the push services that its messages may go to. A token is a subscription's endpoint."""
 
     provider = Provider.WEB_PUSH
+    tokens_per_request = 1
     environment = Environment.UNSPECIFIED
     credential: Credential | None = None  # each push service gets its own, made where its requests are
 
@@ -297,6 +299,7 @@ _MOZILLA_AT_ONCE = "errno 202"  # its Retry-After is on every 503 and not meant 
 class _Told(NamedTuple):
     reason: str
     detail: str
+    of_windows: bool = False
 
 
 def _message_id(response: Response) -> str:
@@ -328,11 +331,14 @@ def _told(response: Response) -> _Told:
     detail = word(response.header(b"x-wns-error-description").decode("latin-1"), 1024) or word(
         told.get("message"), 1024
     )
-    return _Told(reason, clip(detail) or ("" if reason else text(response.body)))
+    of_windows = any(name.startswith(b"x-wns-") for name, _ in response.headers)
+    return _Told(reason, clip(detail) or ("" if reason else text(response.body)), of_windows)
 
 
 def _judged(status: int, told: _Told) -> Outcome:
-    if 400 <= status < 500 and any(map(_OTHER_KEY_TOLD.search, told)):
+    if status == 410 and told.of_windows and BLOCKED.search(told.detail):
+        return Outcome(OutcomeKind.CREDENTIAL_REFUSED, misdirected=True)  # it is us whom Windows refuses
+    if 400 <= status < 500 and any(map(_OTHER_KEY_TOLD.search, told[:2])):
         return _OTHER_KEY
     if 400 <= status < 500 and told.reason in _BAD_VAPID:
         return Outcome(OutcomeKind.CREDENTIAL_REFUSED)
@@ -344,4 +350,6 @@ def _judged(status: int, told: _Told) -> Outcome:
     if status in (406, 429) or (status < 300 and told.reason == "channelthrottled"):
         own = told.reason in _OF_THE_SUBSCRIPTION
         return Outcome(OutcomeKind.THROTTLED, scope=Scope.TOKEN if own else Scope.LANE)
+    if status == 401:
+        return Outcome(OutcomeKind.CREDENTIAL_REFUSED, renew=True)
     return Outcome(by_status(status))

@@ -54,6 +54,7 @@ class Wns:
     """One Windows app. Every delivery is a request to its channel; what a notification's share is its Template."""
 
     provider = Provider.WNS
+    tokens_per_request = 1
     environment = Environment.UNSPECIFIED
 
     def __init__(self, account: WnsAccount) -> None:
@@ -203,14 +204,14 @@ _STATUSES: Mapping[int, Outcome] = {
 # 410 too, but it is us whom WNS refuses, for abuse: it stops the lane at once, which is sooner than the breaker that
 # counts misdirected tokens, and no device dies of it.
 _DOMAIN_BLOCKED = Outcome(OutcomeKind.CREDENTIAL_REFUSED, reason="Domain Blocked", misdirected=True)
-_BLOCKED = re.compile(r"(?i)domain\W*(?:is\W+|has\W+been\W+)?blocked")
+BLOCKED = re.compile(r"(?i)\bblocked\b|\babus")  # Microsoft's pages give the words, but not that there are no others
 
 
 def _refusal(response: Response, status: str, now_us: int) -> Outcome:
     said = _header(response, b"x-wns-error-description") or text(response.body)
     if 200 <= response.status < 300 and status.lower() in _TAKEN_BACK:
         known = _TAKEN_BACK[status.lower()]
-    elif response.status == 410 and _BLOCKED.search(said):
+    elif response.status == 410 and BLOCKED.search(said):
         known = _DOMAIN_BLOCKED
     else:
         known = _STATUSES.get(response.status) or Outcome(by_status(response.status))

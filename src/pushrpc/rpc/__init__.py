@@ -143,7 +143,7 @@ class PushService(service_pb2_grpc.PushServiceServicer):
         self, request: sending.PreviewNotificationRequest, context: Context
     ) -> sending.PreviewNotificationResponse:
         async def preview(accounts: AppAccounts) -> sending.PreviewNotificationResponse:
-            return await self._previews.preview(request, accounts, self._notifications.previewed(request))
+            return await self._previews.preview(request, accounts, *self._notifications.previewed(request))
 
         return await self._answer(context, request, preview)
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
 from pushrpc.audience import choose
 from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock
 from pushrpc.exchange import Response
-from pushrpc.model import Outcome, Refused
-from pushrpc.providers import KeepsChannels, KeepsTopics, ProviderAccount
+from pushrpc.model import Address, Outcome, Refused
+from pushrpc.providers import Call, KeepsChannels, KeepsTopics, ProviderAccount
 from pushrpc.rpc.apps import AppAccounts
 from pushrpc.rpc.errors import Reason, Refusal
 from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.limits import ACCOUNT_BYTES_MAX, AUDIENCE_NAME_BYTES_MAX, TOKEN_BYTES_MAX, TOPIC_TOKENS_MAX
 from pushrpc.v1 import audiences_pb2
-from pushrpc.words import Environment, OutcomeKind, Provider
+from pushrpc.words import AudienceKind, Environment, OutcomeKind, Provider
 
 TopicRequest = audiences_pb2.SubscribeToTopicRequest | audiences_pb2.UnsubscribeFromTopicRequest
 ChannelRequest = (
@@ -73,14 +74,13 @@ class ProviderAudiences:
             "topics",
         )
         outcomes: list[Outcome] = []
+        now_us = self._clock.now_us()
         for start in range(0, len(tokens), keeper.topic_tokens_max):
             part = tokens[start : start + keeper.topic_tokens_max]
-            answer = await self._calls.ask(
-                account,
-                lambda authorization, part=part: keeper.topic_call(topic, part, join, authorization),  # type: ignore[misc]
-            )
+            change = partial(keeper.topic_call, topic, part, join)
+            answer = await self._calls.ask(account, change, partial(_first_result, keeper, part, now_us))
             if isinstance(answer, Response):
-                outcomes += keeper.topic_results(answer, part, self._clock.now_us())
+                outcomes += keeper.topic_results(answer, part, now_us)
             else:
                 outcomes += [answer] * len(part)
         if all(outcome == outcomes[0] for outcome in outcomes) and outcomes[0].kind in _OF_ALL:
@@ -102,19 +102,15 @@ class ProviderAudiences:
         self, request: audiences_pb2.CreateBroadcastChannelRequest, accounts: AppAccounts
     ) -> audiences_pb2.CreateBroadcastChannelResponse:
         account, keeper, environment = _channels_of(request, accounts)
-        (channel_id,) = await self._ask_channels(
-            account,
-            keeper,
-            await self._calls.ask(account, lambda a: keeper.create_channel_call(environment, request.stores_latest, a)),
-        ) or ("",)
+        create = partial(keeper.create_channel_call, environment, request.stores_latest)
+        (channel_id,) = await self._ask_channels(account, keeper, create)
         return audiences_pb2.CreateBroadcastChannelResponse(channel_id=channel_id)
 
     async def list_channels(
         self, request: audiences_pb2.ListBroadcastChannelsRequest, accounts: AppAccounts
     ) -> audiences_pb2.ListBroadcastChannelsResponse:
         account, keeper, environment = _channels_of(request, accounts)
-        answer = await self._calls.ask(account, lambda a: keeper.list_channels_call(environment, a))
-        channel_ids = await self._ask_channels(account, keeper, answer)
+        channel_ids = await self._ask_channels(account, keeper, partial(keeper.list_channels_call, environment))
         return audiences_pb2.ListBroadcastChannelsResponse(channel_ids=channel_ids)
 
     async def delete_channel(
@@ -124,19 +120,28 @@ class ProviderAudiences:
         channel_id = fields.text("channel_id", request.channel_id, AUDIENCE_NAME_BYTES_MAX, required=True)
         fields.refuse()
         account, keeper, environment = _channels_of(request, accounts)
-        answer = await self._calls.ask(account, lambda a: keeper.delete_channel_call(environment, channel_id, a))
-        await self._ask_channels(account, keeper, answer)
+        if problem := account.address_problem(channel_id, Address(audience=AudienceKind.CHANNEL)):
+            fields.wrong(Reason.FIELD_INVALID, "channel_id", problem.detail)
+            fields.refuse()
+        await self._ask_channels(account, keeper, partial(keeper.delete_channel_call, environment, channel_id))
         return audiences_pb2.DeleteBroadcastChannelResponse()
 
     async def _ask_channels(
-        self, account: ProviderAccount, keeper: KeepsChannels, answer: Response | Outcome
+        self, account: ProviderAccount, keeper: KeepsChannels, make: Callable[[bytes | None], Call]
     ) -> Sequence[str]:
+        now_us = self._clock.now_us()
+        answer = await self._calls.ask(account, make, lambda response: keeper.channel_ids(response, now_us)[0])
         if isinstance(answer, Outcome):
             raise _refused(account.provider, answer)
-        outcome, channel_ids = keeper.channel_ids(answer, self._clock.now_us())
+        outcome, channel_ids = keeper.channel_ids(answer, now_us)
         if outcome.kind is not OutcomeKind.ACCEPTED:
             raise _refused(account.provider, outcome)
         return channel_ids
+
+
+def _first_result(keeper: KeepsTopics, tokens: Sequence[str], now_us: int, response: Response) -> Outcome:
+    """A credential that is refused is refused for all of them."""
+    return keeper.topic_results(response, tokens, now_us)[0]
 
 
 _OF_ALL = _PASSING | {OutcomeKind.CREDENTIAL_REFUSED, OutcomeKind.PAYLOAD_REFUSED}

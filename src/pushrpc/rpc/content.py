@@ -6,10 +6,11 @@ Only fields that are set are looked at, because most messages set three of twent
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pushrpc.content import Content
-from pushrpc.providers import apns, fcm
+from pushrpc.providers import apns, fcm_message
 from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields, flawed
 from pushrpc.rpc.limits import (
@@ -77,6 +78,13 @@ def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str
     return content
 
 
+def says_nothing_but_to_apple(content: Content) -> bool:
+    """A Live Activity without a text, a widget that is to reload: what only an Apple device can make something of."""
+    if content.apns == _EMPTY.apns:
+        return False
+    return replace(content, apns=_EMPTY.apns, apns_json="", truncate=False) == _EMPTY
+
+
 _EMPTY = Content()
 
 
@@ -87,7 +95,7 @@ def _data(data: Mapping[str, str], fields: Fields, path: str) -> dict[str, str]:
         size += len(key.encode()) + len(value.encode())
         if not key:
             fields.wrong(Reason.FIELD_INVALID, path, "has an empty key")
-        elif key == "notification_id" or apns.reserved_data_key(key) or fcm.reserved_data_key(key):
+        elif key == "notification_id" or apns.reserved_data_key(key) or fcm_message.reserved_data_key(key):
             fields.wrong(Reason.DATA_KEY_RESERVED, path, f"has the key {key[:40]!r}, which is not free to use")
     if size > DATA_BYTES_MAX:
         fields.too_long(path, size, DATA_BYTES_MAX, "bytes of keys and values")

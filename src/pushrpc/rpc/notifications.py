@@ -13,10 +13,17 @@ from pushrpc.clock import Clock
 from pushrpc.content import Content
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import Address, Notification, Receipt, Refused, Send, uuid7
-from pushrpc.providers import MessageRefused, ProviderAccount
+from pushrpc.providers import MessageRefused, ProviderAccount, apns_message
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
 from pushrpc.rpc.apps import AppAccounts
-from pushrpc.rpc.content import content_of, labels_of, lifetime_of, priority_of, wait_of
+from pushrpc.rpc.content import (
+    content_of,
+    labels_of,
+    lifetime_of,
+    priority_of,
+    says_nothing_but_to_apple,
+    wait_of,
+)
 from pushrpc.rpc.cursors import Cursors
 from pushrpc.rpc.errors import Reason, Refusal
 from pushrpc.rpc.fields import Fields
@@ -140,13 +147,19 @@ class Notifications:
             labels=notification.labels,
             named=named,
             resolve=resolve,
-            shortened=shortened_providers(accounts, notification) if notification.content.truncate else (),
+            shortened=shortened_providers(accounts, notification, target) if notification.content.truncate else (),
         )
 
-    def previewed(self, request: sending_pb2.PreviewNotificationRequest) -> Notification:
+    def previewed(
+        self, request: sending_pb2.PreviewNotificationRequest
+    ) -> tuple[Notification, Sequence[ProviderAudience]]:
         """What a preview is of. Raises Refusal with everything that is wrong with its message and options."""
         fields = Fields()
-        return self._notification(request, "", _message_of(request, fields), fields)
+        audiences = [
+            _audience(each, fields, f"provider_audiences[{place}]")
+            for place, each in enumerate(request.provider_audiences)
+        ]
+        return self._notification(request, "", _message_of(request, fields), fields), audiences
 
     def _notification(self, request: Asking, request_id: str, content: Content, fields: Fields) -> Notification:
         """Raises Refusal when this, or anything that was looked at before, is wrong."""
@@ -398,6 +411,9 @@ class _AccountRoute:
     def kind(self) -> TokenKind:
         if not self._kind:
             self._kind = self._account.token_kind(self._notification)
+            if self._account.provider is not Provider.APNS and says_nothing_but_to_apple(self._notification.content):
+                # Elsewhere it would be an empty push. So it is as if every other token were of another kind.
+                self._kind = apns_message.token_kind(self._notification.content)
         return self._kind
 
     def refused(self, address: Address) -> Refused | None:

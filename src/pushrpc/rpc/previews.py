@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pushrpc.audience import choose
+from pushrpc.audience import ProviderAudience, Target, choose
 from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock
 from pushrpc.exchange import Response
@@ -20,26 +20,37 @@ from pushrpc.words import HubPlatform, Provider
 HUB_PLATFORMS = (HubPlatform.APNS, HubPlatform.FCM_V1, HubPlatform.WNS, HubPlatform.BROWSER)
 
 
-def forms(account: ProviderAccount, platforms: Sequence[HubPlatform] = HUB_PLATFORMS) -> Iterator[Address]:
-    """The addresses for which an account builds payloads of different forms."""
-    if account.provider is not Provider.NOTIFICATION_HUBS:
+def forms(
+    account: ProviderAccount, audiences: Sequence[ProviderAudience], platforms: Sequence[HubPlatform] = HUB_PLATFORMS
+) -> Iterator[Address]:
+    """The addresses for which an account builds payloads of different forms or limits."""
+    if account.provider is Provider.NOTIFICATION_HUBS:
+        for platform in platforms:
+            yield Address(platform=platform)
+    else:
         yield NO_ADDRESS
-        return
-    for platform in platforms:
-        yield Address(platform=platform)
+    for audience in audiences:
+        if audience.provider is account.provider and audience.provider_app_id in ("", account.provider_app_id):
+            yield Address(platform=audience.platform, audience=audience.kind)
 
 
-def shortened_providers(accounts: AppAccounts, notification: Notification) -> list[Provider]:
-    """Providers of the app for which the body is cut. The same for a repeat, because it asks nothing of the target."""
+def shortened_providers(accounts: AppAccounts, notification: Notification, target: Target) -> list[Provider]:
+    """Providers for which the body is cut: of those that the target names, or of all where it names users or devices.
+
+    The same for a repeat, because it asks nothing of the registry.
+    """
+    named = {group.provider for group in target.groups} | {audience.provider for audience in target.audiences}
+    if target.device_ids or target.user_ids:
+        named |= accounts.keys()
     return [
         provider
         for provider, of_provider in accounts.items()
-        if any(_is_cut(account, notification) for account in of_provider)
+        if provider in named and any(_is_cut(account, notification, target) for account in of_provider)
     ]
 
 
-def _is_cut(account: ProviderAccount, notification: Notification) -> bool:
-    for address in forms(account):
+def _is_cut(account: ProviderAccount, notification: Notification, target: Target) -> bool:
+    for address in forms(account, target.audiences):
         try:
             if account.preview(notification, address, notification.created_us).truncated:
                 return True
@@ -56,20 +67,30 @@ class Previews:
         self._clock = clock
 
     async def preview(
-        self, request: sending_pb2.PreviewNotificationRequest, accounts: AppAccounts, notification: Notification
+        self,
+        request: sending_pb2.PreviewNotificationRequest,
+        accounts: AppAccounts,
+        notification: Notification,
+        audiences: Sequence[ProviderAudience],
     ) -> sending_pb2.PreviewNotificationResponse:
-        """`notification` is what the request's message and options say."""
+        """`notification` and `audiences` are what the request says."""
         fields = Fields()
         wanted = fields.words("providers", request.providers, Provider) or tuple(accounts)
         platforms = fields.words("hub_platforms", request.hub_platforms, HubPlatform) or HUB_PLATFORMS
         asked = _asked(request, accounts, fields)
+        if asked and asked[0].provider not in wanted:
+            problem = "is none of providers, so there is no preview of it to answer beside"
+            fields.wrong(Reason.FIELDS_CONFLICT, "ask_provider.provider", problem)
         fields.refuse()
         response = sending_pb2.PreviewNotificationResponse()
         for provider in wanted:
             for account in accounts.get(provider, ()):
-                for address in forms(account, platforms):
+                for address in forms(account, audiences, platforms):
                     told = response.previews.add(
-                        provider=provider, provider_app_id=account.provider_app_id, hub_platform=address.platform
+                        provider=provider,
+                        provider_app_id=account.provider_app_id,
+                        hub_platform=address.platform,
+                        audience=address.audience or "",
                     )
                     try:
                         _put(told, account.preview(notification, address, self._clock.now_us()))
@@ -78,7 +99,7 @@ class Previews:
                         told.refusal.reason = error.reason  # type: ignore[assignment]
                         told.refusal.detail = error.detail
                         continue
-                    if asked and asked[0] is account:
+                    if asked and asked[0] is account and not address.audience:
                         _put_answer(told.answer, await self._check(account, notification, asked[1]))
         return response
 
@@ -86,14 +107,16 @@ class Previews:
         assert isinstance(account, ChecksMessages)
         now_us = self._clock.now_us()
         checks = account
+        lane = Lane(notification.app_id, account.provider, account.provider_app_id, account.environment)
+        alone = (Claimed(0, notification, lane, 0, token, "", "", 0, 0),)
         answer = await self._calls.ask(
-            account, lambda authorization: checks.check_call(notification, token, NO_ADDRESS, authorization, now_us)
+            account,
+            lambda authorization: checks.check_call(notification, token, NO_ADDRESS, authorization, now_us),
+            lambda response: account.classify(response, alone, now_us)[0][0],
         )
         if not isinstance(answer, Response):
             return answer
-        lane = Lane(notification.app_id, account.provider, account.provider_app_id, account.environment)
-        alone = Claimed(0, notification, lane, 0, token, "", "", 0, 0)
-        return account.classify(answer, (alone,), self._clock.now_us())[0][0]
+        return account.classify(answer, alone, self._clock.now_us())[0][0]
 
 
 def _asked(

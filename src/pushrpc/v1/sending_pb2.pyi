@@ -961,6 +961,7 @@ class PreviewNotificationRequest(_message.Message):
     PROVIDERS_FIELD_NUMBER: _builtins.int
     HUB_PLATFORMS_FIELD_NUMBER: _builtins.int
     ASK_PROVIDER_FIELD_NUMBER: _builtins.int
+    PROVIDER_AUDIENCES_FIELD_NUMBER: _builtins.int
     app_id: _builtins.str
     """Required."""
     @_builtins.property
@@ -983,6 +984,10 @@ class PreviewNotificationRequest(_message.Message):
     def ask_provider(self) -> Global___TokenTarget:
         """A token to have the provider itself check the message with; FCM and HMS can (validate_only), nothing is delivered."""
 
+    @_builtins.property
+    def provider_audiences(self) -> _containers.RepeatedCompositeFieldContainer[Global___ProviderAudience]:
+        """Also show what these would be sent: some have other limits or forms than a token."""
+
     def __init__(
         self,
         *,
@@ -992,10 +997,11 @@ class PreviewNotificationRequest(_message.Message):
         providers: _abc.Iterable[_enums_pb2.Provider.ValueType] | None = ...,
         hub_platforms: _abc.Iterable[_enums_pb2.HubPlatform.ValueType] | None = ...,
         ask_provider: Global___TokenTarget | None = ...,
+        provider_audiences: _abc.Iterable[Global___ProviderAudience] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ask_provider", b"ask_provider", "message", b"message", "options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "ask_provider", b"ask_provider", "hub_platforms", b"hub_platforms", "message", b"message", "options", b"options", "providers", b"providers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["app_id", b"app_id", "ask_provider", b"ask_provider", "hub_platforms", b"hub_platforms", "message", b"message", "options", b"options", "provider_audiences", b"provider_audiences", "providers", b"providers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1044,6 +1050,7 @@ class Preview(_message.Message):
     DROPPED_FIELD_NUMBER: _builtins.int
     REFUSAL_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
+    AUDIENCE_FIELD_NUMBER: _builtins.int
     provider: _enums_pb2.Provider.ValueType
     """Whose."""
     provider_app_id: _builtins.str
@@ -1056,6 +1063,8 @@ class Preview(_message.Message):
     """What the provider counts."""
     limit_bytes: _builtins.int
     """The most it takes."""
+    audience: _builtins.str
+    """For which of provider_audiences it is, by the name of its field; empty for tokens."""
     @_builtins.property
     def headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___PreviewHeader]:
         """Headers, without credentials."""
@@ -1090,10 +1099,11 @@ class Preview(_message.Message):
         dropped: _abc.Iterable[_builtins.str] | None = ...,
         refusal: Global___Rejection | None = ...,
         answer: Global___ProviderAnswer | None = ...,
+        audience: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "refusal", b"refusal"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "dropped", b"dropped", "headers", b"headers", "hub_platform", b"hub_platform", "limit_bytes", b"limit_bytes", "payload", b"payload", "provider", b"provider", "provider_app_id", b"provider_app_id", "refusal", b"refusal", "size_bytes", b"size_bytes", "truncated", b"truncated"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "audience", b"audience", "dropped", b"dropped", "headers", b"headers", "hub_platform", b"hub_platform", "limit_bytes", b"limit_bytes", "payload", b"payload", "provider", b"provider", "provider_app_id", b"provider_app_id", "refusal", b"refusal", "size_bytes", b"size_bytes", "truncated", b"truncated"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

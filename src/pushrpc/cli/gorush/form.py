@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from google.protobuf.duration_pb2 import Duration
 
 from pushrpc.cli.gorush.fields import Fields
-from pushrpc.providers import apns, fcm
+from pushrpc.providers import apns, fcm_message
 from pushrpc.providers.payload import merged
 from pushrpc.v1 import enums_pb2, sending_pb2
 from pushrpc.words import Provider
@@ -108,7 +108,7 @@ class Form:
     def read_data(self, data: Mapping[str, Any], name: str) -> None:
         """Ours are texts. To Apple other values go as they are, by patch; elsewhere gorush makes JSON texts of them."""
         for key, value in data.items():
-            if key == "notification_id" or apns.reserved_data_key(key) or fcm.reserved_data_key(key):
+            if key == "notification_id" or apns.reserved_data_key(key) or fcm_message.reserved_data_key(key):
                 self.fields.tell(f"{name}.{key}", "left out; the key is not free to use")
             elif value is None:
                 self.fields.tell(f"{name}.{key}", "left out; it is null")

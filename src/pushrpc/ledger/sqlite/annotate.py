@@ -87,8 +87,9 @@ def confirm(confirmations: Sequence[Confirmation], transaction: Transaction) -> 
         for key, notification, provider, app, token in reached:
             assert outcome is not None
             _write(transaction, app, (key, notification, provider), FEEDBACK, outcome, time_us)
-            # A message to many tells how many are dead, but not which.
-            if len(accepted) == 1 and outcome.kind is OutcomeKind.TOKEN_INVALID:
+            # A message to many tells how many are dead, but not which; and where it may be our settings that are wrong,
+            # no breaker stands between this and all devices.
+            if len(accepted) == 1 and outcome.kind is OutcomeKind.TOKEN_INVALID and not outcome.misdirected:
                 bury([DeadEnd(key, notification, lane, token, outcome, accepted[key], time_us)], transaction)
     events.tell(transaction, before_seq)
 

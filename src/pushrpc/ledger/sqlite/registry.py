@@ -150,22 +150,31 @@ def unregister(app_id: str, which: DeviceSelector, now_us: int, transaction: Tra
 # --- devices that a provider keeps too
 
 _UNSYNCED = "u.due_us <= ? ORDER BY u.due_us LIMIT ?"
-_SYNCED = """
-    DELETE FROM unsynced WHERE device = (SELECT key FROM devices WHERE app = ? AND device_id = ? AND updated_us = ?)"""
-_SYNC_LATER = """
-    UPDATE unsynced SET due_us = ?, tries = tries + 1
-    WHERE device = (SELECT key FROM devices WHERE app = ? AND device_id = ? AND updated_us = ?)"""
+_THIS = """
+    provider_app_id = ? AND device = (SELECT key FROM devices WHERE app = ? AND device_id = ? AND updated_us = ?)"""
+_SYNCED = f"DELETE FROM unsynced WHERE {_THIS}"
+_SYNC_LATER = f"UPDATE unsynced SET due_us = ?, tries = tries + 1 WHERE {_THIS}"
 
 
 def unsynced(sql: sqlite3.Connection, now_us: int, limit: int) -> list[Unsynced]:
     rows = sql.execute(_SELECT_UNSYNCED, (now_us, limit)).fetchall()
-    return [Unsynced(_device(row), row[-1]) for row in rows]
+    return [Unsynced(_as_kept_at(_device(row), row[-2]), row[-1]) for row in rows]
+
+
+def _as_kept_at(device: Device, hub: str) -> Device:
+    """The device as a hub should know it: one that is elsewhere now is gone there."""
+    if device.provider is Provider.NOTIFICATION_HUBS and device.provider_app_id == hub:
+        return device
+    return replace(
+        device, provider=Provider.NOTIFICATION_HUBS, provider_app_id=hub, state=DeviceState.REMOVED, origin=""
+    )
 
 
 def synced(results: Sequence[Synced], transaction: Transaction) -> None:
     """A device that has changed since it was read stays due."""
     for device, due_us in results:
-        which = (transaction.app_key(device.app_id), device.device_id, device.updated_us)
+        app = transaction.app_key(device.app_id)
+        which = (device.provider_app_id, app, device.device_id, device.updated_us)
         if due_us:
             transaction.sql.execute(_SYNC_LATER, (due_us, *which))
         else:
@@ -206,7 +215,7 @@ _SELECT = f"""
     SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}
     FROM devices AS d JOIN apps AS a ON a.key = d.app WHERE """
 _SELECT_UNSYNCED = f"""
-    SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}, u.tries
+    SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}, u.provider_app_id, u.tries
     FROM unsynced AS u JOIN devices AS d ON d.key = u.device JOIN apps AS a ON a.key = d.app WHERE {_UNSYNCED}"""
 _INSERT = f"INSERT INTO devices (app, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)})"
 _UPDATE = f"UPDATE devices SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHERE key = ?"

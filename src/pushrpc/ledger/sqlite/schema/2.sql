@@ -33,18 +33,26 @@ CREATE TABLE unconfirmed (
 CREATE INDEX unconfirmed_due ON unconfirmed (due_us);
 CREATE INDEX unconfirmed_message ON unconfirmed (lane, message_id);
 
--- Devices that their provider keeps too (NOTIFICATION_HUBS), and does not know as they are now.
+-- Devices that their provider keeps too (NOTIFICATION_HUBS), and does not know as they are now. One that has left for
+-- another hub or provider is due at the one it left.
 CREATE TABLE unsynced (
-    device INTEGER PRIMARY KEY,
+    device INTEGER NOT NULL,
+    provider_app_id TEXT NOT NULL,
     due_us INTEGER NOT NULL,
-    tries INTEGER NOT NULL
+    tries INTEGER NOT NULL,
+    PRIMARY KEY (device, provider_app_id)
 ) STRICT;
 CREATE INDEX unsynced_due ON unsynced (due_us);
 CREATE TRIGGER devices_made AFTER INSERT ON devices WHEN new.provider = 6
 BEGIN
-    INSERT OR REPLACE INTO unsynced VALUES (new.key, 0, 0);
+    INSERT OR REPLACE INTO unsynced VALUES (new.key, new.provider_app_id, 0, 0);
 END;
 CREATE TRIGGER devices_changed AFTER UPDATE ON devices WHEN new.provider = 6
 BEGIN
-    INSERT OR REPLACE INTO unsynced VALUES (new.key, 0, 0);
+    INSERT OR REPLACE INTO unsynced VALUES (new.key, new.provider_app_id, 0, 0);
+END;
+CREATE TRIGGER devices_left AFTER UPDATE ON devices
+WHEN old.provider = 6 AND (new.provider <> 6 OR new.provider_app_id <> old.provider_app_id)
+BEGIN
+    INSERT OR REPLACE INTO unsynced VALUES (old.key, old.provider_app_id, 0, 0);
 END;
