@@ -1774,9 +1774,11 @@ type PreviewNotificationRequest struct {
 	// For which a hub would build it; none is APNS, FCM_V1, WNS and BROWSER.
 	HubPlatforms []HubPlatform `protobuf:"varint,5,rep,packed,name=hub_platforms,json=hubPlatforms,proto3,enum=pushrpc.v1.HubPlatform" json:"hub_platforms,omitempty"`
 	// A token to have the provider itself check the message with; FCM and HMS can (validate_only), nothing is delivered.
-	AskProvider   *TokenTarget `protobuf:"bytes,6,opt,name=ask_provider,json=askProvider,proto3" json:"ask_provider,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	AskProvider *TokenTarget `protobuf:"bytes,6,opt,name=ask_provider,json=askProvider,proto3" json:"ask_provider,omitempty"`
+	// Also show what these would be sent: some have other limits or forms than a token.
+	ProviderAudiences []*ProviderAudience `protobuf:"bytes,7,rep,name=provider_audiences,json=providerAudiences,proto3" json:"provider_audiences,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *PreviewNotificationRequest) Reset() {
@@ -1847,6 +1849,13 @@ func (x *PreviewNotificationRequest) GetHubPlatforms() []HubPlatform {
 func (x *PreviewNotificationRequest) GetAskProvider() *TokenTarget {
 	if x != nil {
 		return x.AskProvider
+	}
+	return nil
+}
+
+func (x *PreviewNotificationRequest) GetProviderAudiences() []*ProviderAudience {
+	if x != nil {
+		return x.ProviderAudiences
 	}
 	return nil
 }
@@ -1930,7 +1939,9 @@ type Preview struct {
 	// Set when the message could not be sent there.
 	Refusal *Rejection `protobuf:"bytes,10,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// With ask_provider: what the provider said of it.
-	Answer        *ProviderAnswer `protobuf:"bytes,11,opt,name=answer,proto3" json:"answer,omitempty"`
+	Answer *ProviderAnswer `protobuf:"bytes,11,opt,name=answer,proto3" json:"answer,omitempty"`
+	// For which of provider_audiences it is, by the name of its field; empty for tokens.
+	Audience      string `protobuf:"bytes,12,opt,name=audience,proto3" json:"audience,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2040,6 +2051,13 @@ func (x *Preview) GetAnswer() *ProviderAnswer {
 		return x.Answer
 	}
 	return nil
+}
+
+func (x *Preview) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
 }
 
 // What a provider said of a message that it was only to check.
@@ -2851,17 +2869,18 @@ const file_pushrpc_v1_sending_proto_rawDesc = "" +
 	"\vexpire_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"expireTime\x12E\n" +
 	"\x13truncated_providers\x18\n" +
-	" \x03(\x0e2\x14.pushrpc.v1.ProviderR\x12truncatedProviders\"\xcf\x02\n" +
+	" \x03(\x0e2\x14.pushrpc.v1.ProviderR\x12truncatedProviders\"\x9c\x03\n" +
 	"\x1aPreviewNotificationRequest\x12\x15\n" +
 	"\x06app_id\x18\x01 \x01(\tR\x05appId\x129\n" +
 	"\amessage\x18\x02 \x01(\v2\x1f.pushrpc.v1.NotificationContentR\amessage\x121\n" +
 	"\aoptions\x18\x03 \x01(\v2\x17.pushrpc.v1.SendOptionsR\aoptions\x122\n" +
 	"\tproviders\x18\x04 \x03(\x0e2\x14.pushrpc.v1.ProviderR\tproviders\x12<\n" +
 	"\rhub_platforms\x18\x05 \x03(\x0e2\x17.pushrpc.v1.HubPlatformR\fhubPlatforms\x12:\n" +
-	"\fask_provider\x18\x06 \x01(\v2\x17.pushrpc.v1.TokenTargetR\vaskProvider\"9\n" +
+	"\fask_provider\x18\x06 \x01(\v2\x17.pushrpc.v1.TokenTargetR\vaskProvider\x12K\n" +
+	"\x12provider_audiences\x18\a \x03(\v2\x1c.pushrpc.v1.ProviderAudienceR\x11providerAudiences\"9\n" +
 	"\rPreviewHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xcb\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xe7\x03\n" +
 	"\aPreview\x120\n" +
 	"\bprovider\x18\x01 \x01(\x0e2\x14.pushrpc.v1.ProviderR\bprovider\x12&\n" +
 	"\x0fprovider_app_id\x18\x02 \x01(\tR\rproviderAppId\x12:\n" +
@@ -2876,7 +2895,8 @@ const file_pushrpc_v1_sending_proto_rawDesc = "" +
 	"\adropped\x18\t \x03(\tR\adropped\x12/\n" +
 	"\arefusal\x18\n" +
 	" \x01(\v2\x15.pushrpc.v1.RejectionR\arefusal\x122\n" +
-	"\x06answer\x18\v \x01(\v2\x1a.pushrpc.v1.ProviderAnswerR\x06answer\"\x98\x01\n" +
+	"\x06answer\x18\v \x01(\v2\x1a.pushrpc.v1.ProviderAnswerR\x06answer\x12\x1a\n" +
+	"\baudience\x18\f \x01(\tR\baudience\"\x98\x01\n" +
 	"\x0eProviderAnswer\x12-\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x13.pushrpc.v1.OutcomeR\aoutcome\x12'\n" +
 	"\x0fprovider_status\x18\x02 \x01(\x05R\x0eproviderStatus\x12\x16\n" +
@@ -3036,27 +3056,28 @@ var file_pushrpc_v1_sending_proto_depIdxs = []int32{
 	33, // 44: pushrpc.v1.PreviewNotificationRequest.providers:type_name -> pushrpc.v1.Provider
 	36, // 45: pushrpc.v1.PreviewNotificationRequest.hub_platforms:type_name -> pushrpc.v1.HubPlatform
 	1,  // 46: pushrpc.v1.PreviewNotificationRequest.ask_provider:type_name -> pushrpc.v1.TokenTarget
-	33, // 47: pushrpc.v1.Preview.provider:type_name -> pushrpc.v1.Provider
-	36, // 48: pushrpc.v1.Preview.hub_platform:type_name -> pushrpc.v1.HubPlatform
-	17, // 49: pushrpc.v1.Preview.headers:type_name -> pushrpc.v1.PreviewHeader
-	14, // 50: pushrpc.v1.Preview.refusal:type_name -> pushrpc.v1.Rejection
-	19, // 51: pushrpc.v1.Preview.answer:type_name -> pushrpc.v1.ProviderAnswer
-	47, // 52: pushrpc.v1.ProviderAnswer.outcome:type_name -> pushrpc.v1.Outcome
-	18, // 53: pushrpc.v1.PreviewNotificationResponse.previews:type_name -> pushrpc.v1.Preview
-	11, // 54: pushrpc.v1.SendNotificationsRequest.message:type_name -> pushrpc.v1.NotificationContent
-	12, // 55: pushrpc.v1.SendNotificationsRequest.options:type_name -> pushrpc.v1.SendOptions
-	13, // 56: pushrpc.v1.SendNotificationsRequest.sends:type_name -> pushrpc.v1.SendNotificationRequest
-	23, // 57: pushrpc.v1.SendFailure.field_violations:type_name -> pushrpc.v1.FieldViolation
-	43, // 58: pushrpc.v1.SendFailure.retry_after:type_name -> google.protobuf.Duration
-	15, // 59: pushrpc.v1.SendReceipt.accepted:type_name -> pushrpc.v1.SendNotificationResponse
-	22, // 60: pushrpc.v1.SendReceipt.error:type_name -> pushrpc.v1.SendFailure
-	24, // 61: pushrpc.v1.SendNotificationsResponse.receipts:type_name -> pushrpc.v1.SendReceipt
-	32, // 62: pushrpc.v1.CancelNotificationRequest.labels:type_name -> pushrpc.v1.CancelNotificationRequest.LabelsEntry
-	63, // [63:63] is the sub-list for method output_type
-	63, // [63:63] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	2,  // 47: pushrpc.v1.PreviewNotificationRequest.provider_audiences:type_name -> pushrpc.v1.ProviderAudience
+	33, // 48: pushrpc.v1.Preview.provider:type_name -> pushrpc.v1.Provider
+	36, // 49: pushrpc.v1.Preview.hub_platform:type_name -> pushrpc.v1.HubPlatform
+	17, // 50: pushrpc.v1.Preview.headers:type_name -> pushrpc.v1.PreviewHeader
+	14, // 51: pushrpc.v1.Preview.refusal:type_name -> pushrpc.v1.Rejection
+	19, // 52: pushrpc.v1.Preview.answer:type_name -> pushrpc.v1.ProviderAnswer
+	47, // 53: pushrpc.v1.ProviderAnswer.outcome:type_name -> pushrpc.v1.Outcome
+	18, // 54: pushrpc.v1.PreviewNotificationResponse.previews:type_name -> pushrpc.v1.Preview
+	11, // 55: pushrpc.v1.SendNotificationsRequest.message:type_name -> pushrpc.v1.NotificationContent
+	12, // 56: pushrpc.v1.SendNotificationsRequest.options:type_name -> pushrpc.v1.SendOptions
+	13, // 57: pushrpc.v1.SendNotificationsRequest.sends:type_name -> pushrpc.v1.SendNotificationRequest
+	23, // 58: pushrpc.v1.SendFailure.field_violations:type_name -> pushrpc.v1.FieldViolation
+	43, // 59: pushrpc.v1.SendFailure.retry_after:type_name -> google.protobuf.Duration
+	15, // 60: pushrpc.v1.SendReceipt.accepted:type_name -> pushrpc.v1.SendNotificationResponse
+	22, // 61: pushrpc.v1.SendReceipt.error:type_name -> pushrpc.v1.SendFailure
+	24, // 62: pushrpc.v1.SendNotificationsResponse.receipts:type_name -> pushrpc.v1.SendReceipt
+	32, // 63: pushrpc.v1.CancelNotificationRequest.labels:type_name -> pushrpc.v1.CancelNotificationRequest.LabelsEntry
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_pushrpc_v1_sending_proto_init() }

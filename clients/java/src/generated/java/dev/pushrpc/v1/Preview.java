@@ -41,6 +41,7 @@ private static final long serialVersionUID = 0L;
         com.google.protobuf.LazyStringArrayList.emptyList();
     dropped_ =
         com.google.protobuf.LazyStringArrayList.emptyList();
+    audience_ = "";
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -481,6 +482,53 @@ private static final long serialVersionUID = 0L;
     return answer_ == null ? dev.pushrpc.v1.ProviderAnswer.getDefaultInstance() : answer_;
   }
 
+  public static final int AUDIENCE_FIELD_NUMBER = 12;
+  @SuppressWarnings("serial")
+  private volatile java.lang.Object audience_ = "";
+  /**
+   * <pre>
+   * For which of provider_audiences it is, by the name of its field; empty for tokens.
+   * </pre>
+   *
+   * <code>string audience = 12;</code>
+   * @return The audience.
+   */
+  @java.lang.Override
+  public java.lang.String getAudience() {
+    java.lang.Object ref = audience_;
+    if (ref instanceof java.lang.String) {
+      return (java.lang.String) ref;
+    } else {
+      com.google.protobuf.ByteString bs = 
+          (com.google.protobuf.ByteString) ref;
+      java.lang.String s = bs.toStringUtf8();
+      audience_ = s;
+      return s;
+    }
+  }
+  /**
+   * <pre>
+   * For which of provider_audiences it is, by the name of its field; empty for tokens.
+   * </pre>
+   *
+   * <code>string audience = 12;</code>
+   * @return The bytes for audience.
+   */
+  @java.lang.Override
+  public com.google.protobuf.ByteString
+      getAudienceBytes() {
+    java.lang.Object ref = audience_;
+    if (ref instanceof java.lang.String) {
+      com.google.protobuf.ByteString b = 
+          com.google.protobuf.ByteString.copyFromUtf8(
+              (java.lang.String) ref);
+      audience_ = b;
+      return b;
+    } else {
+      return (com.google.protobuf.ByteString) ref;
+    }
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -527,6 +575,9 @@ private static final long serialVersionUID = 0L;
     }
     if (((bitField0_ & 0x00000002) != 0)) {
       output.writeMessage(11, getAnswer());
+    }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(audience_)) {
+      com.google.protobuf.GeneratedMessage.writeString(output, 12, audience_);
     }
     getUnknownFields().writeTo(output);
   }
@@ -587,6 +638,9 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(11, getAnswer());
     }
+    if (!com.google.protobuf.GeneratedMessage.isStringEmpty(audience_)) {
+      size += com.google.protobuf.GeneratedMessage.computeStringSize(12, audience_);
+    }
     return size;
   }
   @java.lang.Override
@@ -637,6 +691,8 @@ private static final long serialVersionUID = 0L;
       if (!getAnswer()
           .equals(other.getAnswer())) return false;
     }
+    if (!getAudience()
+        .equals(other.getAudience())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -680,6 +736,8 @@ private static final long serialVersionUID = 0L;
       hash = (37 * hash) + ANSWER_FIELD_NUMBER;
       hash = (53 * hash) + getAnswer().hashCode();
     }
+    hash = (37 * hash) + AUDIENCE_FIELD_NUMBER;
+    hash = (53 * hash) + getAudience().hashCode();
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
     return hash;
@@ -850,6 +908,7 @@ private static final long serialVersionUID = 0L;
         answerBuilder_.dispose();
         answerBuilder_ = null;
       }
+      audience_ = "";
       return this;
     }
 
@@ -934,6 +993,9 @@ private static final long serialVersionUID = 0L;
             ? answer_
             : answerBuilder_.build();
         to_bitField0_ |= 0x00000002;
+      }
+      if (((from_bitField0_ & 0x00000800) != 0)) {
+        result.audience_ = audience_;
       }
       result.bitField0_ |= to_bitField0_;
     }
@@ -1023,6 +1085,11 @@ private static final long serialVersionUID = 0L;
       }
       if (other.hasAnswer()) {
         mergeAnswer(other.getAnswer());
+      }
+      if (!other.getAudience().isEmpty()) {
+        audience_ = other.audience_;
+        bitField0_ |= 0x00000800;
+        onChanged();
       }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
@@ -1115,6 +1182,11 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000400;
               break;
             } // case 90
+            case 98: {
+              audience_ = input.readStringRequireUtf8();
+              bitField0_ |= 0x00000800;
+              break;
+            } // case 98
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -2456,6 +2528,98 @@ private static final long serialVersionUID = 0L;
         answer_ = null;
       }
       return answerBuilder_;
+    }
+
+    private java.lang.Object audience_ = "";
+    /**
+     * <pre>
+     * For which of provider_audiences it is, by the name of its field; empty for tokens.
+     * </pre>
+     *
+     * <code>string audience = 12;</code>
+     * @return The audience.
+     */
+    public java.lang.String getAudience() {
+      java.lang.Object ref = audience_;
+      if (!(ref instanceof java.lang.String)) {
+        com.google.protobuf.ByteString bs =
+            (com.google.protobuf.ByteString) ref;
+        java.lang.String s = bs.toStringUtf8();
+        audience_ = s;
+        return s;
+      } else {
+        return (java.lang.String) ref;
+      }
+    }
+    /**
+     * <pre>
+     * For which of provider_audiences it is, by the name of its field; empty for tokens.
+     * </pre>
+     *
+     * <code>string audience = 12;</code>
+     * @return The bytes for audience.
+     */
+    public com.google.protobuf.ByteString
+        getAudienceBytes() {
+      java.lang.Object ref = audience_;
+      if (ref instanceof String) {
+        com.google.protobuf.ByteString b = 
+            com.google.protobuf.ByteString.copyFromUtf8(
+                (java.lang.String) ref);
+        audience_ = b;
+        return b;
+      } else {
+        return (com.google.protobuf.ByteString) ref;
+      }
+    }
+    /**
+     * <pre>
+     * For which of provider_audiences it is, by the name of its field; empty for tokens.
+     * </pre>
+     *
+     * <code>string audience = 12;</code>
+     * @param value The audience to set.
+     * @return This builder for chaining.
+     */
+    public Builder setAudience(
+        java.lang.String value) {
+      java.util.Objects.requireNonNull(value);
+      audience_ = value;
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * For which of provider_audiences it is, by the name of its field; empty for tokens.
+     * </pre>
+     *
+     * <code>string audience = 12;</code>
+     * @return This builder for chaining.
+     */
+    public Builder clearAudience() {
+      audience_ = getDefaultInstance().getAudience();
+      bitField0_ = (bitField0_ & ~0x00000800);
+      onChanged();
+      return this;
+    }
+    /**
+     * <pre>
+     * For which of provider_audiences it is, by the name of its field; empty for tokens.
+     * </pre>
+     *
+     * <code>string audience = 12;</code>
+     * @param value The bytes for audience to set.
+     * @return This builder for chaining.
+     */
+    public Builder setAudienceBytes(
+        com.google.protobuf.ByteString value) {
+      java.util.Objects.requireNonNull(value);
+      checkByteStringIsUtf8(value);
+      audience_ = value;
+      bitField0_ |= 0x00000800;
+      onChanged();
+      return this;
     }
 
     // @@protoc_insertion_point(builder_scope:pushrpc.v1.Preview)

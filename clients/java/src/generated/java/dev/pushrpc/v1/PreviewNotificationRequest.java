@@ -35,6 +35,7 @@ private static final long serialVersionUID = 0L;
     appId_ = "";
     providers_ = emptyIntList();
     hubPlatforms_ = emptyIntList();
+    providerAudiences_ = java.util.Collections.emptyList();
   }
 
   public static final com.google.protobuf.Descriptors.Descriptor
@@ -375,6 +376,67 @@ private static final long serialVersionUID = 0L;
     return askProvider_ == null ? dev.pushrpc.v1.TokenTarget.getDefaultInstance() : askProvider_;
   }
 
+  public static final int PROVIDER_AUDIENCES_FIELD_NUMBER = 7;
+  @SuppressWarnings("serial")
+  private java.util.List<dev.pushrpc.v1.ProviderAudience> providerAudiences_;
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  @java.lang.Override
+  public java.util.List<dev.pushrpc.v1.ProviderAudience> getProviderAudiencesList() {
+    return providerAudiences_;
+  }
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  @java.lang.Override
+  public java.util.List<? extends dev.pushrpc.v1.ProviderAudienceOrBuilder> 
+      getProviderAudiencesOrBuilderList() {
+    return providerAudiences_;
+  }
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  @java.lang.Override
+  public int getProviderAudiencesCount() {
+    return providerAudiences_.size();
+  }
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  @java.lang.Override
+  public dev.pushrpc.v1.ProviderAudience getProviderAudiences(int index) {
+    return providerAudiences_.get(index);
+  }
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  @java.lang.Override
+  public dev.pushrpc.v1.ProviderAudienceOrBuilder getProviderAudiencesOrBuilder(
+      int index) {
+    return providerAudiences_.get(index);
+  }
+
   private byte memoizedIsInitialized = -1;
   @java.lang.Override
   public final boolean isInitialized() {
@@ -415,6 +477,9 @@ private static final long serialVersionUID = 0L;
     }
     if (((bitField0_ & 0x00000004) != 0)) {
       output.writeMessage(6, getAskProvider());
+    }
+    for (int i = 0; i < providerAudiences_.size(); i++) {
+      output.writeMessage(7, providerAudiences_.get(i));
     }
     getUnknownFields().writeTo(output);
   }
@@ -459,6 +524,15 @@ private static final long serialVersionUID = 0L;
       size += com.google.protobuf.CodedOutputStream
         .computeMessageSize(6, getAskProvider());
     }
+
+        {
+          final int count = providerAudiences_.size();
+          for (int i = 0; i < count; i++) {
+            size += com.google.protobuf.CodedOutputStream
+              .computeMessageSizeNoTag(providerAudiences_.get(i));
+          }
+          size += 1 * count;
+        }
     return size;
   }
   @java.lang.Override
@@ -502,6 +576,8 @@ private static final long serialVersionUID = 0L;
       if (!getAskProvider()
           .equals(other.getAskProvider())) return false;
     }
+    if (!getProviderAudiencesList()
+        .equals(other.getProviderAudiencesList())) return false;
     if (!getUnknownFields().equals(other.getUnknownFields())) return false;
     return true;
   }
@@ -534,6 +610,10 @@ private static final long serialVersionUID = 0L;
     if (hasAskProvider()) {
       hash = (37 * hash) + ASK_PROVIDER_FIELD_NUMBER;
       hash = (53 * hash) + getAskProvider().hashCode();
+    }
+    if (getProviderAudiencesCount() > 0) {
+      hash = (37 * hash) + PROVIDER_AUDIENCES_FIELD_NUMBER;
+      hash = (53 * hash) + getProviderAudiencesList().hashCode();
     }
     hash = (29 * hash) + getUnknownFields().hashCode();
     memoizedHashCode = hash;
@@ -672,6 +752,7 @@ private static final long serialVersionUID = 0L;
         internalGetMessageFieldBuilder();
         internalGetOptionsFieldBuilder();
         internalGetAskProviderFieldBuilder();
+        internalGetProviderAudiencesFieldBuilder();
       }
     }
     @java.lang.Override
@@ -696,6 +777,13 @@ private static final long serialVersionUID = 0L;
         askProviderBuilder_.dispose();
         askProviderBuilder_ = null;
       }
+      if (providerAudiencesBuilder_ == null) {
+        providerAudiences_ = java.util.Collections.emptyList();
+      } else {
+        providerAudiences_ = null;
+        providerAudiencesBuilder_.clear();
+      }
+      bitField0_ = (bitField0_ & ~0x00000040);
       return this;
     }
 
@@ -722,9 +810,22 @@ private static final long serialVersionUID = 0L;
     @java.lang.Override
     public dev.pushrpc.v1.PreviewNotificationRequest buildPartial() {
       dev.pushrpc.v1.PreviewNotificationRequest result = new dev.pushrpc.v1.PreviewNotificationRequest(this);
+      buildPartialRepeatedFields(result);
       if (bitField0_ != 0) { buildPartial0(result); }
       onBuilt();
       return result;
+    }
+
+    private void buildPartialRepeatedFields(dev.pushrpc.v1.PreviewNotificationRequest result) {
+      if (providerAudiencesBuilder_ == null) {
+        if (((bitField0_ & 0x00000040) != 0)) {
+          providerAudiences_ = java.util.Collections.unmodifiableList(providerAudiences_);
+          bitField0_ = (bitField0_ & ~0x00000040);
+        }
+        result.providerAudiences_ = providerAudiences_;
+      } else {
+        result.providerAudiences_ = providerAudiencesBuilder_.build();
+      }
     }
 
     private void buildPartial0(dev.pushrpc.v1.PreviewNotificationRequest result) {
@@ -810,6 +911,32 @@ private static final long serialVersionUID = 0L;
       if (other.hasAskProvider()) {
         mergeAskProvider(other.getAskProvider());
       }
+      if (providerAudiencesBuilder_ == null) {
+        if (!other.providerAudiences_.isEmpty()) {
+          if (providerAudiences_.isEmpty()) {
+            providerAudiences_ = other.providerAudiences_;
+            bitField0_ = (bitField0_ & ~0x00000040);
+          } else {
+            ensureProviderAudiencesIsMutable();
+            providerAudiences_.addAll(other.providerAudiences_);
+          }
+          onChanged();
+        }
+      } else {
+        if (!other.providerAudiences_.isEmpty()) {
+          if (providerAudiencesBuilder_.isEmpty()) {
+            providerAudiencesBuilder_.dispose();
+            providerAudiencesBuilder_ = null;
+            providerAudiences_ = other.providerAudiences_;
+            bitField0_ = (bitField0_ & ~0x00000040);
+            providerAudiencesBuilder_ = 
+              com.google.protobuf.GeneratedMessage.alwaysUseFieldBuilders ?
+                 internalGetProviderAudiencesFieldBuilder() : null;
+          } else {
+            providerAudiencesBuilder_.addAllMessages(other.providerAudiences_);
+          }
+        }
+      }
       this.mergeUnknownFields(other.getUnknownFields());
       onChanged();
       return this;
@@ -892,6 +1019,19 @@ private static final long serialVersionUID = 0L;
               bitField0_ |= 0x00000020;
               break;
             } // case 50
+            case 58: {
+              dev.pushrpc.v1.ProviderAudience m =
+                  input.readMessage(
+                      dev.pushrpc.v1.ProviderAudience.parser(),
+                      extensionRegistry);
+              if (providerAudiencesBuilder_ == null) {
+                ensureProviderAudiencesIsMutable();
+                providerAudiences_.add(m);
+              } else {
+                providerAudiencesBuilder_.addMessage(m);
+              }
+              break;
+            } // case 58
             default: {
               if (!super.parseUnknownField(input, extensionRegistry, tag)) {
                 done = true; // was an endgroup tag
@@ -1836,6 +1976,312 @@ private static final long serialVersionUID = 0L;
         askProvider_ = null;
       }
       return askProviderBuilder_;
+    }
+
+    private java.util.List<dev.pushrpc.v1.ProviderAudience> providerAudiences_ =
+      java.util.Collections.emptyList();
+    private void ensureProviderAudiencesIsMutable() {
+      if (!((bitField0_ & 0x00000040) != 0)) {
+        providerAudiences_ = new java.util.ArrayList<dev.pushrpc.v1.ProviderAudience>(providerAudiences_);
+        bitField0_ |= 0x00000040;
+       }
+    }
+
+    private com.google.protobuf.RepeatedFieldBuilder<
+        dev.pushrpc.v1.ProviderAudience, dev.pushrpc.v1.ProviderAudience.Builder, dev.pushrpc.v1.ProviderAudienceOrBuilder> providerAudiencesBuilder_;
+
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public java.util.List<dev.pushrpc.v1.ProviderAudience> getProviderAudiencesList() {
+      if (providerAudiencesBuilder_ == null) {
+        return java.util.Collections.unmodifiableList(providerAudiences_);
+      } else {
+        return providerAudiencesBuilder_.getMessageList();
+      }
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public int getProviderAudiencesCount() {
+      if (providerAudiencesBuilder_ == null) {
+        return providerAudiences_.size();
+      } else {
+        return providerAudiencesBuilder_.getCount();
+      }
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public dev.pushrpc.v1.ProviderAudience getProviderAudiences(int index) {
+      if (providerAudiencesBuilder_ == null) {
+        return providerAudiences_.get(index);
+      } else {
+        return providerAudiencesBuilder_.getMessage(index);
+      }
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder setProviderAudiences(
+        int index, dev.pushrpc.v1.ProviderAudience value) {
+      if (providerAudiencesBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.set(index, value);
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.setMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder setProviderAudiences(
+        int index, dev.pushrpc.v1.ProviderAudience.Builder builderForValue) {
+      if (providerAudiencesBuilder_ == null) {
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.set(index, builderForValue.build());
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.setMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder addProviderAudiences(dev.pushrpc.v1.ProviderAudience value) {
+      if (providerAudiencesBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.add(value);
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.addMessage(value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder addProviderAudiences(
+        int index, dev.pushrpc.v1.ProviderAudience value) {
+      if (providerAudiencesBuilder_ == null) {
+        java.util.Objects.requireNonNull(value);
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.add(index, value);
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.addMessage(index, value);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder addProviderAudiences(
+        dev.pushrpc.v1.ProviderAudience.Builder builderForValue) {
+      if (providerAudiencesBuilder_ == null) {
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.add(builderForValue.build());
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.addMessage(builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder addProviderAudiences(
+        int index, dev.pushrpc.v1.ProviderAudience.Builder builderForValue) {
+      if (providerAudiencesBuilder_ == null) {
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.add(index, builderForValue.build());
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.addMessage(index, builderForValue.build());
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder addAllProviderAudiences(
+        java.lang.Iterable<? extends dev.pushrpc.v1.ProviderAudience> values) {
+      if (providerAudiencesBuilder_ == null) {
+        ensureProviderAudiencesIsMutable();
+        com.google.protobuf.AbstractMessageLite.Builder.addAll(
+            values, providerAudiences_);
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.addAllMessages(values);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder clearProviderAudiences() {
+      if (providerAudiencesBuilder_ == null) {
+        providerAudiences_ = java.util.Collections.emptyList();
+        bitField0_ = (bitField0_ & ~0x00000040);
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.clear();
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public Builder removeProviderAudiences(int index) {
+      if (providerAudiencesBuilder_ == null) {
+        ensureProviderAudiencesIsMutable();
+        providerAudiences_.remove(index);
+        onChanged();
+      } else {
+        providerAudiencesBuilder_.remove(index);
+      }
+      return this;
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public dev.pushrpc.v1.ProviderAudience.Builder getProviderAudiencesBuilder(
+        int index) {
+      return internalGetProviderAudiencesFieldBuilder().getBuilder(index);
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public dev.pushrpc.v1.ProviderAudienceOrBuilder getProviderAudiencesOrBuilder(
+        int index) {
+      if (providerAudiencesBuilder_ == null) {
+        return providerAudiences_.get(index);  } else {
+        return providerAudiencesBuilder_.getMessageOrBuilder(index);
+      }
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public java.util.List<? extends dev.pushrpc.v1.ProviderAudienceOrBuilder> 
+         getProviderAudiencesOrBuilderList() {
+      if (providerAudiencesBuilder_ != null) {
+        return providerAudiencesBuilder_.getMessageOrBuilderList();
+      } else {
+        return java.util.Collections.unmodifiableList(providerAudiences_);
+      }
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public dev.pushrpc.v1.ProviderAudience.Builder addProviderAudiencesBuilder() {
+      return internalGetProviderAudiencesFieldBuilder().addBuilder(
+          dev.pushrpc.v1.ProviderAudience.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public dev.pushrpc.v1.ProviderAudience.Builder addProviderAudiencesBuilder(
+        int index) {
+      return internalGetProviderAudiencesFieldBuilder().addBuilder(
+          index, dev.pushrpc.v1.ProviderAudience.getDefaultInstance());
+    }
+    /**
+     * <pre>
+     * Also show what these would be sent: some have other limits or forms than a token.
+     * </pre>
+     *
+     * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+     */
+    public java.util.List<dev.pushrpc.v1.ProviderAudience.Builder> 
+         getProviderAudiencesBuilderList() {
+      return internalGetProviderAudiencesFieldBuilder().getBuilderList();
+    }
+    private com.google.protobuf.RepeatedFieldBuilder<
+        dev.pushrpc.v1.ProviderAudience, dev.pushrpc.v1.ProviderAudience.Builder, dev.pushrpc.v1.ProviderAudienceOrBuilder> 
+        internalGetProviderAudiencesFieldBuilder() {
+      if (providerAudiencesBuilder_ == null) {
+        providerAudiencesBuilder_ = new com.google.protobuf.RepeatedFieldBuilder<
+            dev.pushrpc.v1.ProviderAudience, dev.pushrpc.v1.ProviderAudience.Builder, dev.pushrpc.v1.ProviderAudienceOrBuilder>(
+                providerAudiences_,
+                ((bitField0_ & 0x00000040) != 0),
+                getParentForChildren(),
+                isClean());
+        providerAudiences_ = null;
+      }
+      return providerAudiencesBuilder_;
     }
 
     // @@protoc_insertion_point(builder_scope:pushrpc.v1.PreviewNotificationRequest)

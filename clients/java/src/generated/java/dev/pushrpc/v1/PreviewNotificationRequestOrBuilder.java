@@ -208,4 +208,48 @@ public interface PreviewNotificationRequestOrBuilder extends
    * <code>.pushrpc.v1.TokenTarget ask_provider = 6;</code>
    */
   dev.pushrpc.v1.TokenTargetOrBuilder getAskProviderOrBuilder();
+
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  java.util.List<dev.pushrpc.v1.ProviderAudience> 
+      getProviderAudiencesList();
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  dev.pushrpc.v1.ProviderAudience getProviderAudiences(int index);
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  int getProviderAudiencesCount();
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  java.util.List<? extends dev.pushrpc.v1.ProviderAudienceOrBuilder> 
+      getProviderAudiencesOrBuilderList();
+  /**
+   * <pre>
+   * Also show what these would be sent: some have other limits or forms than a token.
+   * </pre>
+   *
+   * <code>repeated .pushrpc.v1.ProviderAudience provider_audiences = 7;</code>
+   */
+  dev.pushrpc.v1.ProviderAudienceOrBuilder getProviderAudiencesOrBuilder(
+      int index);
 }

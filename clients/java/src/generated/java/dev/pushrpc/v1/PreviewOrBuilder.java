@@ -287,4 +287,24 @@ public interface PreviewOrBuilder extends
    * <code>.pushrpc.v1.ProviderAnswer answer = 11;</code>
    */
   dev.pushrpc.v1.ProviderAnswerOrBuilder getAnswerOrBuilder();
+
+  /**
+   * <pre>
+   * For which of provider_audiences it is, by the name of its field; empty for tokens.
+   * </pre>
+   *
+   * <code>string audience = 12;</code>
+   * @return The audience.
+   */
+  java.lang.String getAudience();
+  /**
+   * <pre>
+   * For which of provider_audiences it is, by the name of its field; empty for tokens.
+   * </pre>
+   *
+   * <code>string audience = 12;</code>
+   * @return The bytes for audience.
+   */
+  com.google.protobuf.ByteString
+      getAudienceBytes();
 }

@@ -307,55 +307,57 @@ public final class SendingProto extends com.google.protobuf.GeneratedFile {
       "ry\022\020\n\010complete\030\010 \001(\010\022/\n\013expire_time\030\t \001(" +
       "\0132\032.google.protobuf.Timestamp\0221\n\023truncat" +
       "ed_providers\030\n \003(\0162\024.pushrpc.v1.Provider" +
-      "\"\220\002\n\032PreviewNotificationRequest\022\016\n\006app_i" +
+      "\"\312\002\n\032PreviewNotificationRequest\022\016\n\006app_i" +
       "d\030\001 \001(\t\0220\n\007message\030\002 \001(\0132\037.pushrpc.v1.No" +
       "tificationContent\022(\n\007options\030\003 \001(\0132\027.pus" +
       "hrpc.v1.SendOptions\022\'\n\tproviders\030\004 \003(\0162\024" +
       ".pushrpc.v1.Provider\022.\n\rhub_platforms\030\005 " +
       "\003(\0162\027.pushrpc.v1.HubPlatform\022-\n\014ask_prov" +
-      "ider\030\006 \001(\0132\027.pushrpc.v1.TokenTarget\",\n\rP" +
-      "reviewHeader\022\014\n\004name\030\001 \001(\t\022\r\n\005value\030\002 \001(" +
-      "\t\"\327\002\n\007Preview\022&\n\010provider\030\001 \001(\0162\024.pushrp" +
-      "c.v1.Provider\022\027\n\017provider_app_id\030\002 \001(\t\022-" +
-      "\n\014hub_platform\030\003 \001(\0162\027.pushrpc.v1.HubPla" +
-      "tform\022*\n\007headers\030\004 \003(\0132\031.pushrpc.v1.Prev" +
-      "iewHeader\022\017\n\007payload\030\005 \001(\t\022\022\n\nsize_bytes" +
-      "\030\006 \001(\005\022\023\n\013limit_bytes\030\007 \001(\005\022\021\n\ttruncated" +
-      "\030\010 \003(\t\022\017\n\007dropped\030\t \003(\t\022&\n\007refusal\030\n \001(\013" +
-      "2\025.pushrpc.v1.Rejection\022*\n\006answer\030\013 \001(\0132" +
-      "\032.pushrpc.v1.ProviderAnswer\"o\n\016ProviderA" +
-      "nswer\022$\n\007outcome\030\001 \001(\0162\023.pushrpc.v1.Outc" +
-      "ome\022\027\n\017provider_status\030\002 \001(\005\022\016\n\006reason\030\003" +
-      " \001(\t\022\016\n\006detail\030\004 \001(\t\"D\n\033PreviewNotificat" +
-      "ionResponse\022%\n\010previews\030\001 \003(\0132\023.pushrpc." +
-      "v1.Preview\"\314\001\n\030SendNotificationsRequest\022" +
-      "\016\n\006app_id\030\001 \001(\t\022\020\n\010sequence\030\002 \001(\003\0220\n\007mes" +
-      "sage\030\003 \001(\0132\037.pushrpc.v1.NotificationCont" +
-      "ent\022(\n\007options\030\004 \001(\0132\027.pushrpc.v1.SendOp" +
-      "tions\0222\n\005sends\030\005 \003(\0132#.pushrpc.v1.SendNo" +
-      "tificationRequest\"\241\001\n\013SendFailure\022\014\n\004cod" +
-      "e\030\001 \001(\005\022\016\n\006reason\030\002 \001(\t\022\016\n\006detail\030\003 \001(\t\022" +
-      "4\n\020field_violations\030\004 \003(\0132\032.pushrpc.v1.F" +
-      "ieldViolation\022.\n\013retry_after\030\005 \001(\0132\031.goo" +
-      "gle.protobuf.Duration\"4\n\016FieldViolation\022" +
-      "\r\n\005field\030\001 \001(\t\022\023\n\013description\030\002 \001(\t\"\217\001\n\013" +
-      "SendReceipt\022\022\n\nrequest_id\030\001 \001(\t\0228\n\010accep" +
-      "ted\030\002 \001(\0132$.pushrpc.v1.SendNotificationR" +
-      "esponseH\000\022(\n\005error\030\003 \001(\0132\027.pushrpc.v1.Se" +
-      "ndFailureH\000B\010\n\006result\"X\n\031SendNotificatio" +
-      "nsResponse\022\020\n\010sequence\030\001 \001(\003\022)\n\010receipts" +
-      "\030\002 \003(\0132\027.pushrpc.v1.SendReceipt\"\312\001\n\031Canc" +
-      "elNotificationRequest\022\016\n\006app_id\030\001 \001(\t\022\027\n" +
-      "\017notification_id\030\002 \001(\t\022\022\n\nrequest_id\030\003 \001" +
-      "(\t\022A\n\006labels\030\004 \003(\01321.pushrpc.v1.CancelNo" +
-      "tificationRequest.LabelsEntry\032-\n\013LabelsE" +
-      "ntry\022\013\n\003key\030\001 \001(\t\022\r\n\005value\030\002 \001(\t:\0028\001\"\207\001\n" +
-      "\032CancelNotificationResponse\022\032\n\022notificat" +
-      "ion_count\030\001 \001(\005\022\027\n\017cancelled_count\030\002 \001(\005" +
-      "\022\027\n\017in_flight_count\030\003 \001(\005\022\033\n\023already_fin" +
-      "al_count\030\004 \001(\005B\\\n\016dev.pushrpc.v1B\014Sendin" +
-      "gProtoP\001Z:github.com/pushrpc/pushrpc/cli" +
-      "ents/go/pushrpc/v1;pushrpcv1b\006proto3"
+      "ider\030\006 \001(\0132\027.pushrpc.v1.TokenTarget\0228\n\022p" +
+      "rovider_audiences\030\007 \003(\0132\034.pushrpc.v1.Pro" +
+      "viderAudience\",\n\rPreviewHeader\022\014\n\004name\030\001" +
+      " \001(\t\022\r\n\005value\030\002 \001(\t\"\351\002\n\007Preview\022&\n\010provi" +
+      "der\030\001 \001(\0162\024.pushrpc.v1.Provider\022\027\n\017provi" +
+      "der_app_id\030\002 \001(\t\022-\n\014hub_platform\030\003 \001(\0162\027" +
+      ".pushrpc.v1.HubPlatform\022*\n\007headers\030\004 \003(\013" +
+      "2\031.pushrpc.v1.PreviewHeader\022\017\n\007payload\030\005" +
+      " \001(\t\022\022\n\nsize_bytes\030\006 \001(\005\022\023\n\013limit_bytes\030" +
+      "\007 \001(\005\022\021\n\ttruncated\030\010 \003(\t\022\017\n\007dropped\030\t \003(" +
+      "\t\022&\n\007refusal\030\n \001(\0132\025.pushrpc.v1.Rejectio" +
+      "n\022*\n\006answer\030\013 \001(\0132\032.pushrpc.v1.ProviderA" +
+      "nswer\022\020\n\010audience\030\014 \001(\t\"o\n\016ProviderAnswe" +
+      "r\022$\n\007outcome\030\001 \001(\0162\023.pushrpc.v1.Outcome\022" +
+      "\027\n\017provider_status\030\002 \001(\005\022\016\n\006reason\030\003 \001(\t" +
+      "\022\016\n\006detail\030\004 \001(\t\"D\n\033PreviewNotificationR" +
+      "esponse\022%\n\010previews\030\001 \003(\0132\023.pushrpc.v1.P" +
+      "review\"\314\001\n\030SendNotificationsRequest\022\016\n\006a" +
+      "pp_id\030\001 \001(\t\022\020\n\010sequence\030\002 \001(\003\0220\n\007message" +
+      "\030\003 \001(\0132\037.pushrpc.v1.NotificationContent\022" +
+      "(\n\007options\030\004 \001(\0132\027.pushrpc.v1.SendOption" +
+      "s\0222\n\005sends\030\005 \003(\0132#.pushrpc.v1.SendNotifi" +
+      "cationRequest\"\241\001\n\013SendFailure\022\014\n\004code\030\001 " +
+      "\001(\005\022\016\n\006reason\030\002 \001(\t\022\016\n\006detail\030\003 \001(\t\0224\n\020f" +
+      "ield_violations\030\004 \003(\0132\032.pushrpc.v1.Field" +
+      "Violation\022.\n\013retry_after\030\005 \001(\0132\031.google." +
+      "protobuf.Duration\"4\n\016FieldViolation\022\r\n\005f" +
+      "ield\030\001 \001(\t\022\023\n\013description\030\002 \001(\t\"\217\001\n\013Send" +
+      "Receipt\022\022\n\nrequest_id\030\001 \001(\t\0228\n\010accepted\030" +
+      "\002 \001(\0132$.pushrpc.v1.SendNotificationRespo" +
+      "nseH\000\022(\n\005error\030\003 \001(\0132\027.pushrpc.v1.SendFa" +
+      "ilureH\000B\010\n\006result\"X\n\031SendNotificationsRe" +
+      "sponse\022\020\n\010sequence\030\001 \001(\003\022)\n\010receipts\030\002 \003" +
+      "(\0132\027.pushrpc.v1.SendReceipt\"\312\001\n\031CancelNo" +
+      "tificationRequest\022\016\n\006app_id\030\001 \001(\t\022\027\n\017not" +
+      "ification_id\030\002 \001(\t\022\022\n\nrequest_id\030\003 \001(\t\022A" +
+      "\n\006labels\030\004 \003(\01321.pushrpc.v1.CancelNotifi" +
+      "cationRequest.LabelsEntry\032-\n\013LabelsEntry" +
+      "\022\013\n\003key\030\001 \001(\t\022\r\n\005value\030\002 \001(\t:\0028\001\"\207\001\n\032Can" +
+      "celNotificationResponse\022\032\n\022notification_" +
+      "count\030\001 \001(\005\022\027\n\017cancelled_count\030\002 \001(\005\022\027\n\017" +
+      "in_flight_count\030\003 \001(\005\022\033\n\023already_final_c" +
+      "ount\030\004 \001(\005B\\\n\016dev.pushrpc.v1B\014SendingPro" +
+      "toP\001Z:github.com/pushrpc/pushrpc/clients" +
+      "/go/pushrpc/v1;pushrpcv1b\006proto3"
     };
     descriptor = com.google.protobuf.Descriptors.FileDescriptor
       .internalBuildGeneratedFileFrom(descriptorData,
@@ -490,7 +492,7 @@ public final class SendingProto extends com.google.protobuf.GeneratedFile {
     internal_static_pushrpc_v1_PreviewNotificationRequest_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_pushrpc_v1_PreviewNotificationRequest_descriptor,
-        new java.lang.String[] { "AppId", "Message", "Options", "Providers", "HubPlatforms", "AskProvider", });
+        new java.lang.String[] { "AppId", "Message", "Options", "Providers", "HubPlatforms", "AskProvider", "ProviderAudiences", });
     internal_static_pushrpc_v1_PreviewHeader_descriptor =
       getDescriptor().getMessageType(17);
     internal_static_pushrpc_v1_PreviewHeader_fieldAccessorTable = new
@@ -502,7 +504,7 @@ public final class SendingProto extends com.google.protobuf.GeneratedFile {
     internal_static_pushrpc_v1_Preview_fieldAccessorTable = new
       com.google.protobuf.GeneratedMessage.FieldAccessorTable(
         internal_static_pushrpc_v1_Preview_descriptor,
-        new java.lang.String[] { "Provider", "ProviderAppId", "HubPlatform", "Headers", "Payload", "SizeBytes", "LimitBytes", "Truncated", "Dropped", "Refusal", "Answer", });
+        new java.lang.String[] { "Provider", "ProviderAppId", "HubPlatform", "Headers", "Payload", "SizeBytes", "LimitBytes", "Truncated", "Dropped", "Refusal", "Answer", "Audience", });
     internal_static_pushrpc_v1_ProviderAnswer_descriptor =
       getDescriptor().getMessageType(19);
     internal_static_pushrpc_v1_ProviderAnswer_fieldAccessorTable = new
