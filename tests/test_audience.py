@@ -7,9 +7,9 @@ from itertools import zip_longest
 
 import pytest
 
-from pushrpc.audience import Route, Routes, Target, TokenGroup, choose, plan
+from pushrpc.audience import ProviderAudience, Route, Routes, Target, TokenGroup, choose, plan
 from pushrpc.model import Address, Audience, Found, Lane, Planned, Refused
-from pushrpc.words import AudienceKind, DeviceState, Environment, Provider, RejectReason, TokenKind
+from pushrpc.words import AudienceKind, DeviceState, Environment, HubPlatform, Provider, RejectReason, TokenKind
 
 APP = "shop"
 PRODUCTION, SANDBOX, NO_ENVIRONMENT = Environment.PRODUCTION, Environment.SANDBOX, Environment.UNSPECIFIED
@@ -360,3 +360,46 @@ def test_a_thousand_raw_tokens_cost_little() -> None:
 def audience_of_unregistered(target: Target) -> Audience:
     _, resolve = plan(APP, target, routes())
     return resolve([])
+
+
+# --- addresses and audiences
+
+
+def keys(*names: str) -> list[Address]:
+    return [Address("key", name) for name in names]
+
+
+def test_tokens_that_are_addresses_are_told_apart_by_origin_and_keep_their_order() -> None:
+    tokens = ["https://a/1", "https://b/1", "https://a/2"]
+    group = TokenGroup(Provider.FCM, tokens, addresses=keys("1", "2", "3"), path="target.tokens[0].subscriptions")
+    planned = audience(Target([group])).planned
+    assert [(each.lane.origin, list(each.tokens)) for each in planned] == [
+        ("https://a", ["https://a/1"]),
+        ("https://b", ["https://b/1"]),
+        ("https://a", ["https://a/2"]),
+    ]
+    assert [Address.of(text).auth for each in planned for text in each.addresses] == ["1", "2", "3"]
+
+
+def test_a_bare_address_needs_what_only_its_device_can_bring() -> None:
+    group = TokenGroup(Provider.FCM, ["https://a/1", "https://a/2"])
+    lane = FCM_LANE._replace(origin="https://a")
+    device = found("d-1", "https://a/2", lane, address=Address("key", "auth").text)
+    result = audience(Target([group]), [device])
+    assert rejections(result) == [("target.tokens[0].tokens[0]", RejectReason.WEB_PUSH_KEYS_INVALID)]
+    (planned,) = result.planned
+    assert (planned.tokens, planned.device_ids) == (("https://a/2",), ("d-1",))
+    assert Address.of(planned.addresses[0]).auth == "auth"
+
+
+def test_audiences_are_one_delivery_each_and_only_the_very_same_is_a_duplicate() -> None:
+    def topic(name: str, **more: object) -> ProviderAudience:
+        return ProviderAudience(Provider.FCM, AudienceKind.TOPIC, name)._replace(**more)  # type: ignore[arg-type]
+
+    same_name = [topic("news"), topic("news", platform=HubPlatform.APNS), topic("sport"), topic("news")]
+    result = audience(Target([TokenGroup(Provider.FCM, ["news"])], audiences=same_name))
+    assert (result.target_count, result.duplicate_count) == (4, 1)
+    unknown = ProviderAudience(Provider.FCM, AudienceKind.CHANNEL, "c")
+    assert rejections(audience(Target(audiences=[unknown]))) == [
+        ("target.provider_audiences[0]", RejectReason.TOKEN_MALFORMED)
+    ]

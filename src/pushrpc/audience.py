@@ -352,7 +352,8 @@ def _dead(device: Found) -> Refused | None:
     if device.state is not DeviceState.DEAD:
         return None
     return Refused(
-        RejectReason.DEVICE_DEAD, "the provider said that its token is gone; registering it again revives it"
+        RejectReason.DEVICE_DEAD,
+        "the provider said that its token is gone, or its time is over; registering it again revives it",
     )
 
 

@@ -184,7 +184,12 @@ def _app(app_id: str, table: Table) -> list[Account]:
     accounts += [_hub(app_id, each) for each in table.accounts("notification_hubs")]
     if not table.raw:
         table.reading.wrong(table.key, "has no provider", f"add [{table.key}.apns], [{table.key}.fcm] or another")
-    table.refuse_unknown()
+    table.refuse_unknown(
+        {
+            "gcm": f"write [{table.key}.fcm]: Firebase Cloud Messaging took its tokens over",
+            "mpns": f"write [{table.key}.wns]: Windows Push Notification Services followed it, with new channels",
+        }
+    )
     seen: set[tuple[type[Account], str]] = set()
     for account in accounts:
         name = _NAMES[type(account)](account)

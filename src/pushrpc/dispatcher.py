@@ -110,6 +110,7 @@ class LaneRunner:
         self._attempts_max = attempts_max
         self._must_renew = False  # the provider refused the credential that we have
         self._not_sent_rounds = 0
+        self._carried = account.tokens_per_request  # tokens that a request may be counted on to take
         self._unplaced = 0  # claimed, and not yet with the sessions, whose room does not know of them
         self._news = asyncio.Event()  # there may be more room, or the lane's health changed
         sessions.on_room = self._news.set
@@ -143,6 +144,9 @@ class LaneRunner:
             # A claim may have waited for hours: what the lane may take now is what counts.
             allowed = max(0, self.health.limit(self._clock.now_us(), self._in_flight_max) - self.in_flight)
             allowed = min(allowed, self._writable(batch.deliveries))
+            fits = allowed == len(batch.deliveries)
+            # Notifications of one token each fill a request with one: claiming for full ones would only give back.
+            self._carried = min(self._account.tokens_per_request, 2 * self._carried) if fits else 1
             self.in_flight += len(batch.deliveries)
             self._drained.clear()
             self._give_back(batch.deliveries[allowed:])
@@ -160,7 +164,7 @@ class LaneRunner:
                 continue
             limit = self.health.limit(now_us, self._in_flight_max)
             requests = max(self.sessions.room - self._unplaced, 0 if self.in_flight else 1)
-            room = min(limit - self.in_flight, requests * self._account.tokens_per_request)
+            room = min(limit - self.in_flight, requests * self._carried)
             # Of what fits, not of the limit: a few slow answers on few streams shall not keep all others waiting.
             if room > 0 and room * ROOM_PART >= min(limit, self.in_flight + room):
                 return room

@@ -116,8 +116,9 @@ def _check_tls(config: Config, mistakes: list[Mistake]) -> None:
         return
     names = {"cert_file": "cert_file", "cert_key_file": "key_file", "ca_file": "client_ca_file"}
     try:
-        check_certificate(config.tls.cert_file, config.tls.key_file, SystemClock().now_us())
-        check_ca_file(config.tls.client_ca_file)
+        now_us = SystemClock().now_us()
+        check_certificate(config.tls.cert_file, config.tls.key_file, now_us)
+        check_ca_file(config.tls.client_ca_file, now_us)
     except AccountError as error:
         mistakes.append(_mistake(f"server.tls.{names[error.setting]}", error))
 

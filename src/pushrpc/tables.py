@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -184,9 +185,13 @@ class Table:
             if name not in self.raw:
                 self.wrong(name, "is missing", f"set it in [{self.key}]")
 
-    def refuse_unknown(self) -> None:
+    def refuse_unknown(self, successors: Mapping[str, str] = MappingProxyType({})) -> None:
+        """`successors` are names of what is gone, and what to write in their place."""
         for name in self.raw:
             if name in self.asked:
+                continue
+            if name in successors:
+                self.wrong(name, "is switched off", successors[name])
                 continue
             near = difflib.get_close_matches(name, self.asked, n=1)
             remedy = f"did you mean {near[0]}?" if near else f"known are {', '.join(self.asked)}"

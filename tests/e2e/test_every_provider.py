@@ -189,6 +189,64 @@ async def test_topics_are_joined_sent_to_and_left(stage: Stage) -> None:
     assert (await stage.push.UnsubscribeFromTopic(leave, timeout=DEADLINE_S)).unsubscribed_count == 3
 
 
+async def test_huawei_and_hubs_are_asked_for_a_thousand_at_a_time(stage: Stage) -> None:
+    for name, tokens in (("hms", hms_tokens(1000, seed=8)), ("notification_hubs", apns_tokens(1000, seed=8))):
+        one: dict[str, Any] = {"provider": Provider[name.upper()]}
+        if name == "notification_hubs":
+            one["hub_platform"] = HubPlatform.APNS
+        await stage.send({"tokens": [one | {"tokens": tokens[:1]}]})  # from then on the credential is known to be good
+        asked = stage.emulator.journal.answers[name, 200] + stage.emulator.journal.answers[name, 201]
+        answer = await stage.send({"tokens": [one | {"tokens": tokens[1:]}]})
+        assert states(answer) == {one["provider"]: DeliveryState.SENT}
+        asked = stage.emulator.journal.answers[name, 200] + stage.emulator.journal.answers[name, 201] - asked
+        assert asked <= 3, f"{name}: {asked} requests"
+
+
+async def test_a_push_that_only_apple_understands_goes_to_apple_only(stage: Stage) -> None:
+    for request in (
+        devices_pb2.RegisterDeviceRequest(provider=Provider.APNS, token=apns_tokens(1)[0], token_kind=10),
+        devices_pb2.RegisterDeviceRequest(provider=Provider.FCM, token=fcm_tokens(1)[0]),
+    ):
+        request.app_id, request.user_id = "shop", "u-2"
+        await stage.push.RegisterDevice(request, timeout=DEADLINE_S)
+    answer = await stage.send({"user_ids": ["u-2"]}, {"apns": {"push_type": 11}})
+    assert states(answer) == {Provider.APNS: DeliveryState.SENT}, answer
+
+
+async def test_a_refused_credential_is_renewed_for_calls_beside_lanes_too(stage: Stage) -> None:
+    join = audiences_pb2.SubscribeToTopicRequest(
+        app_id="shop", provider=Provider.FCM, topic="news", tokens=fcm_tokens(1, seed=4)
+    )
+    await stage.push.SubscribeToTopic(join, timeout=DEADLINE_S)
+    stage.emulator.add_fault(provider="fcm", action="status", status=401, reason="UNAUTHENTICATED", count=1)
+    assert (await stage.push.SubscribeToTopic(join, timeout=DEADLINE_S)).subscribed_count == 1
+
+
+async def test_statuses_come_in_the_order_of_the_target(stage: Stage) -> None:
+    *others, browser = await stage.targets()
+    answer = await stage.send({"tokens": [browser, *others]})
+    assert next(status.provider for status in answer.statuses) == Provider.WEB_PUSH
+
+
+async def test_a_cut_is_told_for_those_it_concerns(stage: Stage) -> None:
+    options = {"truncate": True}
+    token = {"tokens": [{"provider": Provider.FCM, "tokens": fcm_tokens(1)}]}
+    long = {"body": "b" * 3000}
+    assert not (await stage.send(token, long, options=options)).truncated_providers
+    topic = {"provider_audiences": [{"provider": Provider.FCM, "topic": "news"}]}
+    assert list((await stage.send(topic, long, options=options)).truncated_providers) == [Provider.FCM]
+    request = sending_pb2.SendNotificationsRequest(app_id="shop", sends=[{"request_id": "r", "target": topic}])
+    request.message.body = "b" * 3000
+    request.options.truncate = True
+
+    async def once() -> AsyncIterator[sending_pb2.SendNotificationsRequest]:
+        yield request
+
+    stream = stage.push.SendNotifications(once(), timeout=DEADLINE_S)
+    (receipt,) = (await stream.read()).receipts
+    assert list(receipt.accepted.truncated_providers) == [Provider.FCM]
+
+
 async def test_a_hubs_installations_follow_the_registry_and_their_tags_are_reached(stage: Stage) -> None:
     tokens = apns_tokens(2, seed=6)
     for number, token in enumerate(tokens):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from pushrpc.ledger import Ledger
 from pushrpc.model import NO_ADDRESS, Address, DeviceChange, DeviceSelector, Lane, Outcome
 from pushrpc.record import Confirmation, Event, Report, Synced, Unconfirmed, Wanted
@@ -82,6 +84,17 @@ async def test_a_dead_token_of_a_message_to_one_marks_its_device_and_of_many_doe
     assert states == {alone: DeviceState.DEAD, one_of_two: DeviceState.ACTIVE}
 
 
+async def test_where_our_settings_may_be_wrong_nothing_that_is_told_later_kills_a_device(engine: Engine) -> None:
+    device_id = await handle(engine, "a")
+    engine.clock.advance(1.0)
+    await sent(engine, "a")
+    now_us = engine.clock.now_us()
+    await engine.ledger.confirm([Confirmation(HUB, "m-1", DEAD._replace(misdirected=True), 0, now_us)])
+    device = await engine.ledger.device("shop", DeviceSelector(device_id=device_id))
+    assert device is not None and device.state is DeviceState.ACTIVE
+    assert len(await later(engine.ledger)) == 1
+
+
 async def test_what_is_told_later_does_not_keep_a_notification_from_being_pruned(engine: Engine) -> None:
     notification_id = await sent(engine, "a")
     engine.clock.advance(engine.event_retention_us / 1e6 - 10)
@@ -138,6 +151,21 @@ async def test_a_hubs_device_is_due_after_every_change_until_it_was_told_as_it_i
     await engine.ledger.unregister("shop", DeviceSelector(device_id=device_id), engine.clock.now_us())
     (gone,) = await engine.ledger.unsynced(again_us, 10)
     assert gone.device.state is DeviceState.REMOVED
+
+
+@pytest.mark.parametrize("to", [APNS, HUB._replace(provider_app_id="ns/other")])
+async def test_a_device_that_leaves_a_hub_is_gone_there(engine: Engine, to: Lane) -> None:
+    device_id = await handle(engine, "a")
+    (first,) = await engine.ledger.unsynced(engine.clock.now_us(), 10)
+    await engine.ledger.synced([Synced(first.device)])
+    engine.clock.advance(1.0)
+    await engine.ledger.register(registration("b", lane=to, device_id=device_id), engine.clock.now_us())
+    due = {each.device.provider_app_id: each.device for each in await engine.ledger.unsynced(engine.clock.now_us(), 10)}
+    assert (due["ns/hub"].provider, due["ns/hub"].state) == (Provider.NOTIFICATION_HUBS, DeviceState.REMOVED)
+    if to.provider is Provider.NOTIFICATION_HUBS:
+        assert due["ns/other"].state is DeviceState.ACTIVE
+    await engine.ledger.synced([Synced(device) for device in due.values()])
+    assert not await engine.ledger.unsynced(engine.clock.now_us(), 10)
 
 
 # --- addresses

@@ -357,9 +357,18 @@ def test_what_is_written_out_for_apple_has_the_same_limit_in_json(fcm: Fcm) -> N
 
 
 def test_what_a_patch_adds_counts_too(fcm: Fcm) -> None:
-    patch = json.dumps({"data": {"n": 7, "list": ["x" * 4096], "none": {"a": [None, True]}}})
-    with pytest.raises(MessageRefused, match="bytes"):
-        fcm.check_message(notification(Content(fcm_json=patch)))
+    for patch in (
+        {"data": {"n": "x" * 4096}},
+        {"webpush": {"notification": {"body": "x" * 4096, "actions": [None, 7]}}},
+    ):
+        with pytest.raises(MessageRefused, match="bytes"):
+            fcm.check_message(notification(Content(title="t", fcm_json=json.dumps(patch))))
+
+
+@pytest.mark.parametrize("data", [{"n": 7}, {"n": None, "m": ["x"]}, {"from": "x"}, {"google.a": "x"}])
+def test_a_patch_with_data_that_google_refuses_is_refused_before(fcm: Fcm, data: dict[str, Any]) -> None:
+    with pytest.raises(MessageRefused, match="fcm_json: data"):
+        fcm.check_message(notification(Content(title="t", fcm_json=json.dumps({"data": data}))))
 
 
 @given(of=NOTIFICATIONS, kind=st.sampled_from([None, AudienceKind.TOPIC]))

@@ -282,9 +282,9 @@ def test_an_audience_of_all_platforms_needs_template_properties(hub: Notificatio
     assert refusal.value.reason is RejectReason.FIELD_MISSING
 
 
-def test_a_handle_gets_its_platforms_form_whatever_the_templates_say(hub: NotificationHub) -> None:
-    requests = sent(hub, Content(title="t", notification_hubs=PROPERTIES), on(HubPlatform.APNS))
-    assert header(requests, "servicebusnotification-format") == "apple"
+def test_templates_go_to_tags_and_not_to_handles(hub: NotificationHub) -> None:
+    with pytest.raises(MessageRefused, match="tags"):
+        sent(hub, Content(title="t", notification_hubs=PROPERTIES), on(HubPlatform.APNS))
 
 
 def test_the_callers_headers_win_and_only_those_that_a_hub_hands_on_may_be_set(hub: NotificationHub) -> None:

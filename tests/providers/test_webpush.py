@@ -627,7 +627,7 @@ DOWN = Outcome(OutcomeKind.UNAVAILABLE)
     [
         # RFC 8030, whoever says it.
         (400, b"", PAYLOAD, "", ""),
-        (401, b"", CREDENTIAL, "", ""),
+        (401, b"", CREDENTIAL._replace(renew=True), "", ""),
         (403, b"", CREDENTIAL, "", ""),
         (404, b"", DEAD, "", ""),
         (405, b"", PAYLOAD, "", ""),
@@ -643,7 +643,7 @@ DOWN = Outcome(OutcomeKind.UNAVAILABLE)
         (308, b"", CREDENTIAL, "", ""),
         # Mozilla.
         *((400, mozilla(n), PAYLOAD, f"errno {n}", "why") for n in (101, 108, 110, 111, 112, 113, 114)),
-        (401, mozilla(109), CREDENTIAL, "errno 109", "why"),
+        (401, mozilla(109), CREDENTIAL._replace(renew=True), "errno 109", "why"),
         (401, mozilla(109, "VAPID public key mismatch"), OTHER_KEY, "errno 109", "VAPID public key mismatch"),
         (404, mozilla(102), DEAD, "errno 102", "why"),
         *((410, mozilla(n), DEAD, f"errno {n}", "why") for n in (103, 105, 106)),

@@ -38,7 +38,8 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="pushrpc")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
 def commands(until_stdin_closes: bool) -> None:
-    """Durable push notifications over gRPC: APNs and FCM, one typed final answer for every token.
+    """Durable push notifications over gRPC to APNs, FCM, WNS, Web Push, HMS and Notification Hubs, with one typed final
+    answer for every token.
 
     \b
     See it move       pushrpc demo

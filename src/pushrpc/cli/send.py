@@ -34,9 +34,10 @@ from pushrpc.cli.screen import (
     state_text,
 )
 from pushrpc.v1 import enums_pb2, sending_pb2
-from pushrpc.words import Cause, Priority, Provider, RejectReason
+from pushrpc.words import Cause, HubPlatform, Priority, Provider, RejectReason
 
 PRIORITIES = [p.name.lower() for p in Priority if p]
+HUB_PLATFORMS = [p.name.lower() for p in HubPlatform if p]
 
 
 @click.command(
@@ -46,6 +47,8 @@ PRIORITIES = [p.name.lower() for p in Priority if p]
 @calls_server
 @app_option
 @click.option("--token", "tokens", type=ProviderToken(), multiple=True, help="A raw token. May be repeated.")
+@click.option("--hub-platform", type=click.Choice(HUB_PLATFORMS),
+              help="Whose handles the tokens of notification_hubs are.")  # fmt: skip
 @click.option("--subscription", "subscriptions", type=Subscription(), multiple=True,
               help="A browser's, or @FILE with it. May be repeated.")  # fmt: skip
 @click.option("--topic", "topics", type=ProviderToken(), multiple=True, metavar="PROVIDER:TOPIC",
@@ -85,7 +88,10 @@ def send(target: Target, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(response)
     else:
-        _print(response, options["app_id"])
+        print_receipt(response)
+        if response.notification_id and not response.complete and response.target_count and is_terminal():
+            follow = f"{program()} watch --app {request.app_id} --notification {response.notification_id}"
+            console().print(f"[dim]Not final yet. Follow it: {follow}[/dim]", soft_wrap=True)
     unhappy = any(d.final and d.state != enums_pb2.DELIVERY_STATE_SENT for d in response.statuses)
     raise click.exceptions.Exit(1 if response.rejected or unhappy else 0)
 
@@ -132,7 +138,8 @@ def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
     )
 
 
-def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
+def print_receipt(response: sending_pb2.SendNotificationResponse) -> None:
+    """What a send was answered: its receipt, every status and every rejection."""
     if response.notification_id:
         receipt = f"notification {response.notification_id}: {response.target_count} accepted"
     else:
@@ -164,6 +171,3 @@ def _print(response: sending_pb2.SendNotificationResponse, app_id: str) -> None:
             ["Rejected", "Reason", "What to do"],
             [[r.path, Text(name_of(RejectReason, r.reason), style="red"), r.detail] for r in response.rejected],
         )
-    if response.notification_id and not response.complete and response.target_count and is_terminal():
-        follow = f"{program()} watch --app {app_id} --notification {response.notification_id}"
-        console().print(f"[dim]Not final yet. Follow it: {follow}[/dim]", soft_wrap=True)

@@ -1,6 +1,6 @@
 """The control API: what tests in other processes, and people with curl, do to the emulators. JSON over HTTP/1.1.
 
-    curl 127.0.0.1:8090/                                            where everything listens
+    curl 127.0.0.1:8090/                                            where everything listens, and every call
     curl 127.0.0.1:8090/apps                                        apps, keys and projects
     curl 127.0.0.1:8090/apps -d '{"bundle_id": "com.example.shop", "team_id": "TEAM123456"}'
     curl 127.0.0.1:8090/apps -d '{"project_id": "shop-example"}'
@@ -85,6 +85,8 @@ class Control:
                 web.post("/reset", self._reset),
             ]
         )
+        routes = application.router.routes()
+        self._calls = [f"{one.method} {one.resource.canonical}" for one in routes if one.resource and one.method != "HEAD"]
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=CLOSE_S)
 
     async def open(self, host: str, port: int) -> int:
@@ -110,6 +112,7 @@ class Control:
                 "token_url": emulator.token_url,
                 "ca_file": str(emulator.ca_file),
                 "now_us": emulator.clock.now_us(),
+                "calls": self._calls,
             }
         )
 

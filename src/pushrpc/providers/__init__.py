@@ -213,6 +213,9 @@ def open_account(account: Account, now_us: int = 0) -> ProviderAccount:
 
     `now_us` tells a certificate that is out of date; 0 leaves that to the TLS handshake.
     """
+    from pushrpc.providers.credentials import check_ca_file
+
+    check_ca_file(account.ca_file, now_us)
     match account:
         case ApnsAccount():
             from pushrpc.providers.apns import Apns
@@ -244,7 +247,7 @@ def file_errors(account: Account, now_us: int) -> Iterator[AccountError]:
     """What is wrong with each file of an account that cannot be opened for another reason."""
     from pushrpc.providers import credentials
 
-    checks: list[Callable[[], object]] = [partial(credentials.check_ca_file, account.ca_file)]
+    checks: list[Callable[[], object]] = [partial(credentials.check_ca_file, account.ca_file, now_us)]
     match account:
         case ApnsAccount():
             if account.key_file:

@@ -143,19 +143,27 @@ def check_certificate(cert_file: str, cert_key_file: str, now_us: int) -> None:
         return
     now = datetime.fromtimestamp(now_us / SECOND_US, UTC)
     if now > certificate.not_valid_after_utc:
-        raise AccountError("cert_file", f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew it at Apple")
+        raise AccountError(
+            "cert_file", f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew it where it was issued"
+        )
     if now < certificate.not_valid_before_utc:
         raise AccountError("cert_file", f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}")
 
 
-def check_ca_file(ca_file: str) -> None:
-    """Raises AccountError unless it is unset or holds PEM certificates."""
+def check_ca_file(ca_file: str, now_us: int = 0) -> None:
+    """Raises AccountError unless it is unset or holds PEM certificates, one of which at least is not out of date.
+
+    `now_us` 0 leaves the dates to the handshake.
+    """
     if not ca_file:
         return
     try:
-        x509.load_pem_x509_certificates(read_file("ca_file", ca_file))
+        trusted = x509.load_pem_x509_certificates(read_file("ca_file", ca_file))
     except ValueError:
         raise AccountError("ca_file", "is not a PEM certificate") from None
+    last = max(certificate.not_valid_after_utc for certificate in trusted)
+    if now_us and datetime.fromtimestamp(now_us / SECOND_US, UTC) > last:
+        raise AccountError("ca_file", f"expired on {last:%Y-%m-%d}; name the certificate that replaced it")
 
 
 class ExchangedToken:

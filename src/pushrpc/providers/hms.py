@@ -98,15 +98,16 @@ class Hms:
         return TokenKind.STANDARD
 
     def check_message(self, notification: Notification, address: Address = NO_ADDRESS) -> None:
-        hms_message.build(notification, notification.created_us)
+        hms_message.build(notification, notification.created_us, address.audience is not None)
 
     def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
-        built = hms_message.build(notification, now_us)
+        of_audience = address.audience is not None
+        built = hms_message.build(notification, now_us, of_audience)
         return Preview(
             [(_CONTENT_TYPE[0].decode(), _CONTENT_TYPE[1].decode())],
             (b'{"validate_only":false,"message":' + built.message + b"}").decode(),
             built.size_bytes,
-            hms_message.BODY_BYTES_MAX,
+            hms_message.BODY_BYTES_MAX - (hms_message.AUDIENCE_BYTES if of_audience else 0),
             ("message.body",) if built.cut else (),
             hms_message.dropped(notification),
         )
@@ -123,10 +124,11 @@ class Hms:
         rows: list[Row] = []
         for positions in together.values():
             first = deliveries[positions[0]]
-            message = hms_message.build(first.notification, now_us).message
+            address = Address.of(first.address)
+            message = hms_message.build(first.notification, now_us, address.audience is not None).message
             for start in range(0, len(positions), TOKENS_MAX):
                 covers = positions[start : start + TOKENS_MAX]
-                target = _target([deliveries[position].token for position in covers], Address.of(first.address))
+                target = _target([deliveries[position].token for position in covers], address)
                 rows.append(Row(0, path, (), _body(target, message), covers))
         return Requests((self._template(authorization),), rows)
 

@@ -74,8 +74,11 @@ class Devices:
             if stored and stored.state is not DeviceState.REMOVED:
                 problem = account.address_problem(registration.token, stored.address)
         if problem:
-            of_hub = registration.provider is Provider.NOTIFICATION_HUBS and not registration.address.platform
-            raise invalid([Violation("hub_platform" if of_hub else "web_push", _reason(problem), problem.detail)])
+            beside = "web_push" if problem.reason is RejectReason.WEB_PUSH_KEYS_INVALID else "hub_platform"
+            of_token = problem.reason in (RejectReason.ENDPOINT_FORBIDDEN, RejectReason.PROVIDER_RETIRED)
+            if problem.reason is RejectReason.TOKEN_MALFORMED:
+                of_token = registration.provider is Provider.NOTIFICATION_HUBS  # others refused it before
+            raise invalid([Violation("token" if of_token else beside, _reason(problem), problem.detail)])
         return registration
 
     async def update(self, request: devices_pb2.UpdateDeviceRequest) -> devices_pb2.UpdateDeviceResponse:

@@ -278,11 +278,7 @@ def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> T
         return Target()  # not looked at further: it may be as large as a request can be
     parts = [_group(groups[position], of_group, fields, position) for position, of_group in enumerate(tokens)]
     if any(subscriptions):
-        parts += [
-            _subscriptions(parts[position], of_group, fields, f"target.tokens[{position}].subscriptions")
-            for position, of_group in enumerate(subscriptions)
-            if of_group
-        ]
+        parts = _with_subscriptions(parts, subscriptions, fields)
     return Target(
         parts,
         _ids(device_ids, fields, "target.device_ids", ID_BYTES_MAX) if device_ids else (),
@@ -311,6 +307,19 @@ def _group(group: sending_pb2.TokenTarget, tokens: Sequence[str], fields: Fields
         fields.word(f"{path}.token_kind", group.token_kind, TokenKind),
         [Address(platform=platform)] * len(tokens) if platform else (),
     )
+
+
+def _with_subscriptions(
+    parts: Sequence[TokenGroup], given: Sequence[Sequence[sending_pb2.Subscription]], fields: Fields
+) -> list[TokenGroup]:
+    """Each group, then its subscriptions: deliveries keep the order of the request."""
+    both: list[TokenGroup] = []
+    for position, (part, subscriptions) in enumerate(zip(parts, given, strict=True)):
+        path = f"target.tokens[{position}]"
+        both.append(part._replace(path=f"{path}.tokens"))
+        if subscriptions:
+            both.append(_subscriptions(part, subscriptions, fields, f"{path}.subscriptions"))
+    return both
 
 
 def _subscriptions(

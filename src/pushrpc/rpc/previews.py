@@ -50,7 +50,7 @@ def shortened_providers(accounts: AppAccounts, notification: Notification, targe
 
 
 def _is_cut(account: ProviderAccount, notification: Notification, target: Target) -> bool:
-    for address in forms(account, target.audiences):
+    for address in forms(account, target.audiences, [platform for platform in HubPlatform if platform]):
         try:
             if account.preview(notification, address, notification.created_us).truncated:
                 return True

@@ -147,7 +147,8 @@ class PushServiceServicer:
 
     def RegisterDevice(self, request, context):
         """Upserts one provider token; the newest registration of a token wins it.
-        Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+        Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+        PROVIDER_NOT_CONFIGURED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

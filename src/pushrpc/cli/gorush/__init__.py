@@ -76,6 +76,8 @@ class Importer:
         elif notif_id:
             form.options.labels["notif_id"] = notif_id
         form.close()
+        if not form.message.ListFields():
+            return Imported((), [*notes, "is empty: it has nothing to show, and no data"])
         parts = [named[start : start + TARGETS_MAX] for start in range(0, len(named), TARGETS_MAX)]
         requests = [
             sending_pb2.SendNotificationRequest(
