@@ -66,3 +66,16 @@ def test_an_emulator_that_cannot_write_says_so(run: Run, tmp_path: Path) -> None
     file.write_text("")
     result = run("emulator", "--directory", str(file / "below"))
     assert result.exit_code == 1 and "cannot be made: Not a directory" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--port foo 1", "'foo' is no service; there are apns, apns_sandbox, fcm, wns, web_push, hms,"),
+        ("--port apns 99999", "99999 is not in the range 0<=x<=65535"),
+        ("--control-port 65536", "65536 is not in the range"),
+    ],
+)
+def test_a_port_of_no_service_and_no_port_at_all_are_usage_errors(run: Run, arguments: str, told: str) -> None:
+    result = run("emulator", *arguments.split())
+    assert (result.exit_code, told in " ".join(result.stderr.split())) == (2, True), result.stderr

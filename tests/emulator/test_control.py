@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pushrpc.emulator import Credentials, Emulator
+from pushrpc.emulator import SERVICES, Credentials, Emulator
 from tests.emulator.client import DEADLINE_S, connect
 from tests.emulator.conftest import PAYLOAD
 
@@ -46,6 +47,9 @@ async def send(emulator: Emulator, headers: dict[str, str], token: str) -> int:
 async def test_it_says_where_everything_listens(emulator: Emulator, control: Control) -> None:
     about = await control("GET", "/")
     assert about.pop("now_us") > 0
+    calls = about.pop("calls")
+    assert {"GET /", "POST /faults", "DELETE /faults", "DELETE /faults/{number}"} < set(calls)
+    assert len(calls) == len(set(calls))
     assert about == {
         "apns": emulator.apns_endpoint,
         "apns_sandbox": emulator.apns_sandbox_endpoint,
@@ -159,3 +163,10 @@ async def test_keys_made_elsewhere(emulator: Emulator, control: Control) -> None
 )
 async def test_a_mistake_is_told(control: Control, path: str, body: object, word: str) -> None:
     assert word in (await control("POST", path, body, status=400))["error"]
+
+
+async def test_everything_that_has_a_port_may_be_given_one_and_nothing_else(emulator: Emulator, tmp_path: Path) -> None:
+    assert tuple(emulator.services) == SERVICES
+    with pytest.raises(ValueError, match=f"foo is not one of {', '.join(SERVICES)}"):
+        async with Emulator.start(tmp_path, ports={"foo": 1}):
+            pass

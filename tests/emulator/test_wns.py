@@ -66,6 +66,7 @@ class World:
             "content_type": "application/octet-stream" if kind == "raw" else "text/xml",
             "content_length": str(len(body)),
             "x_wns_type": f"wns/{kind}",
+            "x_wns_requestforstatus": "true",
         }
         headers = [(k.replace("_", "-").encode(), v.encode()) for k, v in (usual | changed).items() if v is not None]
         call = Call(method.encode(), f"/{path}".encode(), headers, body)
@@ -134,20 +135,28 @@ def test_a_good_notification_is_accepted(world: World) -> None:
     assert (entry.token, entry.payload) == (CHANNEL, TOAST)
     assert entry.message_id.encode() == response.header(b"x-wns-msg-id")
     assert len(entry.message_id) == 16
-    assert not response.header(DEVICE)
 
 
-def test_how_the_device_is_connected_is_told_when_asked(world: World) -> None:
-    assert world.send(x_wns_requestforstatus="true").header(DEVICE) == b"connected"
+def test_how_the_device_is_connected_is_told(world: World) -> None:
+    assert world.send().header(DEVICE) == b"connected"
     world.tokens.put([CHANNEL], Token(TokenState.OFFLINE))
-    assert world.send(x_wns_requestforstatus="true").header(DEVICE) == b"disconnected"
-    assert not world.send(x_wns_requestforstatus="false").header(DEVICE)
+    assert world.send().header(DEVICE) == b"disconnected"
 
 
-def test_the_older_name_of_the_status_by_flag(world: World) -> None:
-    world.wns.old_names = True
-    response = world.send()
-    assert (response.header(STATUS), response.header(OLD_STATUS)) == (b"", b"received")
+@pytest.mark.parametrize("asked", [None, "false"])
+def test_no_status_is_told_to_those_who_do_not_ask(world: World, asked: str | None) -> None:
+    for state in (TokenState.LIVE, TokenState.MUTED, TokenState.THROTTLED):
+        world.tokens.put([CHANNEL], Token(state))
+        response = world.send(x_wns_requestforstatus=asked)
+        assert response.status == 200
+        assert not any(response.header(name) for name in (STATUS, OLD_STATUS, DEVICE))
+    assert len(world.accepted) == 1
+
+
+def test_the_status_as_recorded_has_its_older_name_and_is_always_told(world: World) -> None:
+    world.wns.as_recorded = True
+    response = world.send(x_wns_requestforstatus=None)
+    assert (response.header(STATUS), response.header(OLD_STATUS), response.header(DEVICE)) == (b"", b"received", b"")
 
 
 def test_a_correlation_vector_is_given_back(world: World) -> None:
@@ -315,7 +324,8 @@ def test_a_repeat_has_the_same_identity(world: World) -> None:
 
 
 def test_scripted_refusals_look_real(world: World) -> None:
-    call = Call(b"POST", b"/?token=x", [(b"host", b"a.notify.windows.com")], b"")
+    headers = [(b"host", b"a.notify.windows.com"), (b"x-wns-requestforstatus", b"true")]
+    call = Call(b"POST", b"/?token=x", headers, b"")
     assert world.wns.subject(call) == ("wns", "https://a.notify.windows.com/?token=x")
     assert told(world.wns.refusal(call, 200, "dropped", 0)) == (200, b"dropped")
     blocked = world.wns.refusal(call, 410, "Domain Blocked", 0)
@@ -359,6 +369,7 @@ class TestOnASocket:
             async with client.post(endpoint + path, data=form) as answer:
                 token = (await answer.json())["access_token"]
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/xml", "X-WNS-Type": "wns/toast"}
+            headers["X-WNS-RequestForStatus"] = "true"
             url = URL(channel, encoded=True)
             async with client.post(url, data=TOAST, headers=headers) as answer:
                 assert (answer.status, answer.headers["X-WNS-Status"]) == (200, "received")

@@ -39,7 +39,7 @@ class Client:
 def client(program: Path, emulator: Emulator, tmp_path: Path) -> Client:
     client_id, secret_file = issue_wns_app(emulator.wns, tmp_path)
     # The package was written when the status had its older name, and takes an answer without it for a failure.
-    emulator.wns.old_names = True
+    emulator.wns.as_recorded = True
     return Client(program, emulator, client_id, secret_file.read_text().strip())
 
 

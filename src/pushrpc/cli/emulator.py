@@ -19,6 +19,7 @@ from pushrpc.cli.screen import print_json, print_line, program
 if TYPE_CHECKING:
     from pushrpc.emulator import Emulator
 
+PORT = click.IntRange(0, 65535)
 APP_ID = "shop"
 HUB = "shop-hub"
 
@@ -27,9 +28,9 @@ HUB = "shop-hub"
 @click.option("--directory", type=click.Path(file_okay=False, path_type=Path),
               help="Where credentials and pushrpc.toml go; else a temporary one.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the faults.")
-@click.option("--port", "ports", type=(str, int), multiple=True, metavar="SERVICE PORT",
+@click.option("--port", "ports", type=(str, PORT), multiple=True, metavar="SERVICE PORT",
               help="Such as: --port apns 2197. Else any free one.")  # fmt: skip
-@click.option("--control-port", type=int, default=0, help="Of the control API; else any free one.")
+@click.option("--control-port", type=PORT, default=0, help="Of the control API; else any free one.")
 @json_option
 def emulator(
     directory: Path | None, seed: int, ports: Sequence[tuple[str, int]], control_port: int, as_json: bool
@@ -45,6 +46,11 @@ def emulator(
       pushrpc emulator --directory sandbox
       pushrpc serve --config sandbox/pushrpc.toml
     """
+    from pushrpc.emulator import SERVICES
+
+    for name, _ in ports:
+        if name not in SERVICES:
+            raise click.BadParameter(f"{name!r} is no service; there are {', '.join(SERVICES)}", param_hint="'--port'")
     with _directory(directory) as chosen:
         try:
             asyncio.run(_emulate(chosen, seed, dict(ports), control_port, as_json))

@@ -46,6 +46,7 @@ from pushrpc.emulator.webpush import Subscription, WebPush
 from pushrpc.emulator.wns import Wns, wns_channels
 
 __all__ = [
+    "SERVICES",
     "Counts",
     "Credentials",
     "Emulator",
@@ -65,6 +66,8 @@ __all__ = [
 ]
 
 HOSTS = ("127.0.0.1", "localhost", "::1")
+SERVICES = ("apns", "apns_sandbox", "fcm", "wns", "web_push", "hms", "notification_hubs")
+"""What listens, each on a port of its own."""
 
 
 class VirtualClock:
@@ -131,9 +134,11 @@ class Emulator:
     ) -> AsyncIterator[Emulator]:
         """Listens on `host` until left, on free ports but for those named by service.
 
-        Writes ca.pem and server.pem into `directory`, which is made when it does not exist. Raises OSError when a port
-        is taken.
+        Writes ca.pem and server.pem into `directory`, which is made when it does not exist. Raises ValueError for a
+        port of something else than SERVICES, OSError when a port is taken.
         """
+        if unknown := ports.keys() - set(SERVICES):
+            raise ValueError(f"{min(unknown)} is not one of {', '.join(SERVICES)}")
         emulator = cls(directory, seed)
         certificate = directory / "server.pem"
         emulator._authority.issue_server(certificate, [host, *(name for name in HOSTS if name != host)])

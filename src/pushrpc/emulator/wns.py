@@ -2,8 +2,8 @@
 
 Rules are from Microsoft's "Push notification service request and response headers", "Raw notification overview" and
 "Quickstart: Push notifications in the Windows App SDK". Microsoft does not publish the order of its checks; here:
-method, access token, sender, channel, headers, body, rates, device. What became of the notification is told in every
-answer of 200, as recorded answers of the real service have it; how the device is connected, only when asked.
+method, access token, sender, channel, headers, body, rates, device. What became of the notification, and how the device
+is connected, is told to those who ask for it with X-WNS-RequestForStatus.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ class _Answers(NamedTuple):
 
 
 class Wns:
-    """`old_names`: answers say X-WNS-NotificationStatus, as some pages and older clients call X-WNS-Status.
+    """`as_recorded`: every answer of 200 says X-WNS-NotificationStatus, as some pages and older clients call
+    X-WNS-Status, asked or not: so answers that others recorded of the real service have it.
 
     What is believed of a channel: `app` is the client id of the sender that it belongs to; unregistered is a 404,
     expired a 410, throttled a `channelthrottled`, muted a `dropped`; for an offline device one notification of each
@@ -91,7 +92,7 @@ class Wns:
 
     def __init__(self, tokens: TokenBook, *, seed: int = 0) -> None:
         self.tokens = tokens
-        self.old_names = False
+        self.as_recorded = False
         self.per_app = Quota(0)
         self.per_channel = Quota(0)
         self._apps: dict[str, App] = {}
@@ -213,9 +214,12 @@ class Wns:
         return _Answers(message_id, told)
 
     def _status(self, call: Call, answers: _Answers, word: str, *, connected: bool) -> Response:
-        name = b"x-wns-notificationstatus" if self.old_names else b"x-wns-status"
-        headers = [*answers.headers, (name, word.encode())]
-        if call.header(b"x-wns-requestforstatus") == b"true":
+        asked = call.header(b"x-wns-requestforstatus") == b"true"
+        headers = list(answers.headers)
+        if asked or self.as_recorded:
+            name = b"x-wns-notificationstatus" if self.as_recorded else b"x-wns-status"
+            headers.append((name, word.encode()))
+        if asked:
             headers.append((b"x-wns-deviceconnectionstatus", b"connected" if connected else b"disconnected"))
         return Response(200, headers, b"")
 
