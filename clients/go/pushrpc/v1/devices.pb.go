@@ -487,7 +487,7 @@ type Device struct {
 	DeadReason string `protobuf:"bytes,19,opt,name=dead_reason,json=deadReason,proto3" json:"dead_reason,omitempty"`
 	// When the registry learned it, when DEAD.
 	DeadTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=dead_time,json=deadTime,proto3" json:"dead_time,omitempty"`
-	// The provider's newer token, when it told one; APNs and FCM never do.
+	// The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
 	TokenReplacedBy string `protobuf:"bytes,21,opt,name=token_replaced_by,json=tokenReplacedBy,proto3" json:"token_replaced_by,omitempty"`
 	// When it was first registered.
 	CreateTime *timestamppb.Timestamp `protobuf:"bytes,22,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`

@@ -362,7 +362,7 @@ const (
 	DeviceState_DEVICE_STATE_ACTIVE DeviceState = 1
 	// Not registered for 30 days; still takes notifications.
 	DeviceState_DEVICE_STATE_STALE DeviceState = 2
-	// The provider said that the token is gone; registering it again revives it.
+	// The provider said that the token is gone, or its time is over; registering it again revives it.
 	DeviceState_DEVICE_STATE_DEAD DeviceState = 3
 	// Unregistered by the caller.
 	DeviceState_DEVICE_STATE_REMOVED DeviceState = 4
@@ -583,7 +583,7 @@ const (
 	Cause_CAUSE_ANSWER_UNKNOWN Cause = 4
 	// What the provider would get passes its size limit.
 	Cause_CAUSE_PAYLOAD_TOO_LARGE Cause = 5
-	// The provider said itself that it dropped the message; neither APNs nor FCM does.
+	// The provider said itself that it dropped the message: WNS, also behind Edge, and Notification Hubs do.
 	Cause_CAUSE_PROVIDER_DROPPED Cause = 6
 	// It expired while the lane was paused: the provider refused our credential, or refused most tokens.
 	Cause_CAUSE_LANE_PAUSED Cause = 7
@@ -658,7 +658,7 @@ const (
 	RejectReason_REJECT_REASON_PROVIDER_APP_UNKNOWN RejectReason = 3
 	// No such device in this app.
 	RejectReason_REJECT_REASON_DEVICE_UNKNOWN RejectReason = 4
-	// The provider said that this device is gone.
+	// The provider said that this device is gone, or its token_expire_time is over.
 	RejectReason_REJECT_REASON_DEVICE_DEAD RejectReason = 5
 	// The user has no device that takes this kind of message.
 	RejectReason_REJECT_REASON_USER_WITHOUT_DEVICE RejectReason = 6
@@ -918,7 +918,7 @@ const (
 	ApnsPushType_APNS_PUSH_TYPE_ALERT ApnsPushType = 1
 	// Wakes the app quietly.
 	ApnsPushType_APNS_PUSH_TYPE_BACKGROUND ApnsPushType = 2
-	// Live Activity; give the ActivityKit keys in apns_json.
+	// Live Activity; set apns.live_activity.
 	ApnsPushType_APNS_PUSH_TYPE_LIVE_ACTIVITY ApnsPushType = 3
 	// Incoming call.
 	ApnsPushType_APNS_PUSH_TYPE_VOIP ApnsPushType = 4

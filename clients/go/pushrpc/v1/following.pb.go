@@ -148,7 +148,8 @@ type Delivery struct {
 	Cause Cause `protobuf:"varint,9,opt,name=cause,proto3,enum=pushrpc.v1.Cause" json:"cause,omitempty"`
 	// The provider's own word, verbatim.
 	Reason string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The provider's id: apns-id, or FCM's message name.
+	// The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+	// message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
 	ProviderMessageId string `protobuf:"bytes,11,opt,name=provider_message_id,json=providerMessageId,proto3" json:"provider_message_id,omitempty"`
 	// How many attempts were made.
 	Attempt int32 `protobuf:"varint,12,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -156,7 +157,7 @@ type Delivery struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time,proto3" json:"time,omitempty"`
 	// When the next attempt is due.
 	RetryTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=retry_time,json=retryTime,proto3" json:"retry_time,omitempty"`
-	// The provider's newer token, when it told one; APNs and FCM never do.
+	// The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
 	TokenReplacedBy string `protobuf:"bytes,15,opt,name=token_replaced_by,json=tokenReplacedBy,proto3" json:"token_replaced_by,omitempty"`
 	// The notification's labels.
 	Labels map[string]string `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -347,7 +348,8 @@ type DeliveryEvent struct {
 	Cause Cause `protobuf:"varint,9,opt,name=cause,proto3,enum=pushrpc.v1.Cause" json:"cause,omitempty"`
 	// The provider's own word, verbatim.
 	Reason string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The provider's id: apns-id, or FCM's message name.
+	// The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+	// message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
 	ProviderMessageId string `protobuf:"bytes,11,opt,name=provider_message_id,json=providerMessageId,proto3" json:"provider_message_id,omitempty"`
 	// How many attempts were made.
 	Attempt int32 `protobuf:"varint,12,opt,name=attempt,proto3" json:"attempt,omitempty"`
@@ -355,7 +357,7 @@ type DeliveryEvent struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=time,proto3" json:"time,omitempty"`
 	// When the next attempt is due.
 	RetryTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=retry_time,json=retryTime,proto3" json:"retry_time,omitempty"`
-	// The provider's newer token, when it told one; APNs and FCM never do.
+	// The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
 	TokenReplacedBy string `protobuf:"bytes,15,opt,name=token_replaced_by,json=tokenReplacedBy,proto3" json:"token_replaced_by,omitempty"`
 	// The notification's labels.
 	Labels map[string]string `protobuf:"bytes,16,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`

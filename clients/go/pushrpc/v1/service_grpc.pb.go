@@ -50,7 +50,8 @@ const (
 // Push notifications with one typed, final answer for every token.
 type PushServiceClient interface {
 	// Upserts one provider token; the newest registration of a token wins it.
-	// Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+	// Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+	// PROVIDER_NOT_CONFIGURED.
 	RegisterDevice(ctx context.Context, in *RegisterDeviceRequest, opts ...grpc.CallOption) (*RegisterDeviceResponse, error)
 	// Changes named fields of one device.
 	UpdateDevice(ctx context.Context, in *UpdateDeviceRequest, opts ...grpc.CallOption) (*UpdateDeviceResponse, error)
@@ -321,7 +322,8 @@ func (c *pushServiceClient) GetServerInfo(ctx context.Context, in *GetServerInfo
 // Push notifications with one typed, final answer for every token.
 type PushServiceServer interface {
 	// Upserts one provider token; the newest registration of a token wins it.
-	// Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+	// Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+	// PROVIDER_NOT_CONFIGURED.
 	RegisterDevice(context.Context, *RegisterDeviceRequest) (*RegisterDeviceResponse, error)
 	// Changes named fields of one device.
 	UpdateDevice(context.Context, *UpdateDeviceRequest) (*UpdateDeviceResponse, error)

@@ -337,7 +337,7 @@ class Device(_message.Message):
     dead_reason: _builtins.str
     """The provider's word, when DEAD."""
     token_replaced_by: _builtins.str
-    """The provider's newer token, when it told one; APNs and FCM never do."""
+    """The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint."""
     hub_platform: _enums_pb2.HubPlatform.ValueType
     """Whose handle the token is, at a hub."""
     @_builtins.property

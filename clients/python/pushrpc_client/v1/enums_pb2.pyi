@@ -213,7 +213,7 @@ class _DeviceStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeviceSta
     DEVICE_STATE_STALE: _DeviceState.ValueType  # 2
     """Not registered for 30 days; still takes notifications."""
     DEVICE_STATE_DEAD: _DeviceState.ValueType  # 3
-    """The provider said that the token is gone; registering it again revives it."""
+    """The provider said that the token is gone, or its time is over; registering it again revives it."""
     DEVICE_STATE_REMOVED: _DeviceState.ValueType  # 4
     """Unregistered by the caller."""
 
@@ -227,7 +227,7 @@ DEVICE_STATE_ACTIVE: DeviceState.ValueType  # 1
 DEVICE_STATE_STALE: DeviceState.ValueType  # 2
 """Not registered for 30 days; still takes notifications."""
 DEVICE_STATE_DEAD: DeviceState.ValueType  # 3
-"""The provider said that the token is gone; registering it again revives it."""
+"""The provider said that the token is gone, or its time is over; registering it again revives it."""
 DEVICE_STATE_REMOVED: DeviceState.ValueType  # 4
 """Unregistered by the caller."""
 Global___DeviceState: _TypeAlias = DeviceState  # noqa: Y015
@@ -347,7 +347,7 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     CAUSE_PAYLOAD_TOO_LARGE: _Cause.ValueType  # 5
     """What the provider would get passes its size limit."""
     CAUSE_PROVIDER_DROPPED: _Cause.ValueType  # 6
-    """The provider said itself that it dropped the message; neither APNs nor FCM does."""
+    """The provider said itself that it dropped the message: WNS, also behind Edge, and Notification Hubs do."""
     CAUSE_LANE_PAUSED: _Cause.ValueType  # 7
     """It expired while the lane was paused: the provider refused our credential, or refused most tokens."""
     CAUSE_CANCELLED_BY_CALLER: _Cause.ValueType  # 8
@@ -369,7 +369,7 @@ CAUSE_ANSWER_UNKNOWN: Cause.ValueType  # 4
 CAUSE_PAYLOAD_TOO_LARGE: Cause.ValueType  # 5
 """What the provider would get passes its size limit."""
 CAUSE_PROVIDER_DROPPED: Cause.ValueType  # 6
-"""The provider said itself that it dropped the message; neither APNs nor FCM does."""
+"""The provider said itself that it dropped the message: WNS, also behind Edge, and Notification Hubs do."""
 CAUSE_LANE_PAUSED: Cause.ValueType  # 7
 """It expired while the lane was paused: the provider refused our credential, or refused most tokens."""
 CAUSE_CANCELLED_BY_CALLER: Cause.ValueType  # 8
@@ -393,7 +393,7 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     REJECT_REASON_DEVICE_UNKNOWN: _RejectReason.ValueType  # 4
     """No such device in this app."""
     REJECT_REASON_DEVICE_DEAD: _RejectReason.ValueType  # 5
-    """The provider said that this device is gone."""
+    """The provider said that this device is gone, or its token_expire_time is over."""
     REJECT_REASON_USER_WITHOUT_DEVICE: _RejectReason.ValueType  # 6
     """The user has no device that takes this kind of message."""
     REJECT_REASON_TOKEN_KIND_MISMATCH: _RejectReason.ValueType  # 7
@@ -423,7 +423,7 @@ REJECT_REASON_PROVIDER_APP_UNKNOWN: RejectReason.ValueType  # 3
 REJECT_REASON_DEVICE_UNKNOWN: RejectReason.ValueType  # 4
 """No such device in this app."""
 REJECT_REASON_DEVICE_DEAD: RejectReason.ValueType  # 5
-"""The provider said that this device is gone."""
+"""The provider said that this device is gone, or its token_expire_time is over."""
 REJECT_REASON_USER_WITHOUT_DEVICE: RejectReason.ValueType  # 6
 """The user has no device that takes this kind of message."""
 REJECT_REASON_TOKEN_KIND_MISMATCH: RejectReason.ValueType  # 7
@@ -537,7 +537,7 @@ class _ApnsPushTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApnsPush
     APNS_PUSH_TYPE_BACKGROUND: _ApnsPushType.ValueType  # 2
     """Wakes the app quietly."""
     APNS_PUSH_TYPE_LIVE_ACTIVITY: _ApnsPushType.ValueType  # 3
-    """Live Activity; give the ActivityKit keys in apns_json."""
+    """Live Activity; set apns.live_activity."""
     APNS_PUSH_TYPE_VOIP: _ApnsPushType.ValueType  # 4
     """Incoming call."""
     APNS_PUSH_TYPE_LOCATION: _ApnsPushType.ValueType  # 5
@@ -565,7 +565,7 @@ APNS_PUSH_TYPE_ALERT: ApnsPushType.ValueType  # 1
 APNS_PUSH_TYPE_BACKGROUND: ApnsPushType.ValueType  # 2
 """Wakes the app quietly."""
 APNS_PUSH_TYPE_LIVE_ACTIVITY: ApnsPushType.ValueType  # 3
-"""Live Activity; give the ActivityKit keys in apns_json."""
+"""Live Activity; set apns.live_activity."""
 APNS_PUSH_TYPE_VOIP: ApnsPushType.ValueType  # 4
 """Incoming call."""
 APNS_PUSH_TYPE_LOCATION: ApnsPushType.ValueType  # 5

@@ -136,11 +136,13 @@ class Delivery(_message.Message):
     reason: _builtins.str
     """The provider's own word, verbatim."""
     provider_message_id: _builtins.str
-    """The provider's id: apns-id, or FCM's message name."""
+    """The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+    message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
+    """
     attempt: _builtins.int
     """How many attempts were made."""
     token_replaced_by: _builtins.str
-    """The provider's newer token, when it told one; APNs and FCM never do."""
+    """The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint."""
     final: _builtins.bool
     """Whether it can still change."""
     @_builtins.property
@@ -259,11 +261,13 @@ class DeliveryEvent(_message.Message):
     reason: _builtins.str
     """The provider's own word, verbatim."""
     provider_message_id: _builtins.str
-    """The provider's id: apns-id, or FCM's message name."""
+    """The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+    message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
+    """
     attempt: _builtins.int
     """How many attempts were made."""
     token_replaced_by: _builtins.str
-    """The provider's newer token, when it told one; APNs and FCM never do."""
+    """The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint."""
     final: _builtins.bool
     """True exactly once per delivery."""
     event_id: _builtins.str

@@ -39,7 +39,8 @@ class PushServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PushServiceAsyncStub: ...
     RegisterDevice: _grpc.UnaryUnaryMultiCallable[_devices_pb2.RegisterDeviceRequest, _devices_pb2.RegisterDeviceResponse]
     """Upserts one provider token; the newest registration of a token wins it.
-    Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+    Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+    PROVIDER_NOT_CONFIGURED.
     """
     UpdateDevice: _grpc.UnaryUnaryMultiCallable[_devices_pb2.UpdateDeviceRequest, _devices_pb2.UpdateDeviceResponse]
     """Changes named fields of one device."""
@@ -91,7 +92,8 @@ class PushServiceAsyncStub(PushServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterDevice: _aio.UnaryUnaryMultiCallable[_devices_pb2.RegisterDeviceRequest, _devices_pb2.RegisterDeviceResponse]  # type: ignore[assignment]
     """Upserts one provider token; the newest registration of a token wins it.
-    Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+    Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+    PROVIDER_NOT_CONFIGURED.
     """
     UpdateDevice: _aio.UnaryUnaryMultiCallable[_devices_pb2.UpdateDeviceRequest, _devices_pb2.UpdateDeviceResponse]  # type: ignore[assignment]
     """Changes named fields of one device."""
@@ -145,7 +147,8 @@ class PushServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_devices_pb2.RegisterDeviceResponse, _abc.Awaitable[_devices_pb2.RegisterDeviceResponse]]:
         """Upserts one provider token; the newest registration of a token wins it.
-        Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+        Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+        PROVIDER_NOT_CONFIGURED.
         """
 
     def UpdateDevice(

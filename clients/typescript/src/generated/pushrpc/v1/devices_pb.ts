@@ -432,7 +432,7 @@ export type Device = Message<"pushrpc.v1.Device"> & {
   deadTime?: Timestamp | undefined;
 
   /**
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    *
    * @generated from field: string token_replaced_by = 21;
    */

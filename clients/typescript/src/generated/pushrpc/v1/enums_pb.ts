@@ -323,7 +323,7 @@ export enum DeviceState {
   STALE = 2,
 
   /**
-   * The provider said that the token is gone; registering it again revives it.
+   * The provider said that the token is gone, or its time is over; registering it again revives it.
    *
    * @generated from enum value: DEVICE_STATE_DEAD = 3;
    */
@@ -544,7 +544,7 @@ export enum Cause {
   PAYLOAD_TOO_LARGE = 5,
 
   /**
-   * The provider said itself that it dropped the message; neither APNs nor FCM does.
+   * The provider said itself that it dropped the message: WNS, also behind Edge, and Notification Hubs do.
    *
    * @generated from enum value: CAUSE_PROVIDER_DROPPED = 6;
    */
@@ -613,7 +613,7 @@ export enum RejectReason {
   DEVICE_UNKNOWN = 4,
 
   /**
-   * The provider said that this device is gone.
+   * The provider said that this device is gone, or its token_expire_time is over.
    *
    * @generated from enum value: REJECT_REASON_DEVICE_DEAD = 5;
    */
@@ -826,7 +826,7 @@ export enum ApnsPushType {
   BACKGROUND = 2,
 
   /**
-   * Live Activity; give the ActivityKit keys in apns_json.
+   * Live Activity; set apns.live_activity.
    *
    * @generated from enum value: APNS_PUSH_TYPE_LIVE_ACTIVITY = 3;
    */

@@ -158,7 +158,8 @@ export type Delivery = Message<"pushrpc.v1.Delivery"> & {
   reason: string;
 
   /**
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    *
    * @generated from field: string provider_message_id = 11;
    */
@@ -186,7 +187,7 @@ export type Delivery = Message<"pushrpc.v1.Delivery"> & {
   retryTime?: Timestamp | undefined;
 
   /**
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    *
    * @generated from field: string token_replaced_by = 15;
    */
@@ -298,7 +299,8 @@ export type DeliveryEvent = Message<"pushrpc.v1.DeliveryEvent"> & {
   reason: string;
 
   /**
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    *
    * @generated from field: string provider_message_id = 11;
    */
@@ -326,7 +328,7 @@ export type DeliveryEvent = Message<"pushrpc.v1.DeliveryEvent"> & {
   retryTime?: Timestamp | undefined;
 
   /**
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    *
    * @generated from field: string token_replaced_by = 15;
    */

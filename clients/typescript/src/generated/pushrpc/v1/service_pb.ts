@@ -216,7 +216,8 @@ export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*
 export const PushService: GenService<{
   /**
    * Upserts one provider token; the newest registration of a token wins it.
-   * Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+   * Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+   * PROVIDER_NOT_CONFIGURED.
    *
    * @generated from rpc pushrpc.v1.PushService.RegisterDevice
    */

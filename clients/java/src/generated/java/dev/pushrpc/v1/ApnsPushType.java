@@ -41,7 +41,7 @@ public enum ApnsPushType
   APNS_PUSH_TYPE_BACKGROUND(2),
   /**
    * <pre>
-   * Live Activity; give the ActivityKit keys in apns_json.
+   * Live Activity; set apns.live_activity.
    * </pre>
    *
    * <code>APNS_PUSH_TYPE_LIVE_ACTIVITY = 3;</code>
@@ -149,7 +149,7 @@ public enum ApnsPushType
   public static final int APNS_PUSH_TYPE_BACKGROUND_VALUE = 2;
   /**
    * <pre>
-   * Live Activity; give the ActivityKit keys in apns_json.
+   * Live Activity; set apns.live_activity.
    * </pre>
    *
    * <code>APNS_PUSH_TYPE_LIVE_ACTIVITY = 3;</code>

@@ -65,7 +65,7 @@ public enum Cause
   CAUSE_PAYLOAD_TOO_LARGE(5),
   /**
    * <pre>
-   * The provider said itself that it dropped the message; neither APNs nor FCM does.
+   * The provider said itself that it dropped the message: WNS, also behind Edge, and Notification Hubs do.
    * </pre>
    *
    * <code>CAUSE_PROVIDER_DROPPED = 6;</code>
@@ -149,7 +149,7 @@ public enum Cause
   public static final int CAUSE_PAYLOAD_TOO_LARGE_VALUE = 5;
   /**
    * <pre>
-   * The provider said itself that it dropped the message; neither APNs nor FCM does.
+   * The provider said itself that it dropped the message: WNS, also behind Edge, and Notification Hubs do.
    * </pre>
    *
    * <code>CAUSE_PROVIDER_DROPPED = 6;</code>

@@ -469,7 +469,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object providerMessageId_ = "";
   /**
    * <pre>
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    * </pre>
    *
    * <code>string provider_message_id = 11;</code>
@@ -490,7 +491,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    * </pre>
    *
    * <code>string provider_message_id = 11;</code>
@@ -607,7 +609,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object tokenReplacedBy_ = "";
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 15;</code>
@@ -628,7 +630,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 15;</code>
@@ -2488,7 +2490,8 @@ java.lang.String defaultValue) {
     private java.lang.Object providerMessageId_ = "";
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2508,7 +2511,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2529,7 +2533,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2546,7 +2551,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2560,7 +2566,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2934,7 +2941,7 @@ java.lang.String defaultValue) {
     private java.lang.Object tokenReplacedBy_ = "";
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -2954,7 +2961,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -2975,7 +2982,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -2992,7 +2999,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -3006,7 +3013,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>

@@ -473,7 +473,8 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object providerMessageId_ = "";
   /**
    * <pre>
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    * </pre>
    *
    * <code>string provider_message_id = 11;</code>
@@ -494,7 +495,8 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    * </pre>
    *
    * <code>string provider_message_id = 11;</code>
@@ -611,7 +613,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object tokenReplacedBy_ = "";
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 15;</code>
@@ -632,7 +634,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 15;</code>
@@ -2677,7 +2679,8 @@ java.lang.String defaultValue) {
     private java.lang.Object providerMessageId_ = "";
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2697,7 +2700,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2718,7 +2722,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2735,7 +2740,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -2749,7 +2755,8 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's id: apns-id, or FCM's message name.
+     * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+     * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
      * </pre>
      *
      * <code>string provider_message_id = 11;</code>
@@ -3123,7 +3130,7 @@ java.lang.String defaultValue) {
     private java.lang.Object tokenReplacedBy_ = "";
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -3143,7 +3150,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -3164,7 +3171,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -3181,7 +3188,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>
@@ -3195,7 +3202,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 15;</code>

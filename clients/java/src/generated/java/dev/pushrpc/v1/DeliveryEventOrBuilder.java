@@ -208,7 +208,8 @@ public interface DeliveryEventOrBuilder extends
 
   /**
    * <pre>
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    * </pre>
    *
    * <code>string provider_message_id = 11;</code>
@@ -217,7 +218,8 @@ public interface DeliveryEventOrBuilder extends
   java.lang.String getProviderMessageId();
   /**
    * <pre>
-   * The provider's id: apns-id, or FCM's message name.
+   * The provider's id of the message, if it gave one: APNs' apns-id, FCM's message name, WNS' X-WNS-MSG-ID, the
+   * message's address at a browser's service, HMS' requestId (one for all tokens of a request), a hub's message id.
    * </pre>
    *
    * <code>string provider_message_id = 11;</code>
@@ -292,7 +294,7 @@ public interface DeliveryEventOrBuilder extends
 
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 15;</code>
@@ -301,7 +303,7 @@ public interface DeliveryEventOrBuilder extends
   java.lang.String getTokenReplacedBy();
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 15;</code>

@@ -958,7 +958,7 @@ java.lang.String defaultValue) {
   private volatile java.lang.Object tokenReplacedBy_ = "";
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 21;</code>
@@ -979,7 +979,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 21;</code>
@@ -4417,7 +4417,7 @@ java.lang.String defaultValue) {
     private java.lang.Object tokenReplacedBy_ = "";
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 21;</code>
@@ -4437,7 +4437,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 21;</code>
@@ -4458,7 +4458,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 21;</code>
@@ -4475,7 +4475,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 21;</code>
@@ -4489,7 +4489,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's newer token, when it told one; APNs and FCM never do.
+     * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
      * </pre>
      *
      * <code>string token_replaced_by = 21;</code>

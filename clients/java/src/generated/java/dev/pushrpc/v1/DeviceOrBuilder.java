@@ -504,7 +504,7 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 21;</code>
@@ -513,7 +513,7 @@ java.lang.String defaultValue);
   java.lang.String getTokenReplacedBy();
   /**
    * <pre>
-   * The provider's newer token, when it told one; APNs and FCM never do.
+   * The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint.
    * </pre>
    *
    * <code>string token_replaced_by = 21;</code>

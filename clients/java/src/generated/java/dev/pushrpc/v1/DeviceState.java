@@ -41,7 +41,7 @@ public enum DeviceState
   DEVICE_STATE_STALE(2),
   /**
    * <pre>
-   * The provider said that the token is gone; registering it again revives it.
+   * The provider said that the token is gone, or its time is over; registering it again revives it.
    * </pre>
    *
    * <code>DEVICE_STATE_DEAD = 3;</code>
@@ -93,7 +93,7 @@ public enum DeviceState
   public static final int DEVICE_STATE_STALE_VALUE = 2;
   /**
    * <pre>
-   * The provider said that the token is gone; registering it again revives it.
+   * The provider said that the token is gone, or its time is over; registering it again revives it.
    * </pre>
    *
    * <code>DEVICE_STATE_DEAD = 3;</code>

@@ -704,7 +704,8 @@ public final class PushServiceGrpc {
     /**
      * <pre>
      * Upserts one provider token; the newest registration of a token wins it.
-     * Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+     * Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+     * PROVIDER_NOT_CONFIGURED.
      * </pre>
      */
     default void registerDevice(dev.pushrpc.v1.RegisterDeviceRequest request,
@@ -941,7 +942,8 @@ public final class PushServiceGrpc {
     /**
      * <pre>
      * Upserts one provider token; the newest registration of a token wins it.
-     * Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+     * Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+     * PROVIDER_NOT_CONFIGURED.
      * </pre>
      */
     public void registerDevice(dev.pushrpc.v1.RegisterDeviceRequest request,
@@ -1184,7 +1186,8 @@ public final class PushServiceGrpc {
     /**
      * <pre>
      * Upserts one provider token; the newest registration of a token wins it.
-     * Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+     * Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+     * PROVIDER_NOT_CONFIGURED.
      * </pre>
      */
     public dev.pushrpc.v1.RegisterDeviceResponse registerDevice(dev.pushrpc.v1.RegisterDeviceRequest request) throws io.grpc.StatusException {
@@ -1411,7 +1414,8 @@ public final class PushServiceGrpc {
     /**
      * <pre>
      * Upserts one provider token; the newest registration of a token wins it.
-     * Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+     * Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+     * PROVIDER_NOT_CONFIGURED.
      * </pre>
      */
     public dev.pushrpc.v1.RegisterDeviceResponse registerDevice(dev.pushrpc.v1.RegisterDeviceRequest request) {
@@ -1624,7 +1628,8 @@ public final class PushServiceGrpc {
     /**
      * <pre>
      * Upserts one provider token; the newest registration of a token wins it.
-     * Fails with TOKEN_MALFORMED, PROVIDER_NOT_CONFIGURED.
+     * Fails with FIELD_REQUIRED, TOKEN_MALFORMED, WEB_PUSH_KEYS_INVALID, ENDPOINT_FORBIDDEN, PROVIDER_RETIRED,
+     * PROVIDER_NOT_CONFIGURED.
      * </pre>
      */
     public com.google.common.util.concurrent.ListenableFuture<dev.pushrpc.v1.RegisterDeviceResponse> registerDevice(

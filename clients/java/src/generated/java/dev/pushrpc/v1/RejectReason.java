@@ -57,7 +57,7 @@ public enum RejectReason
   REJECT_REASON_DEVICE_UNKNOWN(4),
   /**
    * <pre>
-   * The provider said that this device is gone.
+   * The provider said that this device is gone, or its token_expire_time is over.
    * </pre>
    *
    * <code>REJECT_REASON_DEVICE_DEAD = 5;</code>
@@ -173,7 +173,7 @@ public enum RejectReason
   public static final int REJECT_REASON_DEVICE_UNKNOWN_VALUE = 4;
   /**
    * <pre>
-   * The provider said that this device is gone.
+   * The provider said that this device is gone, or its token_expire_time is over.
    * </pre>
    *
    * <code>REJECT_REASON_DEVICE_DEAD = 5;</code>
