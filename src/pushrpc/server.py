@@ -104,7 +104,8 @@ def _open_accounts(config: Config, mistakes: list[Mistake]) -> Accounts:
             try:
                 provider_account = open_account(account, now_us)
             except AccountError as error:
-                mistakes.append(_mistake(f"{account.table}.{error.setting}", error))
+                others = [e for e in file_errors(account, now_us) if e.setting != error.setting]
+                mistakes += [_mistake(f"{account.table}.{e.setting}", e) for e in (error, *others)]
             else:
                 by_provider.setdefault(provider_account.provider, []).append(provider_account)
     return opened

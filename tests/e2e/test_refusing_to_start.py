@@ -83,6 +83,35 @@ async def test_mistakes_in_the_file_and_in_what_it_names_are_told_together(tmp_p
     assert "6 mistakes" in text
 
 
+async def test_values_and_files_of_one_account_are_told_together(tmp_path: Path) -> None:
+    for name in ("two.lines", "vapid.pem", "hub.connection"):
+        (tmp_path / name).write_text("junk\nand more")
+    config_file = tmp_path / "pushrpc.toml"
+    config_file.write_text(
+        """
+        [apps.shop.wns]
+        client_id = "no-package-sid"
+        client_secret_file = "two.lines"
+        [apps.shop.web_push]
+        vapid_key_file = "vapid.pem"
+        subject = "nobody"
+        [apps.shop.hms]
+        app_id = "no number"
+        client_secret_file = "two.lines"
+        [apps.shop.notification_hubs]
+        connection_string_file = "hub.connection"
+        hub = "/"
+        """
+    )
+    text = await refused(config_file)
+    for key in (
+        *("wns.client_id", "wns.client_secret_file", "web_push.subject", "web_push.vapid_key_file"),
+        *("hms.app_id", "hms.client_secret_file", "notification_hubs.hub", "notification_hubs.connection_string_file"),
+    ):
+        assert f"\n  apps.shop.{key}:" in text, text
+    assert "8 mistakes" in text
+
+
 async def test_a_tls_key_of_another_certificate_is_named(tmp_path: Path, emulator: Emulator) -> None:
     authority = make_authority(tmp_path)
     (cert_file, _), (_, key_file) = authority.issue(["localhost"]), authority.issue(["127.0.0.1"])

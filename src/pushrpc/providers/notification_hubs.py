@@ -84,9 +84,9 @@ class NotificationHub:
 
     def __init__(self, account: HubAccount) -> None:
         """Reads the connection string. Raises AccountError."""
-        connection = read_connection_string(account.connection_string_file)
         if not _HUB.fullmatch(account.hub):
             raise AccountError("hub", "is not a hub's name: letters, digits and ._- inside")
+        connection = read_connection_string(account.connection_string_file)
         if connection.entity not in ("", account.hub):
             raise AccountError("hub", f"is {account.hub}, and the connection string is {connection.entity[:64]}'s")
         check_ca_file(account.ca_file)

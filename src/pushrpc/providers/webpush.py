@@ -101,9 +101,9 @@ class WebPush:
 
     def __init__(self, account: WebPushAccount) -> None:
         """Loads the VAPID key. Raises AccountError."""
-        self._key = read_vapid_key(account.vapid_key_file)
         self._subject = _checked_subject(account.subject)
         self._hosts = _checked_hosts(account.hosts)
+        self._key = read_vapid_key(account.vapid_key_file)
         self._below = tuple(host for host in account.hosts if host.startswith("."))
         check_ca_file(account.ca_file)
         self._ca_file = account.ca_file

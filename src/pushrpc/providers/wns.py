@@ -143,7 +143,6 @@ class Wns:
 
 def _access_token(account: WnsAccount, endpoint: Origin | None) -> ClientToken:
     """Partner Center's credentials name the app by its package SID, Entra's by a client id within a tenant."""
-    secret = read_secret("client_secret_file", account.client_secret_file)
     by_sid = account.client_id.startswith(_PACKAGE_SID)
     if account.tenant_id:
         if by_sid:
@@ -161,7 +160,7 @@ def _access_token(account: WnsAccount, endpoint: Origin | None) -> ClientToken:
     form = {
         "grant_type": "client_credentials",
         "client_id": account.client_id,
-        "client_secret": secret,
+        "client_secret": read_secret("client_secret_file", account.client_secret_file),
         "scope": scope,
     }
     url = f"https://{endpoint.authority if endpoint else host}{path}"
