@@ -188,7 +188,8 @@ def test_five_mistakes_are_five_reports(directory: Path) -> None:
         ("apps = 1", "apps", "is not a table"),
         ("[apps.Shop.fcm]\nservice_account_file = 'google.json'", "apps.Shop", "is no app id"),
         ("[apps.empty]", "apps.empty", "has no provider"),
-        ("[apps.other.gcm]", "apps.other.gcm", "is not known"),
+        ("[apps.other.fcn]", "apps.other.fcn", "is not known"),
+        ("[apps.other.gcm]", "apps.other.gcm", "is switched off"),
         ("[apps.other]\nfcm = []", "apps.other.fcm", "is not a table or an array of tables"),
         ("[apps.other]\nfcm = [1]", "apps.other.fcm", "is not a table or an array of tables"),
         ("[apps.other]\nfcm = 1", "apps.other.fcm", "is not a table"),
@@ -234,6 +235,15 @@ def test_each_kind_of_mistake(directory: Path, text: str, key: str, problem: str
     assert key in [m.key for m in found]
     assert problem in next(m.problem for m in found if m.key == key)
     assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(("retired", "successor"), [("gcm", "fcm"), ("mpns", "wns")])
+def test_services_that_are_gone_are_answered_with_their_successors(
+    directory: Path, retired: str, successor: str
+) -> None:
+    (found,) = mistakes(directory, f"[apps.shop.{retired}]\nauth_key = 'x'\n{FCM}")
+    assert (found.key, found.problem) == (f"apps.shop.{retired}", "is switched off")
+    assert found.remedy.startswith(f"write [apps.shop.{successor}]")
 
 
 @pytest.mark.parametrize(("text", "problem"), [("[server\n", "is not TOML"), (None, "cannot be read")])

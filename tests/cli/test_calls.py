@@ -22,9 +22,11 @@ from pushrpc.v1.enums_pb2 import (
     DEVICE_STATE_ACTIVE,
     EVENT_KIND_ATTEMPT,
     EVENT_KIND_STATE,
+    HUB_PLATFORM_APNS,
     PRIORITY_NORMAL,
     PROVIDER_APNS,
     PROVIDER_FCM,
+    PROVIDER_NOTIFICATION_HUBS,
     REJECT_REASON_TOKEN_MALFORMED,
 )
 from tests.cli.conftest import Run, Told, failure
@@ -87,6 +89,23 @@ def test_browsers_topics_and_services_that_are_gone_are_understood(run: Run, ser
     assert [(each.provider, each.topic) for each in request.target.provider_audiences] == [(PROVIDER_FCM, "news")]
     assert request.options.truncate and request.options.dry_run and not request.HasField("wait")
     assert result.stdout == "dry run: 4 would be accepted\n"
+
+
+def test_a_hub_is_told_whose_handles_and_tags_they_are(run: Run, server: Told) -> None:
+    server.answers["SendNotification"] = [sending_pb2.SendNotificationResponse(target_count=3)]
+    to = ("--token", "notification_hubs:ff", "--token", f"apns:{TOKEN}", "--tags", "news && !quiet")
+    result = run("send", "--app", "shop", *to, "--hub-platform", "apns", "--title", "Hi", server=server)
+    assert result.exit_code == 0, result.output
+    (request,) = server.requests
+    assert list(request.target.tokens) == [
+        sending_pb2.TokenTarget(provider=PROVIDER_APNS, tokens=[TOKEN]),
+        sending_pb2.TokenTarget(provider=PROVIDER_NOTIFICATION_HUBS, hub_platform=HUB_PLATFORM_APNS, tokens=["ff"]),
+    ]
+    assert list(request.target.provider_audiences) == [
+        sending_pb2.ProviderAudience(
+            provider=PROVIDER_NOTIFICATION_HUBS, hub_platform=HUB_PLATFORM_APNS, tag_expression="news && !quiet"
+        )
+    ]
 
 
 def test_a_browser_is_registered_with_its_keys(run: Run, server: Told) -> None:
@@ -172,7 +191,8 @@ def test_nobody_there_says_what_to_start(run: Run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("send", "--app", "shop"), "say who gets it, with --token, --subscription, --topic, --user or --device"),
+        (("send", "--app", "shop"), "say who gets it, with --token, --subscription, --topic, --tags, --user"),
+        ((*SEND, "--hub-platform", "apns"), "--hub-platform goes with --tags or --token notification_hubs:"),
         (("send", "--user", "u"), "Missing option '--app'"),
         ((*SEND, "--token", "apns"), "'apns' is not PROVIDER:TOKEN; providers are apns, fcm"),
         ((*SEND, "--token", "c2dm:1"), "'c2dm:1' is not PROVIDER:TOKEN"),

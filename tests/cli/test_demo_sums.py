@@ -157,14 +157,20 @@ def run_of(*checks: Check) -> Run:
     return Run(tally_of(*EVENTS), 2.0, TAKEN, checks)
 
 
-@pytest.mark.parametrize("columns", [40, 50, 80])
-def test_the_picture_fits_narrow_terminals(columns: int) -> None:
+@pytest.mark.parametrize(("columns", "tables"), [(40, 4), (50, 3), (80, 2), (120, 1)])
+def test_the_picture_fits_narrow_terminals_whole(columns: int, tables: int) -> None:
     run = run_of(Check("a rather long name of a sum = another one", 5_000, 5_000), Check("b = c", 1, 2))
+    for number, provider in enumerate(ON_STAGE, 1):
+        run.tally.final[provider, DeliveryState.SENT] = 100_000 + number
     output = io.StringIO()
     Console(file=output, width=columns, force_terminal=True, color_system=None).print(closing(run))
     lines = output.getvalue().splitlines()
     assert max(map(len, lines)) <= columns
     text = " ".join(output.getvalue().split())
+    assert "…" not in text
+    assert all(f"{100_000 + number:,}" in text for number in range(1, 7)) and text.count("600,021") == 1
+    assert text.count("Final states") == tables
+    assert '"answered" counts requests' in text
     assert "✔" in text and "✘ b = c 1 ≠ 2" in text and "1 of 2 sums do not add up." in text
 
 

@@ -7,6 +7,7 @@ import json
 import socket
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from pushrpc.cli.playground import EMULATOR_READY
 from pushrpc.config import Config
 from pushrpc.emulator.authority import Authority
 from pushrpc.exchange import Endpoint
+from pushrpc.ledger.sqlite.store import SCHEMA_DIR
 from pushrpc.words import Provider
 from tests.cli.conftest import Run
 
@@ -122,10 +124,16 @@ def test_the_ledgers_file_is_looked_at_and_left_alone(tmp_path: Path) -> None:
     file.write_text("this is not a database" * 100)
     assert "file is not a database" in ledger(file).detail
     file.unlink()
-    with sqlite3.connect(file) as database:
-        database.execute("PRAGMA user_version = 1")
-    database.close()
-    assert ledger(file).detail == f"{file}, schema 1"
+    newest = len(list(SCHEMA_DIR.glob("*.sql")))
+    told = {
+        1: (Verdict.GOOD, f"{file}, schema 1; the next start makes it schema {newest}, which older releases refuse"),
+        newest + 1: (Verdict.BAD, f"{file} has schema {newest + 1}, this release knows up to {newest}"),
+        newest: (Verdict.GOOD, f"{file}, schema {newest}"),
+    }
+    for version, finding in told.items():
+        with closing(sqlite3.connect(file)) as database:
+            database.execute(f"PRAGMA user_version = {version}")
+        assert (ledger(file).verdict, ledger(file).detail) == finding
     lock_file = tmp_path / "push.db.lock"
     lock_file.touch()
     with lock_file.open("rb") as lock:

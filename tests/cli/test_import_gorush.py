@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from google.protobuf.json_format import MessageToDict, Parse
+from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrpc.cli.gorush import TARGETS_MAX, Imported, Importer, bodies
 from pushrpc.v1 import sending_pb2
-from tests.cli.conftest import Run, Told
+from tests.cli.conftest import Run, Told, failure
 
 IOS, ANDROID, HUAWEI = 1, 2, 3
 
@@ -520,11 +522,52 @@ def test_they_can_be_sent(run: Run, server: Told, file: Path) -> None:
     result = run("import-gorush", "--app", "shop", "--send", str(file), server=server)
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
-        "notification x: 1 accepted, sent before",
+        "notification x: 1 accepted, a replay: nothing new was made",
         "notification y: 0 accepted",
         "target.tokens[0].tokens[0]\tTOKEN_MALFORMED\tnot a token",
     ]
     assert [sent.message.body for sent in server.requests] == ["one", "zwölf"]
+
+
+def test_a_refused_request_is_told_and_the_next_one_is_sent(run: Run, server: Told, file: Path) -> None:
+    info = error_details_pb2.ErrorInfo(reason="TTL_INVALID")
+    server.answers["SendNotification"] = [
+        failure(grpc.StatusCode.INVALID_ARGUMENT, "ttl is over 28 days", info),
+        sending_pb2.SendNotificationResponse(notification_id="y", target_count=1),
+    ]
+    result = run("import-gorush", "--app", "shop", "--send", str(file), server=server)
+    assert result.exit_code == 1
+    assert result.stdout == "notification y: 1 accepted\n"
+    assert result.stderr.splitlines()[1:] == [
+        "notification 1: refused: TTL_INVALID: ttl is over 28 days",
+        "requests: 1 accepted, 1 refused; targets rejected: 0; notifications without a request: 0",
+    ]
+
+
+def test_nobody_is_asked_again_where_nobody_answered(run: Run, server: Told, file: Path) -> None:
+    server.answers["SendNotification"] = [failure(grpc.StatusCode.UNAVAILABLE, "gone")]
+    result = run("import-gorush", "--app", "shop", "--send", str(file), server=server)
+    assert result.exit_code == 1 and len(server.requests) == 1
+    assert "notification 1: refused: no server answers at" in result.stderr
+    assert "requests: 0 accepted, 1 refused" in result.stderr
+
+
+def test_a_dry_run_prints_what_send_prints(run: Run, server: Told, tmp_path: Path) -> None:
+    path = tmp_path / "push.json"
+    path.write_text('{"notifications": [{"tokens": ["b"], "platform": 2, "message": "m", "dry_run": true}]}')
+    server.answers["SendNotification"] = [sending_pb2.SendNotificationResponse(target_count=1)]
+    result = run("import-gorush", "--app", "shop", "--send", str(path), server=server)
+    assert (result.exit_code, result.stdout) == (0, "dry run: 1 would be accepted\n")
+
+
+def test_an_empty_notification_is_told_with_its_position(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "push.json"
+    path.write_text(
+        '{"notifications": [{"tokens": ["a"], "platform": 1, "message": "m"}, {"tokens": ["a"], "platform": 1}]}'
+    )
+    result = run("import-gorush", "--app", "shop", str(path))
+    assert result.exit_code == 1 and len(result.stdout.splitlines()) == 1
+    assert result.stderr == "notification 2: is empty: it has nothing to show, and no data\n"
 
 
 def test_receipts_may_be_json(run: Run, server: Told, file: Path) -> None:

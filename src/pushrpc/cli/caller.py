@@ -18,10 +18,11 @@ from grpc_status import rpc_status
 from pushrpc.cli.screen import program
 from pushrpc.v1 import sending_pb2
 from pushrpc.v1.service_pb2_grpc import PushServiceStub
-from pushrpc.words import Provider
+from pushrpc.words import HubPlatform, Provider
 
 CALL_TIMEOUT_S = 15.0
 CONNECT_TIMEOUT_S = 5.0
+HUB_PLATFORMS = [p.name.lower() for p in HubPlatform if p]
 SPAN_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

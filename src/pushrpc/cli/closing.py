@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
 from pushrpc.cli.screen import console, is_terminal, print_line, state_text
 from pushrpc.cli.tally import NAMES, ON_STAGE, Check, Taken, Tally
-from pushrpc.words import Provider
+from pushrpc.words import DeliveryState, Provider
 
 PICTURE_COLUMNS = 80
+COLUMNS_A_TABLE = (7, 4, 3, 2, 1)
+WHOLE = 1_000  # columns in which every table fits, to measure it
 
 
 class Run(NamedTuple):
@@ -82,29 +84,58 @@ def run_as_json(run: Run) -> dict[str, object]:
 
 
 def closing(run: Run) -> RenderableType:
-    counts = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    counts.add_column("Final states")
-    for name in (*(NAMES[p] for p in ON_STAGE), "All"):
-        counts.add_column(name, justify="right")
-    for number, state in enumerate(run.tally.states(), 1):
-        cells = _counted(lambda p, s=state: run.tally.final[p, s])  # type: ignore[misc]
-        counts.add_row(state_text(state), *cells, end_section=number == len(run.tally.states()))
-    for section in (_answers(run), _efforts(run)):
-        for number, row in enumerate(section, 1):
-            counts.add_row(*(Text(cell, style="dim") for cell in row), end_section=number == len(section))
     sums = Table.grid(padding=(0, 1))
     for check in run.checks:
         mark = Text("✔", style="green") if check.adds_up else Text("✘", style="bold red")
         sums.add_row(mark, check.name, Text(_sides(check), style="dim" if check.adds_up else "bold red"))
     verdict = Text(_verdict(run), style="bold green" if run.adds_up else "bold red")
-    return Group(counts, Text(_speed(run)), Text(), sums, Text(), verdict)
+    meaning = Text('"answered" counts requests; one to HMS or a hub may carry many tokens.', style="dim")
+    return Group(_Counts(run), meaning, Text(_speed(run)), Text(), sums, Text(), verdict)
+
+
+class _Counts:
+    """Every count by provider, and in all: in one table where it fits, else in as few as are whole."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        names = (*(NAMES[p] for p in ON_STAGE), "All")
+        for size in COLUMNS_A_TABLE:
+            slices = [slice(start, start + size) for start in range(0, len(names), size)]
+            parts = [self._table(names, which) for which in slices]
+            if max(console.measure(part, options=options.update(width=WHOLE)).maximum for part in parts) <= (
+                options.max_width
+            ):
+                break
+        for part in parts:
+            yield Text()
+            yield part
+        yield Text()
+
+    def _table(self, names: Sequence[str], which: slice) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+        table.add_column("Final states", no_wrap=True)
+        for name in names[which]:
+            table.add_column(name, justify="right", no_wrap=True)
+        for state in self._run.tally.states():
+            table.add_row(state_text(state), *_finals(self._run, state)[which])
+        for section in (_answers(self._run), _efforts(self._run)):
+            table.add_section()
+            for label, *cells in section:
+                table.add_row(*(Text(cell, style="dim") for cell in (label, *cells[which])))
+        return table
 
 
 def _rows(run: Run) -> Sequence[Sequence[str]]:
     rows: list[Sequence[str]] = [["final states", *(NAMES[p] for p in ON_STAGE), "all"]]
     for state in run.tally.states():
-        rows.append([state.name, *_counted(lambda p, s=state: run.tally.final[p, s])])  # type: ignore[misc]
+        rows.append([state.name, *_finals(run, state)])
     return [*rows, *_answers(run), *_efforts(run)]
+
+
+def _finals(run: Run, state: DeliveryState) -> Sequence[str]:
+    return _counted(lambda provider: run.tally.final[provider, state])
 
 
 def _answers(run: Run) -> Sequence[Sequence[str]]:

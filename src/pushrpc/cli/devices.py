@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pushrpc.cli.caller import (
     CALL_TIMEOUT_S,
+    HUB_PLATFORMS,
     Pair,
     ProviderToken,
     Subscription,
@@ -27,7 +28,6 @@ from pushrpc.v1 import devices_pb2, enums_pb2, sending_pb2
 from pushrpc.words import DeviceState, Environment, HubPlatform, Provider
 
 PAGE_SIZE_MAX = 1_000
-HUB_PLATFORMS = [p.name.lower() for p in HubPlatform if p]
 ENVIRONMENTS = [e.name.lower() for e in Environment if e]
 
 

@@ -32,6 +32,7 @@ from pushrpc.cli.screen import console, is_terminal, print_json, print_line
 from pushrpc.cli.serve import config_option
 from pushrpc.config import Config, ConfigError
 from pushrpc.exchange import Endpoint
+from pushrpc.ledger.sqlite.store import SCHEMA_DIR
 from pushrpc.model import Lane
 from pushrpc.providers import ProviderAccount
 from pushrpc.tables import split_listen
@@ -204,7 +205,12 @@ def ledger(file: Path) -> Finding:
     except sqlite3.Error as error:
         remedy = "restore a backup, or name another file"
         return Finding(Verdict.BAD, "server.ledger", f"{file} cannot be read ({error})", remedy)
-    return Finding(Verdict.GOOD, "server.ledger", f"{file}, schema {schema}")
+    newest = max(int(script.stem) for script in SCHEMA_DIR.glob("*.sql"))
+    if schema > newest:
+        detail = f"{file} has schema {schema}, this release knows up to {newest}"
+        return Finding(Verdict.BAD, "server.ledger", detail, "start the newer release")
+    later = f"; the next start makes it schema {newest}, which older releases refuse" if schema < newest else ""
+    return Finding(Verdict.GOOD, "server.ledger", f"{file}, schema {schema}{later}")
 
 
 def providers(accounts: list[ProviderAccount]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from pushrpc.cli.caller import (
     CALL_TIMEOUT_S,
+    HUB_PLATFORMS,
     Pair,
     ProviderToken,
     Span,
@@ -37,7 +38,6 @@ from pushrpc.v1 import enums_pb2, sending_pb2
 from pushrpc.words import Cause, HubPlatform, Priority, Provider, RejectReason
 
 PRIORITIES = [p.name.lower() for p in Priority if p]
-HUB_PLATFORMS = [p.name.lower() for p in HubPlatform if p]
 
 
 @click.command(
@@ -48,11 +48,13 @@ HUB_PLATFORMS = [p.name.lower() for p in HubPlatform if p]
 @app_option
 @click.option("--token", "tokens", type=ProviderToken(), multiple=True, help="A raw token. May be repeated.")
 @click.option("--hub-platform", type=click.Choice(HUB_PLATFORMS),
-              help="Whose handles the tokens of notification_hubs are.")  # fmt: skip
+              help="Whose handles or tags those of notification_hubs are.")  # fmt: skip
 @click.option("--subscription", "subscriptions", type=Subscription(), multiple=True,
               help="A browser's, or @FILE with it. May be repeated.")  # fmt: skip
 @click.option("--topic", "topics", type=ProviderToken(), multiple=True, metavar="PROVIDER:TOPIC",
               help="Whoever subscribed to a provider's topic. May be repeated.")  # fmt: skip
+@click.option("--tags", "tag_expressions", multiple=True, metavar="EXPRESSION",
+              help='Whoever has such tags at the hub: "news && !quiet". May be repeated.')  # fmt: skip
 @click.option("--user", "users", multiple=True, metavar="ID", help="Every device of a user. May be repeated.")
 @click.option("--device", "devices", multiple=True, metavar="ID", help="A registered device. May be repeated.")
 @click.option("--title", default="", help="What the person sees first.")
@@ -77,10 +79,14 @@ def send(target: Target, as_json: bool, **options: Any) -> None:
     Examples:
       pushrpc send --app shop --user u-7 --title "Order shipped" --body "It is on its way"
       pushrpc send --app shop --token apns:00fc13…de8f0 --title Hello --data order_id=1234
+      pushrpc send --app shop --token notification_hubs:00fc13…de8f0 --hub-platform apns --title Hello
       pushrpc send --app shop --device d-1 --silent --data sync=now --ttl 15m --wait 0
     """
-    if not any(options[name] for name in ("tokens", "subscriptions", "topics", "users", "devices")):
-        raise click.UsageError("say who gets it, with --token, --subscription, --topic, --user or --device")
+    if not any(options[name] for name in ("tokens", "subscriptions", "topics", "tag_expressions", "users", "devices")):
+        raise click.UsageError("say who gets it, with --token, --subscription, --topic, --tags, --user or --device")
+    at_hub = options["tag_expressions"] or any(p is Provider.NOTIFICATION_HUBS for p, _ in options["tokens"])
+    if options["hub_platform"] and not at_hub:
+        raise click.UsageError("--hub-platform goes with --tags or --token notification_hubs:HANDLE")
     request = _request(**options)
     timeout_s = CALL_TIMEOUT_S + request.wait.ToTimedelta().total_seconds()
     with service(target) as push:
@@ -116,6 +122,10 @@ def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
         how.priority = enums_pb2.Priority.ValueType(Priority[options["priority"].upper()])
     wait: Duration = options["wait"]
     to_browsers = sending_pb2.TokenTarget(provider=enums_pb2.PROVIDER_WEB_PUSH, subscriptions=options["subscriptions"])
+    hub: dict[str, Any] = {"provider": enums_pb2.PROVIDER_NOTIFICATION_HUBS}
+    if options["hub_platform"]:
+        hub["hub_platform"] = enums_pb2.HubPlatform.ValueType(HubPlatform[options["hub_platform"].upper()])
+    to_handles = sending_pb2.TokenTarget(**hub, tokens=by_provider.pop(Provider.NOTIFICATION_HUBS, ()))
     return sending_pb2.SendNotificationRequest(
         app_id=options["app_id"],
         request_id=options["request_id"],
@@ -124,11 +134,12 @@ def _request(**options: Any) -> sending_pb2.SendNotificationRequest:
                 sending_pb2.TokenTarget(provider=enums_pb2.Provider.ValueType(provider), tokens=tokens)
                 for provider, tokens in by_provider.items()
             ]
-            + ([to_browsers] if options["subscriptions"] else []),
+            + [each for each in (to_handles, to_browsers) if each.tokens or each.subscriptions],
             provider_audiences=[
                 sending_pb2.ProviderAudience(provider=enums_pb2.Provider.ValueType(provider), topic=topic)
                 for provider, topic in options["topics"]
-            ],
+            ]
+            + [sending_pb2.ProviderAudience(**hub, tag_expression=each) for each in options["tag_expressions"]],
             device_ids=options["devices"],
             user_ids=options["users"],
         ),

@@ -86,7 +86,9 @@ class Control:
             ]
         )
         routes = application.router.routes()
-        self._calls = [f"{one.method} {one.resource.canonical}" for one in routes if one.resource and one.method != "HEAD"]
+        self._calls = [
+            f"{one.method} {one.resource.canonical}" for one in routes if one.resource and one.method != "HEAD"
+        ]
         self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=CLOSE_S)
 
     async def open(self, host: str, port: int) -> int:
