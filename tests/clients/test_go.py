@@ -6,17 +6,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.runners import ROOT
-from tests.e2e.running import free_port
 
 CLIENT = ROOT / "clients" / "go"
 MODULE = "github.com/pushrpc/pushrpc/clients/go"
@@ -52,23 +48,6 @@ def test_vet_and_format() -> None:
     assert vetted.returncode == 0, vetted.stderr
     unformatted = subprocess.run(["gofmt", "-l", "."], cwd=CLIENT, capture_output=True, text=True, timeout=GO_S)
     assert (unformatted.stdout, unformatted.stderr) == ("", "")
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    """What `make up` runs."""
-    address = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pushrpc", "up", "--listen", address], stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            while address not in (line := process.stdout.readline()):
-                assert line, "it ended without saying where it listens"
-            yield address
-        finally:
-            process.send_signal(signal.SIGINT)
 
 
 def test_the_readme_in_an_empty_project(address: str, tmp_path: Path) -> None:
