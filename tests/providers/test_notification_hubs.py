@@ -401,7 +401,7 @@ def test_handles_that_no_header_carries(hub: NotificationHub, token: str) -> Non
     assert "visible ASCII" in refused(hub.token_problem("good", token))
 
 
-M, K = RejectReason.TOKEN_MALFORMED, RejectReason.WEB_PUSH_KEYS_INVALID
+M, K, F = RejectReason.TOKEN_MALFORMED, RejectReason.WEB_PUSH_KEYS_INVALID, RejectReason.ENDPOINT_FORBIDDEN
 URL = "https://push.example/1"
 
 
@@ -411,8 +411,18 @@ URL = "https://push.example/1"
         ("x", Address(), RejectReason.FIELD_MISSING, "needs a hub_platform"),
         ("xyz", on(HubPlatform.APNS), M, "hexadecimal"),
         ("abc", on(HubPlatform.APNS), M, "hexadecimal"),
-        ("x", on(HubPlatform.WNS), M, "https URL"),
+        ("abc" * 100, on(HubPlatform.APNS), M, "2 to 200"),
+        ("x", on(HubPlatform.WNS), M, "a channel URI"),
+        ("http://db3.notify.windows.com/?token=x", on(HubPlatform.WNS), F, "https"),
+        ("https://notify.windows.com.example/?token=x", on(HubPlatform.WNS), F, "not under notify.windows.com"),
+        ("https://127.0.0.1:1234/?token=x", on(HubPlatform.WNS), F, "not under notify.windows.com"),
+        ("https://sn1.notify.live.net/01.00/A", on(HubPlatform.WNS), RejectReason.PROVIDER_RETIRED, "WNS"),
         ("http://push.example/1", BROWSER, M, "https URL"),
+        ("https://user@push.example/1", BROWSER, M, "https URL"),
+        ("https://10.0.0.1/1", BROWSER, F, "public host name"),
+        ("https://[::1]/push", BROWSER, F, "public host name"),
+        ("https://localhost/1", BROWSER, F, "public host name"),
+        ("https://router.lan/1", BROWSER, F, "public host name"),
         (URL, on(HubPlatform.BROWSER), K, "p256dh and auth"),
         (URL, BROWSER._replace(auth=""), K, "p256dh and auth"),
         (URL, BROWSER._replace(auth=AUTH[:-2]), K, "auth"),
@@ -438,6 +448,40 @@ def test_addresses_that_reach_nobody(
 )
 def test_addresses_that_may_reach_somebody(hub: NotificationHub, token: str, address: Address) -> None:
     assert hub.address_problem(token, address) is None
+
+
+def test_beside_an_emulated_hub_addresses_may_be_its_hosts(account: HubAccount) -> None:
+    pointed = NotificationHub(replace(account, endpoint="https://127.0.0.1:1234"))
+    for at, problem in (("https://127.0.0.1:999", False), ("https://127.0.0.2:999", True), ("http://127.0.0.1", True)):
+        assert bool(pointed.address_problem(f"{at}/?token=x", on(HubPlatform.WNS))) is problem
+        assert bool(pointed.address_problem(f"{at}/push/x", BROWSER)) is problem
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        ("ns.servicebus.windows.net", True),
+        ("NS.servicebus.Windows.net", True),
+        ("ns.servicebus.chinacloudapi.cn", True),
+        ("ns.servicebus.usgovcloudapi.net", True),
+        ("servicebus.windows.net", False),
+        ("ns.servicebus.windows.net.example", False),
+        ("127.0.0.1", False),
+    ],
+)
+def test_signatures_go_to_azure_unless_an_endpoint_is_configured(
+    account: HubAccount, tmp_path: Path, host: str, known: bool
+) -> None:
+    elsewhere = tmp_path / "elsewhere.txt"
+    elsewhere.write_text(CONNECTION.replace("shop-ns.servicebus.windows.net", host))
+    changed = replace(account, connection_string_file=str(elsewhere))
+    if known:
+        assert NotificationHub(changed).endpoint(lane()) == Endpoint(host.lower(), 443, http2=False)
+    else:
+        with pytest.raises(AccountError, match=r"servicebus\.windows\.net") as refusal:
+            NotificationHub(changed)
+        assert refusal.value.setting == "connection_string_file"
+    NotificationHub(replace(changed, endpoint="https://127.0.0.1:1234"))
 
 
 def test_endpoints(account: HubAccount, hub: NotificationHub, keys: Keys) -> None:

@@ -78,6 +78,13 @@ def reserved_data_key(key: str) -> bool:
     return key == "aps"
 
 
+def token_problem(*tokens: str) -> Refused | None:
+    """Why one of them is no device token of Apple's."""
+    if _TOKEN_CHARS.issuperset(map(len, tokens)) and _DIGITS.fullmatch("".join(tokens)):
+        return None
+    return _NO_TOKEN
+
+
 class Apns:
     """One bundle id. Every delivery is a request; what a notification's requests share is its Template."""
 
@@ -121,9 +128,7 @@ class Apns:
         return ""
 
     def token_problem(self, *tokens: str) -> Refused | None:
-        if _TOKEN_CHARS.issuperset(map(len, tokens)) and _DIGITS.fullmatch("".join(tokens)):
-            return None
-        return _NO_TOKEN
+        return token_problem(*tokens)
 
     def address_problem(self, token: str, address: Address) -> Refused | None:
         if address == NO_ADDRESS:

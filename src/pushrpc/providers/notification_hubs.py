@@ -19,7 +19,18 @@ from urllib.parse import quote
 from pushrpc.accounts import HubAccount
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
 from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Device, Lane, Notification, Outcome, Refused
-from pushrpc.providers import AccountError, Call, Classified, Credential, Feedback, Preview, apns_message
+from pushrpc.providers import (
+    AccountError,
+    Call,
+    Classified,
+    Credential,
+    Feedback,
+    Preview,
+    apns,
+    apns_message,
+    webpush,
+    wns,
+)
 from pushrpc.providers.credentials import check_ca_file
 from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of
 from pushrpc.providers.notification_hubs_message import BODY_BYTES_MAX, NO_PLATFORM, HubMessage, build
@@ -59,7 +70,6 @@ PLATFORMS: Mapping[HubPlatform, str] = {
 _HUB = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,258}[A-Za-z0-9])?")
 _INSTALLATION = re.compile(r"[A-Za-z0-9_@#.:=-]{1,128}")
 _VISIBLE = re.compile(r"[\x21-\x7e]*")
-_HEX = re.compile(r"(?:[0-9A-Fa-f]{2}){1,100}")
 _MULTIPART_BYTES = 512  # boundaries and part headers
 _NO_TOKEN = Refused(
     RejectReason.TOKEN_MALFORMED, f"a hub's handle is 1 to {TOKEN_CHARS_MAX} visible ASCII characters without spaces"
@@ -68,8 +78,6 @@ _NO_PLATFORM = Refused(RejectReason.FIELD_MISSING, NO_PLATFORM)
 _NO_AUDIENCE = Refused(
     RejectReason.TOKEN_MALFORMED, "a hub spreads by tag_expression or to everyone; it has no topics and no channels"
 )
-_NOT_HEX = Refused(RejectReason.TOKEN_MALFORMED, "an APNs token is an even number of hexadecimal digits")
-_NO_URL = Refused(RejectReason.TOKEN_MALFORMED, "a handle of this hub_platform is an https URL")
 _NO_KEYS = Refused(RejectReason.WEB_PUSH_KEYS_INVALID, "a browser's handle needs its subscription's p256dh and auth")
 _KEYS = Refused(RejectReason.TOKEN_MALFORMED, "p256dh and auth are for handles of BROWSER only")
 
@@ -89,6 +97,9 @@ class NotificationHub:
         connection = read_connection_string(account.connection_string_file)
         if connection.entity not in ("", account.hub):
             raise AccountError("hub", f"is {account.hub}, and the connection string is {connection.entity[:64]}'s")
+        configured = Origin.of_endpoint(account.endpoint)
+        if configured is None:
+            connection.check_host()
         check_ca_file(account.ca_file)
         hub = connection.origin
         self.provider_app_id = f"{connection.namespace}/{account.hub}"
@@ -96,7 +107,9 @@ class NotificationHub:
         self.credential: Credential | None = SasToken(
             f"https://{hub.authority}/{account.hub}", connection.key_name, connection.key
         )
-        self._origin = Origin.of_endpoint(account.endpoint) or hub
+        self._origin = configured or hub
+        # Push services that are emulated beside an emulated hub have addresses on its host.
+        self._emulator = configured.host if configured else ""
         self._authority = self._origin.authority.encode()
         self._ca_file = account.ca_file
         self._hub = account.hub
@@ -121,10 +134,8 @@ class NotificationHub:
         platform = address.platform
         if platform is HubPlatform.UNSPECIFIED:
             return _NO_PLATFORM
-        if platform is HubPlatform.APNS and not _HEX.fullmatch(token):
-            return _NOT_HEX
-        if platform in (HubPlatform.BROWSER, HubPlatform.WNS) and not token.startswith("https://"):
-            return _NO_URL
+        if problem := self._handle_problem(token, platform):
+            return problem
         if platform is not HubPlatform.BROWSER:
             return _KEYS if address.p256dh or address.auth else None
         if not (address.p256dh and address.auth):
@@ -134,6 +145,20 @@ class NotificationHub:
         except ValueError as error:
             return Refused(RejectReason.WEB_PUSH_KEYS_INVALID, str(error))
         return None
+
+    def _handle_problem(self, token: str, platform: HubPlatform) -> Refused | None:
+        """By the rules of the handle's own push service; where they are not known, by those of `token_problem`."""
+        match platform:
+            case HubPlatform.APNS:
+                return apns.token_problem(token)
+            case HubPlatform.WNS:
+                return wns.channel_problem(token, self._beside(wns.channel_origin(token)))
+            case HubPlatform.BROWSER:
+                return None if self._beside(webpush.endpoint_origin(token)) else webpush.endpoint_problem(token)
+        return None
+
+    def _beside(self, origin: Origin | None) -> Origin | None:
+        return origin if origin and origin.host == self._emulator else None
 
     def token_kind(self, notification: Notification) -> TokenKind:
         """As at Apple, whose handles a hub has too: an alert never reaches a VoIP token."""

@@ -23,6 +23,8 @@ WINDOW_S = 900
 LIFETIME_S = 1200
 _REQUIRED = ("Endpoint", "SharedAccessKeyName", "SharedAccessKey")
 _KNOWN = frozenset({*_REQUIRED, "EntityPath"})
+# Azure's, that of 21Vianet in China and that of the government of the United States.
+_CLOUDS = (".servicebus.windows.net", ".servicebus.chinacloudapi.cn", ".servicebus.usgovcloudapi.net")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,12 @@ class ConnectionString:
     key_name: str
     key: str = field(repr=False)
     entity: str = ""
+
+    def check_host(self) -> None:
+        """Raises AccountError unless the host is a namespace of Azure's: whoever is called learns a signature."""
+        if not self.origin.host.lower().endswith(_CLOUDS):
+            known = ", ".join(f"*{cloud}" for cloud in _CLOUDS)
+            raise AccountError(SETTING, f"Endpoint is none of {known}; to call another host, set endpoint too")
 
     @property
     def namespace(self) -> str:

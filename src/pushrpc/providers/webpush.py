@@ -84,11 +84,23 @@ def _is_public(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name.rpartition(".")[2] not in _PRIVATE
 
 
-def _origin_of(endpoint: str) -> Origin | None:
+def endpoint_origin(endpoint: str) -> Origin | None:
     parts = _ENDPOINT.fullmatch(endpoint)
     if parts is None or not 0 < int(parts[2] or 443) < 65536:
         return None
     return Origin(parts[1].strip("[]").lower(), int(parts[2] or 443))
+
+
+def endpoint_problem(endpoint: str) -> Refused | None:
+    """Why a token is no endpoint of a subscription at a public host."""
+    origin = endpoint_origin(endpoint) if len(endpoint) <= TOKEN_CHARS_MAX else None
+    if origin is None:
+        return _NO_ENDPOINT
+    return None if _is_public(origin.host) else Refused(RejectReason.ENDPOINT_FORBIDDEN, _not_public(origin.host))
+
+
+def _not_public(host: str) -> str:
+    return f"{host} is no public host name; only the account's own endpoint may be an address or private"
 
 
 class WebPush:
@@ -114,7 +126,7 @@ class WebPush:
         self._vapids: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
-        origin = _origin_of(f"{lane.origin}/")
+        origin = endpoint_origin(f"{lane.origin}/")
         if origin is None or self._forbidden(origin):
             return None
         # With an endpoint of our own, the certificate is that one's; browsers' push services keep the system's roots.
@@ -123,12 +135,12 @@ class WebPush:
         return Endpoint(origin.host, origin.port, ca_file, http2=speaks_http2, public_only=origin != self._origin)
 
     def origin(self, token: str) -> str:
-        origin = _origin_of(token)
+        origin = endpoint_origin(token)
         return f"https://{origin.authority}" if origin else ""
 
     def token_problem(self, *tokens: str) -> Refused | None:
         for token in tokens:
-            origin = _origin_of(token) if len(token) <= TOKEN_CHARS_MAX else None
+            origin = endpoint_origin(token) if len(token) <= TOKEN_CHARS_MAX else None
             if origin is None:
                 return _NO_ENDPOINT
             if detail := self._forbidden(origin):
@@ -141,7 +153,7 @@ class WebPush:
             return ""
         host, port = origin
         if not _is_public(host):
-            return f"{host} is no public host name; only the account's own endpoint may be an address or private"
+            return _not_public(host)
         if host in self._hosts or "*" in self._hosts or host.endswith(self._below):
             return ""
         if host not in _KNOWN_HOSTS and not host.endswith(_KNOWN_BELOW):

@@ -67,32 +67,22 @@ class Wns:
         self._payloads = KeptPayloads()
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
-        origin = _origin(lane.origin)
+        origin = channel_origin(lane.origin)
         if origin is None or not self._is_allowed(origin):
             return None
         at = self._endpoint or origin
         return Endpoint(at.host, at.port, self._ca_file, http2=False)
 
     def origin(self, token: str) -> str:
-        origin = _origin(token)
+        origin = channel_origin(token)
         return f"https://{origin.authority}" if origin else ""
 
     def token_problem(self, *tokens: str) -> Refused | None:
-        return next((problem for problem in map(self._problem, tokens) if problem), None)
-
-    def _problem(self, token: str) -> Refused | None:
-        uri = _URI.fullmatch(token)
-        if uri is None or len(token) > TOKEN_CHARS_MAX or uri[3] in ("", "/"):
-            return _NO_CHANNEL
-        origin = _origin(token)
-        if origin is not None and _MPNS_HOST.fullmatch(origin.host):
-            return _RETIRED
-        if uri[1].lower() != "https":
-            return _PLAIN
-        return None if origin is not None and self._is_allowed(origin) else _FOREIGN
+        problems = (channel_problem(token, self._endpoint) for token in tokens)
+        return next((problem for problem in problems if problem), None)
 
     def _is_allowed(self, origin: Origin) -> bool:
-        return origin == self._endpoint or (origin.port == 443 and _WNS_HOST.fullmatch(origin.host) is not None)
+        return _is_allowed(origin, self._endpoint)
 
     def address_problem(self, token: str, address: Address) -> Refused | None:
         return None if address == NO_ADDRESS else _NO_ADDRESS
@@ -167,7 +157,24 @@ def _access_token(account: WnsAccount, endpoint: Origin | None) -> ClientToken:
     return ClientToken(url, form, account.ca_file, ACCESS_TOKEN_S)
 
 
-def _origin(uri: str) -> Origin | None:
+def channel_problem(token: str, endpoint: Origin | None = None) -> Refused | None:
+    """Why a token is no channel of WNS, nor one at `endpoint`."""
+    uri = _URI.fullmatch(token)
+    if uri is None or len(token) > TOKEN_CHARS_MAX or uri[3] in ("", "/"):
+        return _NO_CHANNEL
+    origin = channel_origin(token)
+    if origin is not None and _MPNS_HOST.fullmatch(origin.host):
+        return _RETIRED
+    if uri[1].lower() != "https":
+        return _PLAIN
+    return None if origin is not None and _is_allowed(origin, endpoint) else _FOREIGN
+
+
+def _is_allowed(origin: Origin, endpoint: Origin | None) -> bool:
+    return origin == endpoint or (origin.port == 443 and _WNS_HOST.fullmatch(origin.host) is not None)
+
+
+def channel_origin(uri: str) -> Origin | None:
     """Where a URI leads, whatever its scheme; None when its authority is not just a host, or a host and a port."""
     parts = _URI.fullmatch(uri)
     authority = _AUTHORITY.fullmatch(parts[2]) if parts else None
