@@ -13,10 +13,12 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 from xml.etree.ElementTree import Element, fromstring
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrpc.emulator import Emulator
 from pushrpc.emulator.credentials import issue_hub
 from pushrpc.emulator.notification_hubs import NotificationHubs
 from pushrpc.emulator.notification_hubs_tags import TagExpression
@@ -43,7 +45,9 @@ class World:
 
     def __init__(self) -> None:
         self.tokens = TokenBook()
-        self.hubs = NotificationHubs(self.tokens, seed=5)
+        self.behind = {name: TokenBook() for name in ("apns", "fcm", "wns", "web_push")}
+        self.passed_on: list[Entry] = []
+        self.hubs = NotificationHubs(self.tokens, seed=5, behind=self.behind, accept=self.passed_on.append)
         self.hubs.put_rule("shop-hub", "Full", KEY)
         for right in ("Send", "Listen", "Manage"):
             self.hubs.put_rule("shop-hub", right, KEY, [right])
@@ -335,11 +339,105 @@ def test_what_is_believed_of_tokens_appears_in_telemetry_and_costs_installations
         world.tokens.put([handle], belief)
         assert world.install(f"i-{handle}", pushChannel=handle, tags=["all"]).status == 200
     sent = world.to_tags("all")
-    assert [entry.token for entry in world.accepted] == ["live"]
     told = {"Success": 1, "BadChannel": 1, "ExpiredChannel": 1, "Throttled": 1, "WrongChannel": 1}
     assert world.telemetry(sent) == ("Completed", {"Apns": told})
     kept = {handle: world.call("GET", f"installations/i-{handle}").status for handle in beliefs}
     assert kept == {"live": 200, "dead": 404, "expired": 404, "busy": 200, "foreign": 200}
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "service", "platform", "handle"),
+    [
+        ({}, PAYLOAD, "apns", "Apns", "AB" * 32),
+        (FCM, b'{"message": {}}', "fcm", "FcmV1", "f:T"),
+        (XML_HEADERS, b"<toast/>", "wns", "Wns", "https://a.notify.windows.com/?token=x"),
+        ({"ServiceBusNotification-Format": "browser", "P256DH": "k", "Auth": "a"}, b"{}", "web_push", "Browser", "h:"),
+    ],
+)
+def test_the_push_service_behind_a_hub_judges_its_own_tokens(
+    world: World, headers: dict[str, str], body: bytes, service: str, platform: str, handle: str
+) -> None:
+    known = handle.lower() if service == "apns" else handle
+    beliefs = {
+        "Success": Token(),
+        "BadChannel": Token(TokenState.UNREGISTERED),
+        "ExpiredChannel": Token(TokenState.EXPIRED),
+        "Throttled": Token(TokenState.THROTTLED),
+    }
+    for outcome, belief in beliefs.items():
+        sent = world.send(handle, headers, body)
+        world.behind[service].put([known], belief)  # it is asked when the push is dispatched, not before
+        assert world.telemetry(sent) == ("Completed", {platform: {outcome: 1}})
+    (entry,) = world.passed_on
+    assert (entry.provider, entry.token, entry.payload) == (f"{service}_by_hub", handle, body)
+    assert len(world.accepted) == 4
+
+
+def test_nothing_is_passed_on_before_its_time_nor_twice(world: World) -> None:
+    world.send()
+    world.hubs.dispatch(world.now_us + 499_999)
+    assert world.passed_on == []
+    for _ in range(2):
+        world.hubs.dispatch(world.now_us + 500_000)
+    assert len(world.passed_on) == 1
+
+
+def test_throttling_ends(world: World) -> None:
+    world.behind["apns"].put(["ab"], Token(TokenState.THROTTLED, until_ms=NOW_S * 1000))
+    assert world.telemetry(world.send()) == ("Completed", {"Apns": {"Success": 1}})
+
+
+def test_dead_handles_are_told_in_the_feedback(world: World) -> None:
+    world.behind["apns"].put(["token-dead"], Token(TokenState.EXPIRED))
+    world.install("i-dead", pushChannel="token-dead", tags=["all"])
+    world.install("i-live", pushChannel="token-live", tags=["all"])
+    sent = world.to_tags("all")
+    world.now_s += 2
+    address = world.call("GET", "feedbackcontainer")
+    host, _, rest = address.body.decode().removeprefix("https://").partition("/")
+    container, _, signed = rest.partition("?")
+
+    def read(below: str, query: str) -> Response:
+        call = Call(b"GET", f"/{container}{below}?{query}".encode(), [], b"")
+        return world.hubs.answer(call, world.now_us).response
+
+    listed = fromstring(read("", f"{signed}&restype=container&comp=list").body)
+    assert (address.status, host, listed.get("ContainerName")) == (200, HOST, container)
+    (blob,) = (each.text for each in listed.iter("Name"))
+    (line,) = read(f"/{blob}", signed).body.splitlines()
+    assert {name(each): each.text for each in fromstring(line)} == {
+        "FeedbackTime": "2027-01-15T08:00:02.000000Z",
+        "NotificationSystemError": "ExpiredChannel",
+        "Platform": "apns",
+        "PnsHandle": "token-dead",
+        "InstallationId": "i-dead",
+        "NotificationId": message_id(sent),
+    }
+    assert [read(f"/{blob}", query).status for query in ("", signed.replace("sig=", "sig=x"))] == [403, 403]
+    assert [read("/01012001", signed).status, read("", signed).status] == [404, 404]
+    world.now_s += 3600
+    assert read(f"/{blob}", signed).status == 403
+    world.hubs.put_hub("shop-hub", free=True)
+    signed = signature(quote(HUB, safe=""), int(world.now_s) + 60)
+    assert error(world.call("GET", "feedbackcontainer", authorization=signed))[0] == 403
+
+
+async def test_what_was_passed_on_is_judged_by_what_was_believed_then(emulator: Emulator) -> None:
+    hubs = emulator.notification_hubs
+    hubs.put_rule("shop-hub", "Full", KEY)
+    seconds = emulator.clock.now_us() // 1_000_000
+    signed = signature(quote(HUB, safe=""), seconds + 3600)
+    told = {"host": HOST, "authorization": signed, **APPLE, "ServiceBusNotification-DeviceHandle": "ab"}
+    headers = [(name.lower().encode(), value.encode()) for name, value in told.items()]
+    call = Call(b"POST", b"/shop-hub/messages/?direct&api-version=2020-06", headers, PAYLOAD)
+    assert hubs.answer(call, emulator.clock.now_us()).response.status == 201
+    emulator.clock.advance(1)
+    emulator.set_tokens("apns", ["ab"], state="unregistered")
+    assert hubs.answer(call, emulator.clock.now_us()).response.status == 201
+    emulator.clock.advance(1)
+    async with aiohttp.ClientSession() as session, session.get(f"{emulator.control_url}/counts") as answer:
+        counts = await answer.json()
+    assert (counts["apns_by_hub"]["accepted"], counts["apns"]["accepted"]) == (1, 0)
 
 
 def test_nobody_is_found(world: World) -> None:

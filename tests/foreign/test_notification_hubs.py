@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import ssl
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import fromstring
 
+import aiohttp
 import pytest
+from yarl import URL
 
 from pushrpc.emulator import Emulator, apns_tokens, issue_hub
 from tests.foreign import npm_program
@@ -144,6 +148,24 @@ async def test_telemetry(emulator: Emulator, client: Client) -> None:
     )
     assert told["apnsOutcomeCounts"] == [{"state": "Success", "count": 1}, {"state": "BadChannel", "count": 1}]
     assert none["state"] == "NoTargetFound"
+
+
+async def test_feedback(emulator: Emulator, client: Client) -> None:
+    _, dead = tokens = apns_tokens(2)
+    emulator.set_tokens("apns", [dead], state="unregistered")
+    await client.results(("sendNotification", APPLE, {"deviceHandle": tokens}))
+    emulator.clock.advance(10)
+    (address,) = await client.results(("getFeedbackContainerUrl",))
+    context = ssl.create_default_context(cafile=str(emulator.ca_file))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as session:
+        async with session.get(URL(address + "&restype=container&comp=list", encoded=True)) as answer:
+            (blob,) = fromstring(await answer.text()).iter("Name")
+        path, _, signature = address.partition("?")
+        async with session.get(URL(f"{path}/{blob.text}?{signature}", encoded=True)) as answer:
+            (line,) = (await answer.text()).splitlines()
+    assert f"<PnsHandle>{dead}</PnsHandle>" in line and "<NotificationSystemError>BadChannel<" in line
+    assert emulator.journal.accepted_by_token("apns_by_hub") == {tokens[0]: 1}
+    assert emulator.journal.counts("apns").accepted == 0
 
 
 async def test_refusals_are_understood(emulator: Emulator, client: Client) -> None:

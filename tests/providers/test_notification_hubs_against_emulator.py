@@ -135,11 +135,11 @@ def test_a_hub_takes_an_expression_if_and_only_if_we_do(lasting: World, expressi
 
 
 def test_a_batch_and_what_telemetry_makes_of_it(world: World) -> None:
-    dead, *live = handles = [f"{n:064x}" for n in range(500)]
+    dead, *_ = handles = [f"{n:064x}" for n in range(500)]
     world.tokens.put([dead], Token(TokenState.UNREGISTERED))
     outcomes, taken = world.sent(notification(), Address(platform=HubPlatform.APNS), *handles)
     assert [outcome.kind for outcome, _ in outcomes] == [OutcomeKind.ACCEPTED] * 500
-    assert [entry.token for entry in taken] == live
+    assert [entry.token for entry in taken] == handles
     (message_id,) = {message_id for _, message_id in outcomes}
     # One handle of 500 is dead, and the hub does not tell which.
     world.now_us += 10_000_000

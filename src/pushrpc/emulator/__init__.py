@@ -91,7 +91,7 @@ class Emulator:
 
     def __init__(self, directory: Path, seed: int) -> None:
         self.clock = VirtualClock()
-        self.journal = Journal()
+        self._journal = Journal()
         self.faults = Script(seed)
         self.accounts = Accounts()
         self.tokens = {"apns": TokenBook(), "fcm": TokenBook()}
@@ -104,7 +104,9 @@ class Emulator:
         self.tokens["hms"] = TokenBook()
         self.hms = Hms(self.tokens["hms"], seed=seed)
         self.tokens["notification_hubs"] = TokenBook()
-        self.notification_hubs = NotificationHubs(self.tokens["notification_hubs"], seed=seed)
+        self.notification_hubs = NotificationHubs(
+            self.tokens["notification_hubs"], seed=seed, behind=self.tokens, accept=self._journal.accept
+        )
         self.services: dict[str, Service] = {
             "apns": self._apns("production"),
             "apns_sandbox": self._apns("sandbox"),
@@ -161,6 +163,12 @@ class Emulator:
             yield emulator
 
     @property
+    def journal(self) -> Journal:
+        """What was taken; by way of a hub, it is under providers of its own, such as apns_by_hub."""
+        self._dispatch()
+        return self._journal
+
+    @property
     def apns_endpoint(self) -> str:
         return self.endpoints["apns"]
 
@@ -206,10 +214,12 @@ class Emulator:
     def set_tokens(self, provider: str, tokens: Iterable[str], **belief: object) -> None:
         """What a provider ("apns", "fcm") believes of these tokens: the fields of `Token`. Raises ValueError."""
         named = (token.lower() if provider == "apns" else token for token in tokens)
+        self._dispatch()
         self._book(provider).put(named, _token(belief))
 
     def set_unknown(self, provider: str, **belief: object) -> None:
         """What a provider believes of well-formed tokens that nobody registered; live at first. Raises ValueError."""
+        self._dispatch()
         self._book(provider).unknown = _token(belief)
 
     def subscribe(self, vapid_public_key: str, personality: str = "mozilla") -> Subscription:
@@ -223,7 +233,7 @@ class Emulator:
     def reset(self) -> None:
         """Forgets faults, tokens, journal, quotas and moved time; apps, keys, projects and connections stay."""
         self.faults.clear()
-        self.journal.clear()
+        self._journal.clear()
         self.clock.reset()
         for book in self.tokens.values():
             book.clear()
@@ -236,6 +246,10 @@ class Emulator:
         self.hms.clear()
         self.notification_hubs.clear()
         self.web_push.clear()
+
+    def _dispatch(self) -> None:
+        """What hubs owe by now is judged by what was believed until now."""
+        self.notification_hubs.dispatch(self.clock.now_us())
 
     def _apns(self, environment: str) -> Apns:
         return Apns(environment, self.accounts, self.tokens["apns"], self.apns_per_token)

@@ -42,7 +42,7 @@ from pushrpc.emulator.apns import ENVIRONMENTS, Key
 from pushrpc.emulator.credentials import read_public_key
 from pushrpc.emulator.fcm import ServiceAccount
 from pushrpc.emulator.journal import as_json
-from pushrpc.emulator.notification_hubs import ALL_RIGHTS
+from pushrpc.emulator.notification_hubs import ALL_RIGHTS, BY_HUB
 from pushrpc.emulator.tokens import apns_tokens, fcm_tokens, hms_tokens
 from pushrpc.emulator.wns import wns_channels
 
@@ -252,7 +252,9 @@ class Control:
 
     async def _counts(self, request: web.Request) -> web.Response:
         journal = self._emulator.journal
-        counts: dict[str, Any] = {provider: journal.counts(provider)._asdict() for provider in self._emulator.tokens}
+        counts: dict[str, Any] = {
+            provider: journal.counts(provider)._asdict() for provider in (*self._emulator.tokens, *BY_HUB)
+        }
         answers: dict[str, dict[str, int]] = {}
         for (provider, status), count in journal.answers.items():
             answers.setdefault(provider, {})[str(status)] = count

@@ -1,9 +1,10 @@
 """Azure Notification Hubs, decided without I/O, and with it the push services behind a hub.
 
 Rules are from Microsoft's Notification Hubs REST pages and "Service Bus access control with Shared Access Signatures".
-What a hub takes it answers with 201 at once; what came of it is in its telemetry a little later, by the clock that is
-handed in. A token that is dead costs its installation. The order of checks is nobody's rule: hub, signature, right,
-path, quota, message.
+What a hub takes it answers with 201 at once. A moment later, by the clock that is handed in, it passes it on to the
+emulated push services behind it, and what these believe of the handles is its telemetry. Whose credentials it has for
+them is not modelled. A token that is dead costs its installation and is told in the feedback. The order of checks is
+nobody's rule: hub, signature, right, path, quota, message.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import math
 import random
 import re
 from base64 import b64encode
-from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from pushrpc.emulator.installations import Installations
+from pushrpc.emulator.notification_hubs_feedback import CONNECT, Feedback, Record
 from pushrpc.emulator.notification_hubs_message import (
     BY_WORD,
     PLATFORMS,
@@ -38,7 +40,7 @@ from pushrpc.emulator.notification_hubs_tags import TagExpression
 from pushrpc.emulator.quota import Quota
 from pushrpc.emulator.service import Call, Entry, Verdict
 from pushrpc.emulator.tokens import TokenBook, TokenState
-from pushrpc.exchange import Response
+from pushrpc.exchange import Headers, Response
 
 STREAMS_MAX = 100
 MESSAGES_MAX = 100_000
@@ -48,7 +50,6 @@ ENQUEUED_S, PROCESSING_S = 0.5, 1.0  # from the send: until then Enqueued, until
 
 SEND, LISTEN, MANAGE = "Send", "Listen", "Manage"
 ALL_RIGHTS = (SEND, LISTEN, MANAGE)
-CONNECT = "http://schemas.microsoft.com/netservices/2010/10/servicebus/connect"
 _PROPERTY = re.compile(r"\$\(([^()]+)\)")
 _XML = (b"content-type", b"application/xml; charset=utf-8")
 _JSON = (b"content-type", b"application/json; charset=utf-8")
@@ -57,8 +58,13 @@ _OUTCOMES = {
     TokenState.UNREGISTERED: "BadChannel",
     TokenState.EXPIRED: "ExpiredChannel",
     TokenState.THROTTLED: "Throttled",
+    TokenState.OFFLINE: "Success",
+    TokenState.MUTED: "Dropped",
 }
 _DEAD = frozenset({"BadChannel", "ExpiredChannel"})
+BEHIND: Mapping[str, str] = {"apns": "apns", "fcmv1": "fcm", "wns": "wns", "browser": "web_push"}
+"""The emulated push service that a platform's handles are of. What it took is journaled as, say, apns_by_hub."""
+BY_HUB = tuple(f"{service}_by_hub" for service in BEHIND.values())
 
 
 class Rule(NamedTuple):
@@ -77,6 +83,10 @@ class Hub:
     rules: dict[str, Rule] = field(default_factory=dict)
     free: bool = False
     installations: Installations = field(default_factory=Installations)
+    feedback: Feedback = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.feedback = Feedback(self.name)
 
 
 class _Target(NamedTuple):
@@ -86,25 +96,56 @@ class _Target(NamedTuple):
     installation_id: str = ""
 
 
-class _Message(NamedTuple):
-    """A send that was taken, with what became of it: (platform, outcome) to devices."""
+@dataclass(slots=True)
+class _Message:
+    """A send that was taken. What became of it is known when it was passed on: (platform, outcome) to devices."""
 
-    hub: str
+    hub: Hub
+    message_id: str
     sent_us: int
     format: str
-    counts: Mapping[tuple[str, str], int]
+    headers: Headers
+    targets: Sequence[_Target]
+    counts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+    def entry(self, provider: str, target: _Target) -> Entry:
+        digest = hashlib.blake2b(target.handle.encode() + b"\n" + target.payload, digest_size=16).digest()
+        return Entry(
+            provider=provider,
+            environment=target.platform.word,
+            token=target.handle,
+            message_id=self.message_id,
+            identity=digest,
+            time_us=self.sent_us,
+            headers=self.headers,
+            payload=target.payload,
+        )
 
 
 class NotificationHubs:
-    """Every hub of the emulator, by name: /<hub>/messages and /<hub>/installations."""
+    """Every hub of the emulator, by name: /<hub>/messages, /<hub>/installations and /<hub>/feedbackcontainer.
+
+    `tokens` is what hubs themselves are told to believe of a handle; one that is live to them is judged by the book
+    of its own push service, of those in `behind`. `accept` is given what a push service took through a hub.
+    """
 
     name = "notification_hubs"
     client_certificates = False
     http1, http2 = True, False
     streams_max = STREAMS_MAX
 
-    def __init__(self, tokens: TokenBook, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        tokens: TokenBook,
+        *,
+        seed: int = 0,
+        behind: Mapping[str, TokenBook] = {},
+        accept: Callable[[Entry], None] = lambda entry: None,
+    ) -> None:
         self.tokens = tokens
+        self._behind = behind
+        self._accept = accept
+        self._pending: deque[_Message] = deque()
         self.per_hub = Quota(0)
         self._hubs: dict[str, Hub] = {}
         self._messages: OrderedDict[str, _Message] = OrderedDict()
@@ -127,11 +168,19 @@ class NotificationHubs:
         self._hubs.setdefault(hub.lower(), Hub(hub)).rules[name] = Rule(key, kept)
 
     def clear(self) -> None:
-        """Forgets messages, installations and quotas; hubs and their policies stay."""
+        """Forgets messages, feedback, installations and quotas; hubs and their policies stay."""
         self._messages.clear()
+        self._pending.clear()
         self.per_hub.clear()
         for hub in self._hubs.values():
             hub.installations.clear()
+            hub.feedback.clear()
+
+    def dispatch(self, now_us: int) -> None:
+        """Passes on what is no longer Enqueued; done before anything is answered, and for whoever looks behind hubs."""
+        due_us = now_us - int(ENQUEUED_S * 1e6)
+        while self._pending and (self._pending[0].sent_us <= due_us or len(self._pending) > MESSAGES_MAX):
+            self._pass_on(self._pending.popleft(), now_us)
 
     # --- what the shell asks
 
@@ -153,6 +202,7 @@ class NotificationHubs:
         return self._refuse(Refusal(status, reason or "The request was refused."), now_us)
 
     def answer(self, call: Call, now_us: int) -> Verdict:
+        self.dispatch(now_us)
         try:
             return self._answer(call, now_us)
         except Refusal as refusal:
@@ -162,6 +212,9 @@ class NotificationHubs:
         url = urlsplit(call.path.decode("latin-1"))
         query = parse_qs(url.query, keep_blank_values=True)
         name, _, below = unquote(url.path).strip("/").partition("/")
+        for each in self._hubs.values():
+            if name == each.feedback.container:
+                return Verdict(each.feedback.answer(call.method, below, query, now_us))
         hub = self._hubs.get(name.lower())
         if hub is None:
             raise Refusal(404, "The specified hub does not exist.")
@@ -175,6 +228,13 @@ class NotificationHubs:
         if kind == "messages" and call.method == b"GET" and rest:
             _require(rights, SEND)
             return Verdict(self._telemetry(hub, rest, now_us))
+        if (call.method, kind, rest) == (b"GET", "feedbackcontainer", ""):
+            if hub.free:
+                raise Refusal(403, "Feedback is for hubs of the Standard tier.")
+            host = call.header(b"host").decode("latin-1")
+            return Verdict(
+                Response(200, [(b"content-type", b"text/plain")], hub.feedback.address(host, now_us).encode())
+            )
         if kind == "installations" and rest:
             _require(rights, LISTEN)
             return Verdict(self._installation(call, hub, rest, now_us))
@@ -221,33 +281,34 @@ class NotificationHubs:
             raise Refusal(403, "Direct batches are not for hubs of the Free tier.")
         send = read_send(call, batch, "direct" in query)
         targets = self._targets(call, hub, send)
-        message_id = self._id()
-        told = [(target, self._outcome(hub, target)) for target in targets]
-        counts = Counter((target.platform.counts, outcome) for target, outcome in told)
-        self._messages[message_id] = _Message(hub.name, now_us, send.format, counts)
+        message = _Message(hub, self._id(), now_us, send.format, call.headers, targets)
+        self._messages[message.message_id] = message
         if len(self._messages) > MESSAGES_MAX:
             self._messages.popitem(last=False)
-        hub.installations.expire(target.handle for target, outcome in told if outcome in _DEAD)
-        taken = [
-            Entry(
-                provider=self.name,
-                environment=target.platform.word,
-                token=target.handle,
-                message_id=message_id,
-                identity=hashlib.blake2b(target.handle.encode() + b"\n" + target.payload, digest_size=16).digest(),
-                time_us=now_us,
-                headers=call.headers,
-                payload=target.payload,
-            )
-            for target, outcome in told
-            if outcome == "Success"
-        ]
+        taken = [message.entry(self.name, target) for target in targets]
         host = call.header(b"host").decode("latin-1")
-        location = f"https://{host}/{hub.name}/messages/{message_id}?api-version=2020-06"
+        location = f"https://{host}/{hub.name}/messages/{message.message_id}?api-version=2020-06"
         headers = [(b"location", location.encode()), (b"trackingid", self._id().encode())]
         if "test" in query and not send.handles:
+            told = self._pass_on(message, now_us)
             return Verdict(Response(201, [_XML, *headers], _tested(told)), accepted_many=taken)
+        self._pending.append(message)
         return Verdict(Response(201, headers, b""), accepted_many=taken)
+
+    def _pass_on(self, message: _Message, now_us: int) -> Sequence[tuple[_Target, str]]:
+        hub, targets = message.hub, message.targets
+        told = [(target, self._outcome(hub, target, now_us)) for target in targets]
+        message.counts = Counter((target.platform.counts, outcome) for target, outcome in told)
+        message.targets = ()
+        for target, outcome in told:
+            service = BEHIND.get(target.platform.word)
+            if outcome == "Success" and service:
+                self._accept(message.entry(f"{service}_by_hub", target))
+            elif outcome in _DEAD:
+                platform, handle = target.platform.word, target.handle
+                hub.feedback.add(Record(now_us, outcome, platform, handle, target.installation_id, message.message_id))
+        hub.installations.expire(target.handle for target, outcome in told if outcome in _DEAD)
+        return told
 
     def _targets(self, call: Call, hub: Hub, send: Send) -> Sequence[_Target]:
         """Each handle once, as a hub sends it."""
@@ -269,9 +330,18 @@ class NotificationHubs:
                 found.setdefault(installation.handle, target)
         return list(found.values())
 
-    def _outcome(self, hub: Hub, target: _Target) -> str:
+    def _outcome(self, hub: Hub, target: _Target, now_us: int) -> str:
         believed = self.tokens.get(target.handle) or self.tokens.unknown
-        return "WrongChannel" if believed.app not in ("", hub.name) else _OUTCOMES[believed.state]
+        if believed.app not in ("", hub.name):
+            return "WrongChannel"
+        word = target.platform.word
+        book = self._behind.get(BEHIND.get(word, ""))
+        if believed.state is TokenState.LIVE and book is not None:
+            handle = target.handle.lower() if word == "apns" else target.handle
+            believed = book.get(handle) or book.unknown
+        if believed.state is TokenState.THROTTLED and 0 < believed.until_ms * 1000 <= now_us:
+            return "Success"
+        return _OUTCOMES[believed.state]
 
     # --- telemetry
 
@@ -279,7 +349,7 @@ class NotificationHubs:
         if hub.free:
             raise Refusal(403, "Telemetry is for hubs of the Standard tier.")
         message = self._messages.get(message_id)
-        if message is None or message.hub != hub.name:
+        if message is None or message.hub is not hub:
             raise Refusal(404, "The specified notification does not exist.")
         age_s = (now_us - message.sent_us) / 1e6
         state = "Completed" if message.counts else "NoTargetFound"
