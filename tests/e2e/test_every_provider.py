@@ -29,6 +29,7 @@ EventKind: Any = words.EventKind
 HubPlatform: Any = words.HubPlatform
 OutcomeKind: Any = words.OutcomeKind
 Provider: Any = words.Provider
+TokenKind: Any = words.TokenKind
 
 DEADLINE_S = 30.0
 
@@ -204,7 +205,9 @@ async def test_huawei_and_hubs_are_asked_for_a_thousand_at_a_time(stage: Stage) 
 
 async def test_a_push_that_only_apple_understands_goes_to_apple_only(stage: Stage) -> None:
     for request in (
-        devices_pb2.RegisterDeviceRequest(provider=Provider.APNS, token=apns_tokens(1)[0], token_kind=10),
+        devices_pb2.RegisterDeviceRequest(
+            provider=Provider.APNS, token=apns_tokens(1)[0], token_kind=TokenKind.WIDGETS
+        ),
         devices_pb2.RegisterDeviceRequest(provider=Provider.FCM, token=fcm_tokens(1)[0]),
     ):
         request.app_id, request.user_id = "shop", "u-2"
@@ -235,7 +238,8 @@ async def test_a_cut_is_told_for_those_it_concerns(stage: Stage) -> None:
     assert not (await stage.send(token, long, options=options)).truncated_providers
     topic = {"provider_audiences": [{"provider": Provider.FCM, "topic": "news"}]}
     assert list((await stage.send(topic, long, options=options)).truncated_providers) == [Provider.FCM]
-    request = sending_pb2.SendNotificationsRequest(app_id="shop", sends=[{"request_id": "r", "target": topic}])
+    send: Any = {"request_id": "r", "target": topic}
+    request = sending_pb2.SendNotificationsRequest(app_id="shop", sends=[send])
     request.message.body = "b" * 3000
     request.options.truncate = True
 
@@ -243,7 +247,8 @@ async def test_a_cut_is_told_for_those_it_concerns(stage: Stage) -> None:
         yield request
 
     stream = stage.push.SendNotifications(once(), timeout=DEADLINE_S)
-    (receipt,) = (await stream.read()).receipts
+    response: Any = await stream.read()
+    (receipt,) = response.receipts
     assert list(receipt.accepted.truncated_providers) == [Provider.FCM]
 
 
