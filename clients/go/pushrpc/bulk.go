@@ -108,7 +108,7 @@ func (b *Bulk) Add(ctx context.Context, request *pushrpcv1.SendNotificationReque
 	}
 	if p.bytes > sendBytesMax {
 		message := fmt.Sprintf("the request has %d bytes, the limit is %d; split it", p.bytes, sendBytesMax)
-		return nil, &Error{Code: codes.InvalidArgument, Message: message, RequestID: request.RequestId}
+		return nil, &Error{Code: codes.InvalidArgument, Reason: reasonTooLong, Message: message, RequestID: request.RequestId}
 	}
 	select {
 	case b.added <- p:

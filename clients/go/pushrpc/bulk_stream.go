@@ -59,6 +59,8 @@ func (r *bulkRun) untilClosed(ctx context.Context) *Error {
 				r.put(p)
 			case <-r.closing:
 				r.closing = nil
+			case <-r.bulk.client.closed:
+				return clientClosed()
 			case <-ctx.Done():
 				return AsError(ctx.Err())
 			}
@@ -67,13 +69,13 @@ func (r *bulkRun) untilClosed(ctx context.Context) *Error {
 		if ctx.Err() != nil {
 			return AsError(ctx.Err())
 		}
-		if failure == nil || !failure.passes(spoke) {
+		if failure == nil || !failure.reopensBulk(spoke) {
 			return failure
 		}
 		if spoke {
 			pauses.reset()
 		}
-		sleep(ctx, pauses.next(failure.RetryDelay))
+		r.bulk.client.sleep(ctx, pauses.next(failure.RetryDelay))
 	}
 }
 
@@ -86,7 +88,7 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 	defer watchdog.Stop()
 	stream, err := r.bulk.client.stub.SendNotifications(ctx)
 	if err != nil {
-		return false, AsError(err)
+		return false, r.bulk.client.failure(err)
 	}
 	answers := receive(ctx, stream.Recv)
 	sent := 0 // of those unanswered, on this stream
@@ -117,7 +119,7 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 			r.closing = nil
 		case response, ok := <-answers.messages:
 			if !ok {
-				return spoke, AsError(answers.err)
+				return spoke, r.bulk.client.failure(answers.err)
 			}
 			if failure := r.settle(response); failure != nil {
 				return spoke, failure
@@ -236,4 +238,19 @@ func (r *bulkRun) fail(failure *Error) {
 	if r.held != nil {
 		r.held.fail(failure)
 	}
+}
+
+// reopensBulk reports whether a bulk stream that ended so is worth reopening. spoke tells whether it had told anything: what
+// breaks a stream that worked may be a proxy's doing, what refuses one from the start is not.
+func (e *Error) reopensBulk(spoke bool) bool {
+	if e.Reason != "" {
+		return e.Code == codes.Unavailable || e.RetryDelay > 0
+	}
+	switch e.Code {
+	case codes.Unavailable, codes.Aborted, codes.Canceled, codes.DeadlineExceeded:
+		return true
+	case codes.Internal, codes.Unknown, codes.ResourceExhausted:
+		return spoke
+	}
+	return false
 }

@@ -187,7 +187,9 @@ func TestMessagesHoldNoMoreThanTheServerTakes(t *testing.T) {
 		})
 	}
 	_, err := to(t, &fake{}).Bulk(within(t)).Add(within(t), tokens(1100, 4096))
-	failed(t, err, codes.InvalidArgument)
+	if failure := failed(t, err, codes.InvalidArgument); failure.Reason != "FIELD_TOO_LONG" || failure.RequestID == "" {
+		t.Errorf("%+v", failure)
+	}
 }
 
 func TestAMessageWaitsOnlyShortlyToBeFilled(t *testing.T) {

@@ -17,7 +17,7 @@ func call[Request named, Response any](
 	defer cancel()
 	response, err := method(ctx, withAppID(request, c.appID))
 	if err != nil {
-		return response, AsError(err)
+		return response, c.failure(err)
 	}
 	return response, nil
 }

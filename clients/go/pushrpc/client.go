@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,8 +26,11 @@ type Client struct {
 	appID      string
 	timeout    time.Duration
 	silenceMax time.Duration
+	openingMax time.Duration
 	connection *grpc.ClientConn
 	stub       pushrpcv1.PushServiceClient
+	closing    sync.Once
+	closed     chan struct{}
 }
 
 // NewClient makes a client of the server at address, such as "push.example.com:443", for the app appID.
@@ -37,7 +41,7 @@ func NewClient(address, appID string, options ...Option) (*Client, error) {
 	if appID == "" {
 		return nil, errors.New("pushrpc: appID is empty; name an app of the server")
 	}
-	chosen := settings{timeout: defaultTimeout, silenceMax: defaultSilenceMax}
+	chosen := settings{timeout: defaultTimeout, silenceMax: defaultSilenceMax, openingMax: defaultOpeningMax}
 	for _, option := range options {
 		if err := option(&chosen); err != nil {
 			return nil, fmt.Errorf("pushrpc: %w", err)
@@ -55,14 +59,31 @@ func NewClient(address, appID string, options ...Option) (*Client, error) {
 		appID:      appID,
 		timeout:    chosen.timeout,
 		silenceMax: chosen.silenceMax,
+		openingMax: chosen.openingMax,
 		connection: connection,
 		stub:       pushrpcv1.NewPushServiceClient(connection),
+		closed:     make(chan struct{}),
 	}, nil
 }
 
-// Close ends the connection. Calls, followers and bulks that are still open fail with code Canceled.
+// Close ends the connection. Calls, followers and bulks that are still open, and all that come later, fail with code
+// Canceled and reason CLIENT_CLOSED. A second Close does nothing.
 func (c *Client) Close() error {
-	return c.connection.Close()
+	var err error
+	c.closing.Do(func() {
+		close(c.closed) // first: what the end of the connection breaks finds out why
+		err = c.connection.Close()
+	})
+	return err
+}
+
+func (c *Client) isClosed() bool {
+	select {
+	case <-c.closed:
+		return true
+	default:
+		return false
+	}
 }
 
 // Stub is the generated stub on the client's connection, for what this package does not offer. Its calls fill in

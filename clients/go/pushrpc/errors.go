@@ -13,6 +13,15 @@ import (
 	pushrpcv1 "github.com/pushrpc/pushrpc/clients/go/pushrpc/v1"
 )
 
+// Reasons of failures that no server has a part in.
+const (
+	reasonClosed  = "CLIENT_CLOSED"
+	reasonNoToken = "TOKEN_UNAVAILABLE"
+)
+
+// reasonTooLong is the server's word for what this side refuses already.
+const reasonTooLong = "FIELD_TOO_LONG"
+
 // Error is how every call of this package fails.
 //
 //	var failure *pushrpc.Error
@@ -23,7 +32,8 @@ import (
 type Error struct {
 	// Code is the gRPC code.
 	Code codes.Code
-	// Reason is the contract's word for programs, such as "TARGET_EMPTY"; empty when no server said it.
+	// Reason is the contract's word for programs, such as "TARGET_EMPTY", or one of the client's own: "CLIENT_CLOSED" and
+	// "TOKEN_UNAVAILABLE". It is empty when gRPC or a proxy failed the call.
 	Reason string
 	// Message says what is wrong and what to do, for people.
 	Message string
@@ -118,17 +128,15 @@ func sendFailure(requestID string, told *pushrpcv1.SendFailure) *Error {
 	return failure
 }
 
-// passes reports whether a stream that ended so is worth reopening. spoke tells whether it had told anything: what
-// breaks a stream that worked may be a proxy's doing, what refuses one from the start is not.
-func (e *Error) passes(spoke bool) bool {
-	if e.Reason != "" {
-		return e.Code == codes.Unavailable || e.RetryDelay > 0
+// failure is AsError of what the client's own calls end with, where its Close is told from what a server or a caller did.
+func (c *Client) failure(err error) *Error {
+	failure := AsError(err)
+	if c.isClosed() && (failure.Code == codes.Canceled || failure.Code == codes.Unavailable) {
+		return clientClosed()
 	}
-	switch e.Code {
-	case codes.Unavailable, codes.Aborted, codes.Canceled, codes.DeadlineExceeded:
-		return true
-	case codes.Internal, codes.Unknown, codes.ResourceExhausted:
-		return spoke
-	}
-	return false
+	return failure
+}
+
+func clientClosed() *Error {
+	return &Error{Code: codes.Canceled, Reason: reasonClosed, Message: "the client is closed; make another one"}
 }

@@ -10,7 +10,16 @@ func WithSilence(silenceMax time.Duration) Option {
 	}
 }
 
+// WithOpening is how long Follow waits for a stream to begin.
+func WithOpening(openingMax time.Duration) Option {
+	return func(s *settings) error {
+		s.openingMax = openingMax
+		return nil
+	}
+}
+
 const (
+	OpeningMax    = defaultOpeningMax
 	ServiceConfig = serviceConfig
 	UnansweredMax = unansweredMax
 )

@@ -25,6 +25,7 @@ type Follower struct {
 	cancel  context.CancelCauseFunc
 	request *pushrpcv1.StreamDeliveryStatusRequest // its cursor is where the next stream begins
 	pauses  pauses
+	pause   time.Duration // before the next stream
 
 	stream *statusStream
 	page   []*pushrpcv1.DeliveryEvent // what is left of it
@@ -36,15 +37,16 @@ type Follower struct {
 // Follow opens a stream of what becomes of notifications: those named by notification_ids or request_ids, or, with
 // neither, all of the app. It returns when the server has begun, so that whatever happens from then on is told.
 //
-// A server that cannot be reached within the client's timeout, and whatever the server refuses, is an error here.
-// Once open, the stream comes back by itself after failures that pass, from where it was, until ctx is done; such an
-// outage shows only as silence. Reading slowly holds the server back; no more than some pages are read ahead.
+// When no stream has begun within 20 s, the last failure is the error, with code Unavailable or DeadlineExceeded as a
+// rule. Once begun, the stream comes back by itself for ever, from where it was; an outage shows only as silence. What
+// ends it, also here, is the end of ctx, [Client.Close], and what asking again cannot mend: InvalidArgument, NotFound,
+// OutOfRange, AlreadyExists, FailedPrecondition, Unimplemented, Unauthenticated, PermissionDenied. Reading slowly holds the server back; no more than some pages are read ahead.
 // Callers who stop before the end call [Follower.Close], or cancel ctx.
 func (c *Client) Follow(ctx context.Context, request *pushrpcv1.StreamDeliveryStatusRequest) (*Follower, error) {
 	f := &Follower{client: c, request: shallow(withAppID(request, c.appID))}
 	f.passed()
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
-	opening := time.AfterFunc(c.timeout, func() { f.cancel(errNotOpened) })
+	opening := time.AfterFunc(c.openingMax, func() { f.cancel(errNotOpened) })
 	err := f.receive()
 	if !opening.Stop() && err == nil && f.end == nil {
 		err = f.stopped(nil)
@@ -109,23 +111,24 @@ func (f *Follower) receive() error {
 			break
 		}
 		if f.stream == nil {
+			if !f.client.sleep(f.ctx, f.pause) && f.ctx.Err() != nil {
+				continue
+			}
+			f.pause = 0
 			f.stream = f.client.openStatusStream(f.ctx, f.request)
 		}
 		response, err := f.stream.next()
 		if err == nil {
-			if f.take(response) {
-				return nil
-			}
-			continue
+			f.take(response)
+			return nil
 		}
-		failure := AsError(err)
-		passes := failure.passes(f.stream.spoke)
+		failure := f.client.failure(err)
 		f.leave()
 		switch {
 		case f.ctx.Err() != nil: // the failure is our own doing
-		case passes:
+		case failure.reopensFollow():
 			last = failure
-			sleep(f.ctx, f.pauses.next(failure.RetryDelay))
+			f.pause = f.pauses.next(failure.RetryDelay)
 		default:
 			f.err = failure
 		}
@@ -134,8 +137,7 @@ func (f *Follower) receive() error {
 	return f.err
 }
 
-// take is false when the message only asks to come back.
-func (f *Follower) take(response *pushrpcv1.StreamDeliveryStatusResponse) bool {
+func (f *Follower) take(response *pushrpcv1.StreamDeliveryStatusResponse) {
 	f.pauses.reset()
 	f.page = response.Events
 	f.request.Cursor = response.Cursor
@@ -145,15 +147,23 @@ func (f *Follower) take(response *pushrpcv1.StreamDeliveryStatusResponse) bool {
 	}
 	if leaves := response.GetReconnect(); leaves != nil {
 		f.leave()
-		sleep(f.ctx, leaves.Delay.AsDuration())
-		return false
+		f.pause = leaves.Delay.AsDuration()
 	}
 	if end := response.GetEnd(); end != nil {
 		f.end = end
 		f.leave()
 		f.Close()
 	}
-	return true
+}
+
+// reopensFollow is false for what would be refused again.
+func (e *Error) reopensFollow() bool {
+	switch e.Code {
+	case codes.InvalidArgument, codes.NotFound, codes.OutOfRange, codes.AlreadyExists, codes.FailedPrecondition,
+		codes.Unimplemented, codes.Unauthenticated, codes.PermissionDenied:
+		return false
+	}
+	return e.Reason != reasonClosed
 }
 
 // passed makes the position of the stream the caller's.
@@ -185,7 +195,6 @@ type statusStream struct {
 	cancel     context.CancelFunc
 	watchdog   *time.Timer // cancels a stream on which a message was waited for too long
 	silenceMax time.Duration
-	spoke      bool
 }
 
 func (c *Client) openStatusStream(ctx context.Context, request *pushrpcv1.StreamDeliveryStatusRequest) *statusStream {
@@ -207,6 +216,5 @@ func (s *statusStream) next() (*pushrpcv1.StreamDeliveryStatusResponse, error) {
 	if err == io.EOF {
 		return nil, status.Error(codes.Unavailable, "the stream ended without saying why")
 	}
-	s.spoke = s.spoke || err == nil
 	return response, err
 }

@@ -268,7 +268,11 @@ func TestRefusalsAreErrors(t *testing.T) {
 		refusal(codes.OutOfRange, "CURSOR_EXPIRED", 0),
 		refusal(codes.NotFound, "NOTIFICATION_NOT_FOUND", 0),
 		status.Error(codes.Unimplemented, "no such method"),
-		status.Error(codes.Internal, "a server that never spoke"),
+		refusal(codes.InvalidArgument, "CURSOR_INVALID", 0),
+		status.Error(codes.AlreadyExists, "exists"),
+		status.Error(codes.FailedPrecondition, "not now"),
+		status.Error(codes.Unauthenticated, "who are you"),
+		status.Error(codes.PermissionDenied, "not yours"),
 	} {
 		want := pushrpc.AsError(refused)
 		t.Run(fmt.Sprint(want.Code), func(t *testing.T) {
@@ -295,14 +299,84 @@ func TestRefusalsAreErrors(t *testing.T) {
 	})
 }
 
+func TestFailuresThatPassAreResumedFromTheLastCursor(t *testing.T) {
+	for _, passes := range []error{
+		refusal(codes.Aborted, "SLOW_READER", 0),
+		refusal(codes.ResourceExhausted, "TOO_MANY_STREAMS", 0),
+		refusal(codes.Internal, "INTERNAL_ERROR", 0),
+		refusal(codes.Unavailable, "DRAINING", time.Millisecond),
+		status.Error(codes.DeadlineExceeded, "a proxy's deadline"),
+		status.Error(codes.Internal, "stream reset"),
+		status.Error(codes.Unknown, "who knows"),
+		status.Error(codes.Canceled, "stream reset"),
+		status.Error(codes.DataLoss, "garbled"),
+		nil, // the stream ends without saying why
+	} {
+		want := pushrpc.AsError(passes)
+		t.Run(fmt.Sprint(want), func(t *testing.T) {
+			server := follows(
+				script{nil, passes}, // before anything was told
+				script{[]*statusResponse{page(0, 2)}, passes},
+				script{nil, passes},
+				script{messages: []*statusResponse{page(2, 3), end(3)}},
+			)
+			follower := must[*pushrpc.Follower](t)(to(t, &fake{status: server.status}).Follow(within(t), &statusRequest{}))
+			if seen := ids(t, follower); !slices.Equal(seen, numbers(3)) {
+				t.Errorf("saw %v", seen)
+			}
+			var cursors []string
+			for _, request := range server.opened() {
+				cursors = append(cursors, request.Cursor)
+			}
+			if !slices.Equal(cursors, []string{"", "", "2", "2"}) {
+				t.Errorf("opened at %q", cursors)
+			}
+		})
+	}
+}
+
 func TestAServerThatIsAwayFromTheStart(t *testing.T) {
-	client := connect(t, "127.0.0.1:1", pushrpc.WithTimeout(300*time.Millisecond))
+	client := connect(t, "127.0.0.1:1", pushrpc.WithOpening(300*time.Millisecond))
+	began := time.Now()
 	_, err := client.Follow(within(t), &statusRequest{})
 	failed(t, err, codes.Unavailable)
+	if waited := time.Since(began); waited < 300*time.Millisecond {
+		t.Errorf("gave up after %v", waited)
+	}
+}
+
+func TestTheTimeToOpenIsNotTheTimeoutOfCalls(t *testing.T) {
+	if pushrpc.OpeningMax != 20*time.Second {
+		t.Errorf("is %v", pushrpc.OpeningMax)
+	}
+	gone := script{nil, refusal(codes.Unavailable, "STARTING", 300*time.Millisecond)}
+	server := follows(gone, script{messages: []*statusResponse{heartbeat(0), end(0)}})
+	client := to(t, &fake{status: server.status}, pushrpc.WithTimeout(100*time.Millisecond))
+	follower := must[*pushrpc.Follower](t)(client.Follow(within(t), &statusRequest{}))
+	if seen := ids(t, follower); len(seen) != 0 || len(server.opened()) != 2 {
+		t.Errorf("saw %v", seen)
+	}
+}
+
+func TestWhatHasBegunOutlivesTheTimeToOpen(t *testing.T) {
+	for name, first := range map[string]*statusResponse{"page": page(0, 1), "reconnect": reconnect(1, time.Millisecond)} {
+		t.Run(name, func(t *testing.T) {
+			server := follows(
+				script{[]*statusResponse{first}, nil},
+				script{nil, refusal(codes.Unavailable, "STARTING", time.Second)}, // longer than the time to open
+				script{messages: []*statusResponse{page(1, 2), end(2)}},
+			)
+			client := to(t, &fake{status: server.status}, pushrpc.WithOpening(500*time.Millisecond))
+			follower := must[*pushrpc.Follower](t)(client.Follow(within(t), &statusRequest{}))
+			if seen := ids(t, follower); seen[len(seen)-1] != "1" {
+				t.Errorf("saw %v", seen)
+			}
+		})
+	}
 }
 
 func TestAServerThatNeverBegins(t *testing.T) {
-	client := to(t, &fake{status: follows(script{}).status}, pushrpc.WithTimeout(300*time.Millisecond))
+	client := to(t, &fake{status: follows(script{}).status}, pushrpc.WithOpening(300*time.Millisecond))
 	_, err := client.Follow(within(t), &statusRequest{})
 	failed(t, err, codes.DeadlineExceeded)
 }

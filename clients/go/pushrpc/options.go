@@ -21,6 +21,8 @@ const (
 	// A server says something every 15 s. What has been silent for four times that is gone, even where a proxy
 	// between us still answers pings.
 	defaultSilenceMax = 60 * time.Second
+	// A restart of the server is shorter.
+	defaultOpeningMax = 20 * time.Second
 
 	// The server allows a ping every 20 s, also without calls.
 	keepaliveEvery   = 30 * time.Second
@@ -69,9 +71,10 @@ type settings struct {
 	tls          *tls.Config
 	roots        *x509.CertPool
 	certificates []tls.Certificate
-	token        string
+	token        func(context.Context) (string, error) // nil sends none
 	timeout      time.Duration
 	silenceMax   time.Duration
+	openingMax   time.Duration
 	more         []grpc.DialOption
 }
 
@@ -119,9 +122,25 @@ func WithCertificateFiles(certificateFile, keyFile string) Option {
 }
 
 // WithBearerToken sends "authorization: Bearer token" with every call. With [WithPlaintext] whoever listens reads it.
-// For a token that changes, pass [grpc.WithPerRPCCredentials] to [WithDialOptions].
+// An empty token sends none. For a token that changes there is [WithBearerTokenFunc].
 func WithBearerToken(token string) Option {
+	if token == "" {
+		return func(s *settings) error {
+			s.token = nil
+			return nil
+		}
+	}
+	return WithBearerTokenFunc(func(context.Context) (string, error) { return token, nil })
+}
+
+// WithBearerTokenFunc is [WithBearerToken] for a token that changes. token is asked before every call, every repeat and
+// every stream, from many goroutines at once and within the time of the call: it should keep a token while that is
+// valid. When it fails, so does what asked for it, with code Unauthenticated and reason TOKEN_UNAVAILABLE.
+func WithBearerTokenFunc(token func(ctx context.Context) (string, error)) Option {
 	return func(s *settings) error {
+		if token == nil {
+			return errors.New("the function of WithBearerTokenFunc is nil")
+		}
 		s.token = token
 		return nil
 	}
@@ -164,7 +183,7 @@ func (s *settings) dialOptions() ([]grpc.DialOption, error) {
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(answerBytesMax)),
 		grpc.WithUserAgent("pushrpc-go"),
 	}
-	if s.token != "" {
+	if s.token != nil {
 		options = append(options, grpc.WithPerRPCCredentials(bearer{s.token, !s.plaintext}))
 	}
 	return append(options, s.more...), nil
@@ -185,17 +204,4 @@ func (s *settings) transportCredentials() credentials.TransportCredentials {
 		config.Certificates = s.certificates
 	}
 	return credentials.NewTLS(config)
-}
-
-type bearer struct {
-	token  string
-	secure bool
-}
-
-func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + b.token}, nil
-}
-
-func (b bearer) RequireTransportSecurity() bool {
-	return b.secure
 }

@@ -26,14 +26,16 @@ func (p *pauses) reset() {
 	p.step = 0
 }
 
-// sleep returns false when ctx was done first.
-func sleep(ctx context.Context, duration time.Duration) bool {
+// sleep returns false when ctx was done, or the client closed, first.
+func (c *Client) sleep(ctx context.Context, duration time.Duration) bool {
 	timer := time.NewTimer(duration)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
 	case <-ctx.Done():
+		return false
+	case <-c.closed:
 		return false
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/pushrpc/pushrpc/clients/go/pushrpc"
 	pushrpcv1 "github.com/pushrpc/pushrpc/clients/go/pushrpc/v1"
 )
 
@@ -132,13 +133,62 @@ func TestASendThatCannotComeBackInTimeFailsAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsNotRepeated(t *testing.T) {
-	server := &accepting{errors: []error{refusal(codes.ResourceExhausted, "QUEUE_FULL", time.Second)}}
-	_, err := to(t, &fake{send: server.send}).Send(within(t), order())
-	failed(t, err, codes.ResourceExhausted)
-	if len(server.keys) != 1 {
-		t.Errorf("was sent %d times", len(server.keys))
+func TestAnAnswerThatGotLostOnTheWayIsAskedForAgain(t *testing.T) {
+	for _, lost := range []codes.Code{codes.Unknown, codes.Internal, codes.Canceled} {
+		t.Run(lost.String(), func(t *testing.T) {
+			server := &accepting{errors: []error{status.Error(lost, "stream reset")}}
+			must[*sendResponse](t)(to(t, &fake{send: server.send}).Send(within(t), order()))
+			if len(server.keys) != 2 || server.keys[0] != server.keys[1] {
+				t.Errorf("keys were %v", server.keys)
+			}
+		})
 	}
+}
+
+func TestWhatIsWrongIsNotRepeated(t *testing.T) {
+	for _, refused := range []error{
+		refusal(codes.ResourceExhausted, "QUEUE_FULL", time.Second),
+		refusal(codes.Internal, "INTERNAL_ERROR", 0),
+		refusal(codes.Unknown, "SOME_REASON", 0),
+		refusal(codes.Canceled, "SOME_REASON", 0),
+		status.Error(codes.ResourceExhausted, "too much"),
+		status.Error(codes.Aborted, "aborted"),
+		status.Error(codes.DeadlineExceeded, "a proxy's deadline"),
+		status.Error(codes.InvalidArgument, "wrong"),
+	} {
+		want := pushrpc.AsError(refused)
+		t.Run(want.Code.String()+want.Reason, func(t *testing.T) {
+			server := &accepting{errors: []error{refused}}
+			_, err := to(t, &fake{send: server.send}).Send(within(t), order())
+			failure := failed(t, err, want.Code)
+			if len(server.keys) != 1 || failure.RequestID != server.keys[0] {
+				t.Errorf("was sent %d times, %+v", len(server.keys), failure)
+			}
+		})
+	}
+}
+
+func TestWhatCannotBeEncodedIsNotRepeated(t *testing.T) {
+	server := &accepting{}
+	request := order()
+	request.Message.Title = "\xff"
+	began := time.Now()
+	_, err := to(t, &fake{send: server.send}).Send(within(t), request)
+	failed(t, err, codes.Internal)
+	if waited := time.Since(began); waited > patience/2 || len(server.keys) != 0 {
+		t.Errorf("failed after %v and %d sends", waited, len(server.keys))
+	}
+}
+
+func TestACallerWhoCancelsASendIsToldSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(within(t))
+	client := to(t, &fake{send: func(ctx context.Context, _ *sendRequest) (*sendResponse, error) {
+		cancel()
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	_, err := client.Send(ctx, order())
+	failed(t, err, codes.Canceled)
 }
 
 func TestWaitingAddsToTheTimeout(t *testing.T) {
