@@ -12,8 +12,8 @@ import grpc
 from pushrpc_client import v1
 from pushrpc_client.bulk_aio import AsyncBulk
 from pushrpc_client.connection import Connection, Tls, Token, authorization, connection
-from pushrpc_client.errors import PushError
-from pushrpc_client.follow_aio import AsyncFollowing
+from pushrpc_client.errors import PushError, closed
+from pushrpc_client.follow_aio import AsyncFollowing, is_cancelled
 from pushrpc_client.following import OPEN_TIMEOUT_S, wanted
 from pushrpc_client.patience import Attempts
 from pushrpc_client.requests import TIMEOUT_S, Request, addressed, send_timeout, sendable
@@ -58,14 +58,16 @@ class AsyncClient:
 
         A request without `request_id` gets one. So it is safe to repeat, which happens until `timeout` while nobody
         answers or the answer is lost; `replayed` in the receipt then says that an earlier try had arrived.
+        A failure has the id in PushError.request_id.
         """
         request = sendable(request, self.app_id)
         attempts = Attempts(send_timeout(request, timeout, self._timeout))
         while True:
             try:
-                return await self.stub.SendNotification(request, timeout=attempts.left)
-            except grpc.aio.AioRpcError as error:
-                await asyncio.sleep(attempts.pause(PushError.of(error)))
+                return await _answer(self.stub.SendNotification, request, attempts.left)
+            except PushError as error:
+                error.request_id = request.request_id
+                await asyncio.sleep(attempts.pause(error))
 
     def follow(
         self,
@@ -197,7 +199,7 @@ class AsyncClient:
         return await self._call(self.stub.GetServerInfo, v1.GetServerInfoRequest(), timeout)
 
     async def close(self) -> None:
-        """Ends the connection and every call on it."""
+        """Ends the connection and every call on it: they fail with CLIENT_CLOSED, as later ones do."""
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -211,21 +213,34 @@ class AsyncClient:
     async def _call(
         self, call: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request, timeout: float | None
     ) -> Response:
-        try:
-            return await call(addressed(request, self.app_id), timeout=self._timeout if timeout is None else timeout)
-        except grpc.aio.AioRpcError as error:
-            raise PushError.of(error) from error
+        return await _answer(call, addressed(request, self.app_id), self._timeout if timeout is None else timeout)
+
+
+async def _answer(
+    call: grpc.aio.UnaryUnaryMultiCallable[Request, Response], request: Request, timeout: float
+) -> Response:
+    """Raises PushError, whatever gRPC's word for it is."""
+    try:
+        return await call(request, timeout=timeout)
+    except grpc.aio.AioRpcError as error:
+        raise PushError.of(error) from error
+    except grpc.aio.UsageError:  # of a channel that is closed
+        raise closed() from None
+    except asyncio.CancelledError:  # by the caller, or by gRPC with the channel
+        if is_cancelled():
+            raise
+        raise closed() from None
 
 
 def _channel(to: Connection) -> grpc.aio.Channel:
-    if to.credentials is not None:
-        return grpc.aio.secure_channel(to.address, to.credentials, to.options)
-    token = to.metadata_token
-    return grpc.aio.insecure_channel(to.address, to.options, interceptors=_authorized(token) if token else ())
+    interceptors = () if to.token is None else _authorized(to.token)
+    if to.credentials is None:
+        return grpc.aio.insecure_channel(to.address, to.options, interceptors=interceptors)
+    return grpc.aio.secure_channel(to.address, to.credentials, to.options, interceptors=interceptors)
 
 
 def _authorized(token: Token) -> list[grpc.aio.ClientInterceptor]:
-    """The bearer token where there is no TLS, which gRPC's own call credentials insist on."""
+    """The bearer token of each call."""
 
     async def intercept(continuation: Any, details: Any, request: Any) -> Any:
         metadata = grpc.aio.Metadata(*(details.metadata or ()), authorization(token))

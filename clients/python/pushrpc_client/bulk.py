@@ -53,15 +53,15 @@ class Bulk:
     def add(self, request: SendNotificationRequest) -> Future[SendNotificationResponse]:
         """Returns once the send is in a message; its receipt, or PushError, comes with the future.
 
-        The future cannot be cancelled. Raises ValueError for a send that no message can carry, RuntimeError after
-        `close`.
+        The future cannot be cancelled. Raises PushError: FIELD_TOO_LONG for a send that no message can carry,
+        CLIENT_CLOSED after `close`.
         """
         future: _Future = Future()
         future.set_running_or_notify_cancel()
         with self._changed:
             while True:
                 if self._closing:
-                    raise RuntimeError("this bulk is closed")
+                    raise closed("bulk")
                 if self._window.add(request, future, time.monotonic()):
                     self._changed.notify_all()
                     return future

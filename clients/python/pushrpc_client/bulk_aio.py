@@ -48,12 +48,12 @@ class AsyncBulk:
     async def add(self, request: SendNotificationRequest) -> asyncio.Future[SendNotificationResponse]:
         """Returns once the send is in a message; its receipt, or PushError, comes with the future.
 
-        Raises ValueError for a send that no message can carry, RuntimeError after `aclose`.
+        Raises PushError: FIELD_TOO_LONG for a send that no message can carry, CLIENT_CLOSED after `aclose`.
         """
         future: _Future = asyncio.get_running_loop().create_future()
         while True:
             if self._closing:
-                raise RuntimeError("this bulk is closed")
+                raise closed("bulk")
             if self._window.add(request, future, self._now()):
                 self._tell()
                 return future

@@ -10,18 +10,22 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from pushrpc_client.errors import without_token
+
 Token = str | Callable[[], str]
 
 PING_EVERY_MS = 30_000  # the server takes pings from 20 s on
 PING_TIMEOUT_MS = 10_000
 RECONNECT_FIRST_MS = 100
 RECONNECT_LAST_MS = 5_000
+RECEIVE_MAX_BYTES = 16 * 1024 * 1024  # a receipt that tells of 10,000 rejected targets passes gRPC's own 4 MiB
 
-# Calls that may be made twice. SendNotification is not among them: gRPC cannot know whether it has a request_id.
+# Calls that may be made twice, those of proto/service_config.json. SendNotification is not among them: gRPC cannot know
+# whether it has a request_id.
 _IDEMPOTENT = (
     *("RegisterDevice", "UpdateDevice", "UnregisterDevice", "GetDevice", "ListDevices", "GetNotification"),
-    *("ListNotifications", "ListDeliveries", "PreviewNotification", "CancelNotification", "SubscribeToTopic"),
-    *("UnsubscribeFromTopic", "ListBroadcastChannels", "DeleteBroadcastChannel", "GetServerInfo"),
+    *("ListNotifications", "ListDeliveries", "PreviewNotification", "CancelNotification", "ReportEngagement"),
+    *("SubscribeToTopic", "UnsubscribeFromTopic", "ListBroadcastChannels", "GetServerInfo"),
 )
 # gRPC service config, https://github.com/grpc/grpc/blob/master/doc/service_config.md
 _SERVICE_CONFIG = {
@@ -64,11 +68,14 @@ def _system_roots() -> Path | None:
 
 
 class Connection(NamedTuple):
-    """Where to, and how. `credentials` are None without TLS; `metadata_token` then is what each call carries."""
+    """Where to, and how. `credentials` are None without TLS; `token` is what each call carries.
+
+    gRPC's own call credentials are not used: a token that cannot be had is UNAVAILABLE to them, as if it might pass.
+    """
 
     address: str
     credentials: grpc.ChannelCredentials | None
-    metadata_token: Token | None
+    token: Token | None
     options: Sequence[tuple[str, Any]]
 
 
@@ -83,33 +90,22 @@ def connection(
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
         ("grpc.max_reconnect_backoff_ms", RECONNECT_LAST_MS),
+        ("grpc.max_receive_message_length", RECEIVE_MAX_BYTES),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     )
     if plaintext:
         if tls is not None:
             raise ValueError("plaintext and tls exclude each other")
         return Connection(address, None, token, (*own, *options))
-    credentials = (tls or Tls()).credentials()
-    if token is not None:
-        credentials = grpc.composite_channel_credentials(
-            credentials, grpc.metadata_call_credentials(_Bearer(token), "bearer")
-        )
-    return Connection(address, credentials, None, (*own, *options))
+    return Connection(address, (tls or Tls()).credentials(), token, (*own, *options))
 
 
 def authorization(token: Token) -> tuple[str, str]:
-    """RFC 6750, section 2.1."""
-    return ("authorization", f"Bearer {token if isinstance(token, str) else token()}")
-
-
-class _Bearer(grpc.AuthMetadataPlugin):
-    def __init__(self, token: Token) -> None:
-        self._token = token
-
-    def __call__(self, context: grpc.AuthMetadataContext, callback: grpc.AuthMetadataPluginCallback) -> None:
-        try:
-            pair = authorization(self._token)
-        except Exception as error:
-            callback((), error)
-        else:
-            callback((pair,), None)
+    """RFC 6750, section 2.1. Raises grpc.aio.AioRpcError (UNAUTHENTICATED) when there is no token."""
+    try:
+        text = token if isinstance(token, str) else token()
+    except Exception as error:
+        raise without_token(f"its callable raised {type(error).__name__}") from error
+    if not (isinstance(text, str) and text.isascii() and text.isprintable()):
+        raise without_token("it has characters that no header can have, such as a line break")
+    return ("authorization", f"Bearer {text}")

@@ -16,7 +16,16 @@ _DETAILS_KEY = "grpc-status-details-bin"
 _CODES: Mapping[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}
 # How gRPC tells of an answer that was lost underway; a server that means one of these says why in an ErrorInfo.
 _LOST = frozenset({grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.CANCELLED})
-CLIENT_CLOSED = "CLIENT_CLOSED"  # the only reason that is not the server's
+# A stream that goes on comes back after everything but these: they would be said again.
+_FINAL = frozenset({
+    grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.OUT_OF_RANGE,
+    grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED,
+})  # fmt: skip
+# Reasons that are said here; the second is the server's too.
+CLIENT_CLOSED = "CLIENT_CLOSED"
+FIELD_TOO_LONG = "FIELD_TOO_LONG"
+TOKEN_UNAVAILABLE = "TOKEN_UNAVAILABLE"
 
 
 class FieldViolation(NamedTuple):
@@ -30,8 +39,10 @@ class PushError(Exception):
     """A call that failed.
 
     `code` is gRPC's status code. `reason` is the contract's word, such as "REQUEST_ID_REUSED", with its `metadata`;
-    both are empty when it was not the server that answered, but for "CLIENT_CLOSED". `retry_delay` is after how many
-    seconds the same call may work, None where the server told none. With a bulk send, `metadata` has the "request_id".
+    both are empty when it was not the server that answered, but for what the client says itself: "CLIENT_CLOSED" after
+    a close, "TOKEN_UNAVAILABLE" when there is no bearer token, "FIELD_TOO_LONG" for a send that no bulk message can
+    carry. `retry_delay` is after how many seconds the same call may work, None where the server told none.
+    `request_id` is the failed send's, also one that the client made: to send again under it is safe. "" elsewhere.
     """
 
     def __init__(
@@ -42,6 +53,7 @@ class PushError(Exception):
         metadata: Mapping[str, str] | None = None,
         field_violations: Sequence[FieldViolation] = (),
         retry_delay: float | None = None,
+        request_id: str = "",
     ) -> None:
         super().__init__(code, message, reason)
         self.code = code
@@ -50,6 +62,7 @@ class PushError(Exception):
         self.metadata: Mapping[str, str] = dict(metadata or {})
         self.field_violations = tuple(field_violations)
         self.retry_delay = retry_delay
+        self.request_id = request_id
 
     def __str__(self) -> str:
         return f"{self.reason or self.code.name}: {self.message}"
@@ -61,8 +74,13 @@ class PushError(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """The same of a stream, which also outlives a refusal that comes with a time to try again."""
+        """The same of a bulk stream, which also outlives a refusal that comes with a time to try again."""
         return self.is_transient or self.retry_delay is not None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether a follower that comes back would hear the same again."""
+        return self.code in _FINAL
 
     @classmethod
     def of(cls, error: grpc.RpcError) -> PushError:
@@ -94,21 +112,38 @@ def of_failure(failure: SendFailure, request_id: str) -> PushError:
         _CODES.get(failure.code, grpc.StatusCode.UNKNOWN),
         failure.detail,
         failure.reason,
-        {"request_id": request_id},
+        None,
         [FieldViolation(each.field, each.description) for each in failure.field_violations],
         failure.retry_after.ToTimedelta().total_seconds() if failure.HasField("retry_after") else None,
+        request_id,
     )
 
 
 def of_one_send(error: PushError, request_id: str) -> PushError:
     """The error of a bulk stream, as one of its sends has it."""
-    metadata = {**error.metadata, "request_id": request_id}
-    return PushError(error.code, error.message, error.reason, metadata, error.field_violations, error.retry_delay)
+    return PushError(
+        error.code, error.message, error.reason, error.metadata, error.field_violations, error.retry_delay, request_id
+    )
 
 
-def closed() -> PushError:
-    """A stream's client is gone."""
-    return PushError(grpc.StatusCode.CANCELLED, "the client was closed", CLIENT_CLOSED)
+def closed(what: str = "client") -> PushError:
+    """Who was to do it is gone."""
+    return PushError(grpc.StatusCode.CANCELLED, f"the {what} was closed", CLIENT_CLOSED)
+
+
+def too_long(size: int, limit: int, request_id: str) -> PushError:
+    """A send that fits into no message of a bulk stream."""
+    problem = f"a send of {size:,} bytes; one message of a bulk stream takes {limit:,}"
+    return PushError(grpc.StatusCode.INVALID_ARGUMENT, problem, FIELD_TOO_LONG, request_id=request_id)
+
+
+def without_token(problem: str) -> grpc.aio.AioRpcError:
+    """What gRPC would raise, had the server said it: an interceptor's word that callers of a stub understand too."""
+    message = f"no bearer token: {problem}"
+    status = status_pb2.Status(code=grpc.StatusCode.UNAUTHENTICATED.value[0], message=message)
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=TOKEN_UNAVAILABLE, domain="pushrpc_client"))
+    trailing = grpc.aio.Metadata((_DETAILS_KEY, status.SerializeToString()))
+    return grpc.aio.AioRpcError(grpc.StatusCode.UNAUTHENTICATED, grpc.aio.Metadata(), trailing, message)
 
 
 def ended() -> PushError:
@@ -122,13 +157,16 @@ def given_up() -> PushError:
 
 
 def unopened(timeout: float, last: PushError | None) -> PushError:
-    """Nobody answered a stream."""
-    why = f": {last.message}" if last and last.code is not grpc.StatusCode.CANCELLED else ""
-    return PushError(grpc.StatusCode.UNAVAILABLE, f"no stream could be opened within {timeout:g} s{why}")
+    """No stream has begun: the last error, as one of time."""
+    last = last or ended()
+    is_late = last.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.UNAVAILABLE
+    message = f"no stream could be opened within {timeout:g} s: {last.message}"
+    return PushError(code, message, last.reason, last.metadata, last.field_violations, last.retry_delay)
 
 
 def silent(timeout: float) -> PushError:
-    """A stream is open, and nobody answers."""
+    """A stream is open, and nobody speaks."""
     return PushError(grpc.StatusCode.UNAVAILABLE, f"no answer came within {timeout:g} s")
 
 

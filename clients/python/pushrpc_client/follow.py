@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError, closed, unopened
+from pushrpc_client import following
+from pushrpc_client.errors import PushError, closed, silent, unopened
 from pushrpc_client.following import Position
 from pushrpc_client.patience import Cancellable
 from pushrpc_client.v1 import (
@@ -29,7 +31,7 @@ class Following(Iterator[DeliveryEvent]):
     The stream opens with the first event that is asked for, or on entering a `with` block, which returns once the
     server has fixed where it begins. It ends when all named notifications are final, on `close` (from any thread), or
     with PushError: a final refusal, such as CURSOR_EXPIRED, or no server within `open_timeout` at the first opening.
-    Later it reconnects for as long as it takes.
+    Once it has begun it comes back for as long as it takes, also from a stream that is silent for 60 s.
     """
 
     def __init__(self, call: _Call, request: StreamDeliveryStatusRequest, open_timeout: float) -> None:
@@ -98,27 +100,65 @@ class Following(Iterator[DeliveryEvent]):
                 yield from self._one_stream(opened_by)
             except grpc.RpcError as error:
                 failed = PushError.of(error)
+            except PushError as error:
+                failed = error
             except ValueError:  # gRPC's word for a channel that is closed
                 raise closed() from None
             if position.is_over or self._closed.is_set():
                 return
             pause = position.pause(failed)
             if not position.was_open and time.monotonic() + pause > opened_by:
-                raise unopened(self._open_timeout, failed)
+                raise unopened(self._open_timeout, failed) from failed
             self._closed.wait(pause)
 
     def _one_stream(self, opened_by: float) -> Iterator[StreamDeliveryStatusResponse]:
         position = self._position
-        left = self._open_timeout if position.was_open else max(0.0, opened_by - time.monotonic())
         stream = self._stream = self._open(position.request)
-        silence = threading.Timer(left, stream.cancel)
-        silence.daemon = True
-        silence.start()
+        if self._closed.is_set():  # before there was a stream to cancel
+            stream.cancel()
+        watchdog = _Watchdog(stream, position.patience(opened_by - time.monotonic()))
         try:
             for page in stream:
-                silence.cancel()
+                watchdog.rest()
                 position.opened()
                 yield page
+                watchdog.listen(position.patience(0.0))
+        except grpc.RpcError:
+            if watchdog.barked is None:
+                raise
+            raise silent(watchdog.barked) from None
         finally:
-            silence.cancel()
+            watchdog.end()
             stream.cancel()
+
+
+class _Watchdog:
+    """Cancels a stream that says nothing while somebody listens; a reader that is busy elsewhere may take its time.
+
+    One thread for a stream, not one for a message: it sleeps to the time that was set when it last looked. A message
+    only ever moves that time away, and by SILENCE_S at least, which is as long as it sleeps at most.
+    """
+
+    def __init__(self, stream: Cancellable, seconds: float) -> None:
+        self.barked: float | None = None
+        self._stream = stream
+        self._over = threading.Event()
+        self.listen(seconds)
+        threading.Thread(target=self._watch, name="pushrpc-follow", daemon=True).start()
+
+    def listen(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until = time.monotonic() + seconds
+
+    def rest(self) -> None:
+        self._until = math.inf
+
+    def end(self) -> None:
+        self._over.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(max(0.0, min(self._until - time.monotonic(), following.SILENCE_S))):
+            if time.monotonic() >= self._until:
+                self.barked = self._seconds
+                self._stream.cancel()
+                return

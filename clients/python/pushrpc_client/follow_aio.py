@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError, closed, ended, unopened
+from pushrpc_client.errors import PushError, closed, silent, unopened
 from pushrpc_client.following import Position
 from pushrpc_client.v1 import (
     DeliveryCounts,
@@ -27,8 +27,8 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
 
     The stream opens with the first event that is asked for, or on entering an `async with` block, which returns once
     the server has fixed where it begins. It ends when all named notifications are final, with `aclose`, or with
-    PushError: a final refusal, such as CURSOR_EXPIRED, or no server within `open_timeout` at the first opening. Later
-    it reconnects for as long as it takes.
+    PushError: a final refusal, such as CURSOR_EXPIRED, or no server within `open_timeout` at the first opening. Once
+    it has begun it comes back for as long as it takes, also from a stream that is silent for 60 s.
     """
 
     def __init__(self, call: _Call, request: StreamDeliveryStatusRequest, open_timeout: float) -> None:
@@ -96,8 +96,8 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                 async with aclosing(self._one_stream(opened_by - now())) as pages:
                     async for page in pages:
                         yield page
-            except TimeoutError:
-                failed = ended()
+            except PushError as error:
+                failed = error
             except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
                 raise closed() from None
             except asyncio.CancelledError:
@@ -110,20 +110,25 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                 return
             pause = position.pause(failed)
             if not position.was_open and now() + pause > opened_by:
-                raise unopened(self._open_timeout, failed)
+                raise unopened(self._open_timeout, failed) from failed
             await asyncio.sleep(pause)
 
-    async def _one_stream(self, first_timeout: float) -> AsyncGenerator[StreamDeliveryStatusResponse, None]:
-        """Raises TimeoutError when nothing comes at first."""
+    async def _one_stream(self, left_to_open: float) -> AsyncGenerator[StreamDeliveryStatusResponse, None]:
+        """Raises PushError when nothing is said for too long, counted only while somebody listens."""
         position = self._position
         stream = self._open(position.request)
         try:
-            async with asyncio.timeout(self._open_timeout if position.was_open else max(0.0, first_timeout)):
-                page = await stream.read()
-            while isinstance(page, StreamDeliveryStatusResponse):
+            while True:
+                patience = position.patience(left_to_open)
+                try:
+                    async with asyncio.timeout(patience):
+                        page = await stream.read()
+                except TimeoutError:
+                    raise silent(patience) from None
+                if not isinstance(page, StreamDeliveryStatusResponse):
+                    return
                 position.opened()
                 yield page
-                page = await stream.read()
         finally:
             stream.cancel()
 

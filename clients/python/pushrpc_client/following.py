@@ -11,6 +11,7 @@ from pushrpc_client.v1 import DeliveryCounts, StreamDeliveryStatusRequest, Strea
 log = logging.getLogger("pushrpc_client")
 
 OPEN_TIMEOUT_S = 20.0  # the server speaks at once when it has caught up, and after 15 s at the latest
+SILENCE_S = 60.0  # four heartbeats
 RECONNECT_FIRST_S = 0.1
 RECONNECT_LAST_S = 5.0
 
@@ -53,12 +54,16 @@ class Position:
         self.was_open = True
         self._backoff.reset()
 
+    def patience(self, left_to_open: float) -> float:
+        """Seconds that the next message may take."""
+        return SILENCE_S if self.was_open else max(0.0, left_to_open)
+
     def pause(self, error: PushError | None) -> float:
         """Seconds until the next stream, when one ended with an error or by itself. Raises what is final."""
         asked, self._delay = self._delay, None
         if error is None and asked is not None:
             return asked
-        if error is not None and not error.may_pass:
+        if error is not None and error.is_final:
             raise error
         pause = self._backoff.pause(error or ended())
         log.info("status stream ended (%s), next one in %.1f s", error or "without a signal", pause)

@@ -12,7 +12,7 @@ import grpc
 from pushrpc_client import v1
 from pushrpc_client.bulk import ANSWER_TIMEOUT_S, Bulk
 from pushrpc_client.connection import Connection, Tls, Token, authorization, connection
-from pushrpc_client.errors import PushError
+from pushrpc_client.errors import PushError, closed
 from pushrpc_client.follow import Following
 from pushrpc_client.following import OPEN_TIMEOUT_S, wanted
 from pushrpc_client.patience import Attempts
@@ -45,6 +45,7 @@ class Client:
     ) -> None:
         self.app_id = app_id
         self._timeout = timeout
+        self._is_closed = False
         self._channel = _channel(
             connection(address, plaintext=plaintext, tls=tls, token=token, options=channel_options)
         )
@@ -55,14 +56,17 @@ class Client:
 
         A request without `request_id` gets one. So it is safe to repeat, which happens until `timeout` while nobody
         answers or the answer is lost; `replayed` in the receipt then says that an earlier try had arrived.
+        A failure has the id in PushError.request_id.
         """
         request = sendable(request, self.app_id)
         attempts = Attempts(send_timeout(request, timeout, self._timeout))
         while True:
             try:
                 return self.stub.SendNotification(request, timeout=attempts.left)
-            except grpc.RpcError as error:
-                time.sleep(attempts.pause(PushError.of(error)))
+            except (grpc.RpcError, ValueError) as error:
+                failed = self._told(error)
+            failed.request_id = request.request_id
+            time.sleep(attempts.pause(failed))
 
     def follow(
         self,
@@ -190,7 +194,8 @@ class Client:
         return self._call(self.stub.GetServerInfo, v1.GetServerInfoRequest(), timeout)
 
     def close(self) -> None:
-        """Ends the connection and every call on it."""
+        """Ends the connection and every call on it: they fail with CLIENT_CLOSED, as later ones do."""
+        self._is_closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -206,21 +211,31 @@ class Client:
     ) -> Response:
         try:
             return call(addressed(request, self.app_id), timeout=self._timeout if timeout is None else timeout)
-        except grpc.RpcError as error:
-            raise PushError.of(error) from error
+        except (grpc.RpcError, ValueError) as error:
+            raise self._told(error) from error
+
+    def _told(self, error: grpc.RpcError | ValueError) -> PushError:
+        """Raises a ValueError that is not gRPC's word for a channel that is closed."""
+        told = PushError.of(error) if isinstance(error, grpc.RpcError) else None
+        if self._is_closed and (told is None or told.code is grpc.StatusCode.CANCELLED):
+            return closed()
+        if told is None:
+            raise error
+        return told
 
 
 def _channel(to: Connection) -> grpc.Channel:
-    if to.credentials is not None:
-        return grpc.secure_channel(to.address, to.credentials, to.options)
-    channel = grpc.insecure_channel(to.address, to.options)
-    return channel if to.metadata_token is None else grpc.intercept_channel(channel, _Authorized(to.metadata_token))
+    if to.credentials is None:
+        channel = grpc.insecure_channel(to.address, to.options)
+    else:
+        channel = grpc.secure_channel(to.address, to.credentials, to.options)
+    return channel if to.token is None else grpc.intercept_channel(channel, _Authorized(to.token))
 
 
 class _Authorized(
     grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor
 ):
-    """The bearer token where there is no TLS, which gRPC's own call credentials insist on."""
+    """The bearer token of each call."""
 
     def __init__(self, token: Token) -> None:
         self._token = token

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Generic, TypeVar
 
-from pushrpc_client.errors import PushError, garbled, of_failure
+from pushrpc_client.errors import PushError, garbled, of_failure, too_long
 from pushrpc_client.requests import fill_in
 from pushrpc_client.v1 import (
     SendNotificationRequest,
@@ -75,10 +75,10 @@ class Window(Generic[Ticket]):
         return bool(self._groups or self._forming)
 
     def add(self, request: SendNotificationRequest, ticket: Ticket, now: float) -> bool:
-        """False when there is no room until something is answered. Raises ValueError when there never can be."""
+        """False when there is no room until something is answered. Raises PushError when there never can be."""
         size, targets = request.ByteSize() + FILLED_IN_BYTES, count(request.target)
         if size > BYTES_MAX:
-            raise ValueError(f"a send of {size:,} bytes; one message of a bulk stream takes {BYTES_MAX:,}")
+            raise too_long(size, BYTES_MAX, request.request_id)
         if self._forming is not None and not self._forming.takes(size, targets) and not self._seal():
             return False
         if self._forming is None:

@@ -74,6 +74,7 @@ class Fake(v1.PushServiceServicer):
         self.answers: list[v1.SendNotificationResponse | Refuses] = [v1.SendNotificationResponse(notification_id="n")]
         self.streams: list[Script] = []
         self.bulks: list[BulkScript] = [answer_all]
+        self.reports: list[Refuses | None] = [None]
         self.ended = threading.Event()
 
     def SendNotification(self, request: v1.SendNotificationRequest, context: Any) -> v1.SendNotificationResponse:
@@ -83,6 +84,12 @@ class Fake(v1.PushServiceServicer):
         if isinstance(answer, Refuses):
             answer.end(context)
         return answer
+
+    def ReportEngagement(self, request: v1.ReportEngagementRequest, context: Any) -> v1.ReportEngagementResponse:
+        answer = _next(self.reports)
+        if isinstance(answer, Refuses):
+            answer.end(context)
+        return v1.ReportEngagementResponse()
 
     def GetServerInfo(self, request: v1.GetServerInfoRequest, context: Any) -> v1.GetServerInfoResponse:
         return v1.GetServerInfoResponse(server_version=request.app_id)

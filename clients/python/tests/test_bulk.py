@@ -59,7 +59,7 @@ def test_each_send_gets_its_own_receipt_or_error(fake: Fake, push: Any) -> None:
     assert [violation.field for violation in error.field_violations] == ["target"]
     sent = [each for message in list(fake.messages.queue) for each in message.sends]
     assert {each.app_id for each in sent} == {"shop"}
-    assert error.metadata["request_id"] == sent[1].request_id != ""
+    assert error.request_id == sent[1].request_id != ""
 
 
 def test_a_burst_shares_messages(fake: Fake, push: Any) -> None:
@@ -93,8 +93,10 @@ def test_a_message_keeps_the_limits_of_targets_and_bytes(fake: Fake, push: Any) 
 
 def test_one_that_no_message_can_carry_is_refused_at_once(fake: Fake, push: Any) -> None:
     with push.bulk() as bulk:
-        with pytest.raises(ValueError, match="bytes"):
-            bulk.add(send(body="x" * 4_200_000))
+        with pytest.raises(PushError, match="bytes") as caught:
+            bulk.add(send("large", body="x" * 4_200_000))
+        assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_TOO_LONG")
+        assert caught.value.request_id == "large"
         assert bulk.add(send("a")).result().notification_id == "n-a"
 
 
@@ -150,6 +152,17 @@ def test_what_a_broken_stream_left_is_repeated_under_the_same_ids(fake: Fake, pu
     assert len({future.result().notification_id for future in later}) == 20
 
 
+def test_a_stream_that_the_other_side_cancels_is_repeated_too(fake: Fake, push: Any) -> None:
+    def cancels(requests: Requests) -> Responses:
+        next(requests)
+        raise Refuses(grpc.StatusCode.CANCELLED)
+        yield
+
+    fake.bulks = [cancels, answer_all]
+    with push.bulk() as bulk:
+        assert bulk.add(send("a")).result().notification_id == "n-a"
+
+
 def test_a_final_error_fails_what_is_unanswered_and_nothing_else(fake: Fake, push: Any) -> None:
     def refuses(requests: Requests) -> Responses:
         next(requests)
@@ -160,7 +173,7 @@ def test_a_final_error_fails_what_is_unanswered_and_nothing_else(fake: Fake, pus
     with push.bulk() as bulk:
         failed = bulk.add(send("a")).exception()
         assert isinstance(failed, PushError)
-        assert (failed.code, failed.metadata["request_id"]) == (grpc.StatusCode.UNAUTHENTICATED, "a")
+        assert (failed.code, failed.request_id) == (grpc.StatusCode.UNAUTHENTICATED, "a")
         assert bulk.add(send("b")).result().notification_id == "n-b"
 
 
@@ -236,7 +249,7 @@ def test_closing_the_client_leaves_nobody_waiting(fake: Fake, push: Any) -> None
         push.close()
         failed = future.exception()
         assert isinstance(failed, PushError) and failed.reason == "CLIENT_CLOSED", failed
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(PushError, match="CLIENT_CLOSED"):
             bulk.add(send("b"))
     never.set()
 
@@ -245,7 +258,8 @@ def test_nothing_is_taken_after_closing(fake: Fake) -> None:
     with Client(fake.address, "shop", plaintext=True) as push:
         with push.bulk() as bulk:
             pass
-        with pytest.raises(RuntimeError, match="closed"):
+        bulk.close()
+        with pytest.raises(PushError, match="CLIENT_CLOSED"):
             bulk.add(send())
 
 

@@ -14,7 +14,7 @@ import grpc
 import pytest
 from fake import UNAVAILABLE, WAIT_S, Fake, Page, Refuses, Script
 
-from pushrpc_client import AsyncClient, Client, PushError, v1
+from pushrpc_client import AsyncClient, Client, PushError, following, v1
 
 HEARTBEAT = Page(cursor="here", heartbeat=v1.StreamHeartbeat(caught_up=True))
 
@@ -75,7 +75,20 @@ def test_the_cursor_moves_with_the_last_event_of_a_page(fake: Fake, push: Any) -
         assert [(event.token, events.cursor) for event in events] == [("a", ""), ("b", "1"), ("c", "2"), ("d", "3")]
 
 
-@pytest.mark.parametrize("broken", [UNAVAILABLE, Refuses(grpc.StatusCode.UNKNOWN), None])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        None,
+        UNAVAILABLE,
+        Refuses(grpc.StatusCode.UNKNOWN),
+        Refuses(grpc.StatusCode.INTERNAL, "INTERNAL_ERROR", error_id="1"),
+        Refuses(grpc.StatusCode.CANCELLED),
+        Refuses(grpc.StatusCode.DEADLINE_EXCEEDED),
+        Refuses(grpc.StatusCode.ABORTED, "SLOW_READER"),
+        Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS"),
+    ],
+    ids=lambda broken: broken.code.name if broken else "ended",
+)
 def test_a_broken_stream_is_resumed_from_its_last_cursor(fake: Fake, push: Any, broken: Refuses | None) -> None:
     fake.streams = [
         tells(page("1", "a"), page("2", "b"), then=broken),
@@ -114,7 +127,13 @@ def test_a_cursor_goes_before_a_start(fake: Fake, push: Any) -> None:
         Refuses(grpc.StatusCode.OUT_OF_RANGE, "CURSOR_EXPIRED", oldest_cursor="5"),
         Refuses(grpc.StatusCode.NOT_FOUND, "NOTIFICATION_NOT_FOUND"),
         Refuses(grpc.StatusCode.UNAUTHENTICATED),
+        Refuses(grpc.StatusCode.PERMISSION_DENIED),
+        Refuses(grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID"),
+        Refuses(grpc.StatusCode.ALREADY_EXISTS),
+        Refuses(grpc.StatusCode.FAILED_PRECONDITION, "APP_DISABLED", 0.1),
+        Refuses(grpc.StatusCode.UNIMPLEMENTED),
     ],
+    ids=lambda refusal: refusal.code.name,
 )
 def test_a_final_refusal_is_raised(fake: Fake, push: Any, refusal: Refuses) -> None:
     fake.streams = [tells(page("1", "a"), then=UNAVAILABLE), tells(then=refusal)]
@@ -143,6 +162,43 @@ def test_a_stream_that_nobody_opens_is_an_error_at_first(fake: Fake, push: Any, 
             next(client.follow(open_timeout=0.5))
         assert caught.value.code is grpc.StatusCode.UNAVAILABLE
         assert time.monotonic() - began < 3
+
+
+def test_opening_fails_with_the_last_error(fake: Fake, push: Any) -> None:
+    fake.streams = [tells(then=Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", limit="9"))]
+    with pytest.raises(PushError, match="no stream could be opened") as caught:
+        next(push.follow(open_timeout=0.6))
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "TOO_MANY_STREAMS")
+    assert caught.value.metadata == {"limit": "9"}
+    assert len(fake.followed) > 1
+
+
+@pytest.mark.parametrize("pages", [[page("1", "a")], [page("1", "a"), HEARTBEAT]], ids=["an event", "a heartbeat"])
+def test_a_stream_that_falls_silent_is_opened_again(
+    fake: Fake, push: Any, monkeypatch: pytest.MonkeyPatch, pages: list[Page]
+) -> None:
+    monkeypatch.setattr(following, "SILENCE_S", 0.4)
+    fake.streams = [hangs(*pages), hangs(), tells(page("2", "b"), end())]
+    assert tokens(push.follow(open_timeout=WAIT_S)) == ["a", "b"]
+    assert [request.cursor for request in fake.followed] == ["", pages[-1].cursor, pages[-1].cursor]
+
+
+def test_any_message_and_a_busy_reader_are_no_silence(fake: Fake, push: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def beats(_request: v1.StreamDeliveryStatusRequest, _context: grpc.ServicerContext) -> Iterator[Page]:
+        yield page("1", "a")
+        for _ in range(8):
+            time.sleep(0.2)
+            yield HEARTBEAT
+        yield page("2", "b")
+        yield end()
+
+    monkeypatch.setattr(following, "SILENCE_S", 0.8)
+    fake.streams = [beats]
+    events = push.follow()
+    assert next(events).token == "a"
+    time.sleep(1.2)  # longer than a silence
+    assert tokens(events) == ["b"]
+    assert len(fake.followed) == 1
 
 
 def test_nothing_is_read_ahead_without_limit(fake: Fake, push: Any) -> None:

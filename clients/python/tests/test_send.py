@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 from certificates import Authority
-from fake import UNAVAILABLE, Fake, Refuses, serving
+from fake import UNAVAILABLE, WAIT_S, Fake, Refuses, serving
 
-from pushrpc_client import FieldViolation, PushError, Tls, v1
+from pushrpc_client import AsyncClient, FieldViolation, PushError, Tls, v1
+from pushrpc_client.connection import connection
 
+SERVICE_CONFIG = "grpc.service_config"
 HELLO = v1.SendNotificationRequest(target=v1.Target(user_ids=["ann"]), message=v1.NotificationContent(title="Hello"))
 
 
@@ -36,7 +42,15 @@ def test_other_calls_get_the_app_too(push: Any) -> None:
     assert push.server_info().server_version == "shop"
 
 
-@pytest.mark.parametrize("lost", [UNAVAILABLE, Refuses(grpc.StatusCode.UNKNOWN), Refuses(grpc.StatusCode.INTERNAL)])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        UNAVAILABLE,
+        Refuses(grpc.StatusCode.UNKNOWN),
+        Refuses(grpc.StatusCode.INTERNAL),
+        Refuses(grpc.StatusCode.CANCELLED),
+    ],
+)
 def test_a_send_is_repeated_under_its_request_id_when_the_answer_is_lost(fake: Fake, push: Any, lost: Refuses) -> None:
     fake.answers.insert(0, lost)
     fake.answers.insert(0, lost)
@@ -76,7 +90,10 @@ def test_repeats_end_with_the_deadline(fake: Fake, push: Any) -> None:
     "refusal",
     [
         Refuses(grpc.StatusCode.INTERNAL, "INTERNAL_ERROR", error_id="1"),
-        Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 5),
+        Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUEUE_FULL", 0.1),
+        Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED),
+        Refuses(grpc.StatusCode.ABORTED),
+        Refuses(grpc.StatusCode.DEADLINE_EXCEEDED),
         Refuses(grpc.StatusCode.PERMISSION_DENIED),
     ],
 )
@@ -86,6 +103,62 @@ def test_what_the_server_means_is_not_repeated(fake: Fake, push: Any, refusal: R
         push.send(HELLO)
     assert caught.value.code is refusal.code
     assert len(fake.sends) == 1
+    assert caught.value.request_id == fake.sends[0].request_id != ""
+
+
+def test_a_send_that_fails_has_the_callers_request_id(fake: Fake, push: Any) -> None:
+    fake.answers[:] = [UNAVAILABLE]
+    with pytest.raises(PushError) as caught:
+        push.send(v1.SendNotificationRequest(request_id="order-1"), timeout=0.3)
+    assert caught.value.request_id == "order-1"
+
+
+def test_a_receipt_may_be_larger_than_gRPCs_own_limit(fake: Fake, push: Any) -> None:
+    large = v1.SendNotificationResponse(notification_id="n" * (15 * 1024 * 1024))
+    fake.answers[:] = [large]
+    assert push.send(HELLO) == large
+
+
+def test_closing_twice_is_harmless_and_all_that_comes_after_is_an_error(fake: Fake, push: Any) -> None:
+    push.send(HELLO)
+    push.close()
+    push.close()
+    for call in (lambda: push.send(HELLO), push.server_info, lambda: next(push.follow("n"))):
+        with pytest.raises(PushError) as caught:
+            call()
+        assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.CANCELLED, "CLIENT_CLOSED")
+    with push.bulk() as bulk:
+        failed = bulk.add(HELLO).exception()
+    assert isinstance(failed, PushError) and failed.reason == "CLIENT_CLOSED"
+
+
+@pytest.mark.parametrize("name", ["send", "report_engagement"])
+def test_closing_ends_the_calls_under_way(connect: Callable[..., Any], name: str) -> None:
+    came, release = threading.Event(), threading.Event()
+
+    def hangs(_: Fake, request: Any, context: Any) -> Any:
+        came.set()
+        release.wait(WAIT_S)
+        return v1.SendNotificationResponse() if name == "send" else v1.ReportEngagementResponse()
+
+    kind = type("Hangs", (Fake,), {"SendNotification": hangs, "ReportEngagement": hangs})
+    request = HELLO if name == "send" else v1.ReportEngagementRequest()
+    with serving(kind()) as address, ThreadPoolExecutor(1) as threads:
+        push = connect(address)
+        calling = threads.submit(getattr(push, name), request)
+        assert came.wait(WAIT_S)
+        push.close()
+        failed = calling.exception(WAIT_S)
+        release.set()
+    assert isinstance(failed, PushError) and failed.reason == "CLIENT_CLOSED", failed
+
+
+async def test_a_task_that_is_cancelled_stays_cancelled(fake: Fake) -> None:
+    fake.answers[:] = [Refuses(grpc.StatusCode.UNAVAILABLE, "DRAINING", 5)]
+    async with AsyncClient(fake.address, "shop", plaintext=True) as push:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await push.send(HELLO)
 
 
 def test_an_error_tells_all_that_the_server_told(fake: Fake, push: Any) -> None:
@@ -112,6 +185,39 @@ def test_gRPC_itself_repeats_what_may_be_called_twice(fake: Fake, connect: Calla
 
     with serving(type("Flaky", (Fake,), {"GetServerInfo": info})()) as address:
         assert connect(address).server_info().server_version == "third"
+
+
+def test_gRPC_repeats_the_methods_that_the_contract_names(fake: Fake, push: Any) -> None:
+    theirs = json.loads((Path(__file__).parents[3] / "proto" / "service_config.json").read_text())
+    told = json.loads(dict(connection("h:1", plaintext=True, tls=None, token=None, options=()).options)[SERVICE_CONFIG])
+    (ours,) = told["methodConfig"]
+    (named,) = (each for each in theirs["methodConfig"] if "retryPolicy" in each)
+    assert sorted(each["method"] for each in ours["name"]) == sorted(each["method"] for each in named["name"])
+    assert ours["retryPolicy"] == named["retryPolicy"]
+    fake.reports[:] = [UNAVAILABLE, None]
+    assert push.report_engagement(v1.ReportEngagementRequest()) == v1.ReportEngagementResponse()
+
+
+def raises() -> str:
+    raise OSError("the vault is sealed")
+
+
+@pytest.mark.parametrize("is_plain", [True, False], ids=["plaintext", "TLS"])
+@pytest.mark.parametrize("token", [raises, lambda: "t0ken\n", lambda: None], ids=["raises", "line break", "none"])
+def test_a_token_that_cannot_be_had_is_an_error_of_each_call(
+    fake: Fake, connect: Callable[..., Any], token: Any, is_plain: bool
+) -> None:
+    push = connect(fake.address, token=token, plaintext=is_plain)
+    errors = []
+    for call in (lambda: push.send(HELLO), push.server_info, lambda: next(push.follow("n"))):
+        with pytest.raises(PushError, match="TOKEN_UNAVAILABLE: no bearer token") as caught:
+            call()
+        errors.append(caught.value)
+    with push.bulk() as bulk:
+        errors.append(bulk.add(HELLO).exception())
+    assert {error.code for error in errors} == {grpc.StatusCode.UNAUTHENTICATED}
+    assert errors[0].request_id and errors[3].request_id
+    assert not fake.sends and not fake.followed
 
 
 @pytest.mark.parametrize("token", ["t0ken", lambda: "t0ken"])
