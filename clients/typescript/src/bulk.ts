@@ -3,7 +3,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type ClientDuplexStream, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { Backoff } from "./backoff.js";
-import { errorOfCall, errorOfSend, isLost, PushError } from "./errors.js";
+import { clientClosed, errorOf, errorOfCall, errorOfSend, isLost, PushError } from "./errors.js";
 import {
   type SendNotificationRequest,
   SendNotificationRequestSchema,
@@ -12,7 +12,7 @@ import {
   type SendNotificationsResponse,
 } from "./generated/pushrpc/v1/sending_pb.js";
 import { PushService } from "./generated/pushrpc/v1/service_pb.js";
-import { bufferOf, definitionOf, type PushStub } from "./stub.js";
+import { bufferOf, definitionOf, isClosed, type PushStub } from "./stub.js";
 
 /** How to send in bulk. */
 export interface BulkOptions {
@@ -95,21 +95,22 @@ export class BulkSender {
 
   /**
    * Puts a send on its way; makes a request_id when there is none. Resolves with its receipt, rejects with
-   * {@link PushError}, in both cases without any effect on other sends.
+   * {@link PushError} that has its `requestId`, in both cases without any effect on other sends.
    */
   add(request: MessageInitShape<typeof SendNotificationRequestSchema>): Promise<SendNotificationResponse> {
-    if (this.#isClosed) return Promise.reject(new Error("the bulk sender is closed"));
-    const message = create(SendNotificationRequestSchema, { ...request, requestId: request.requestId || randomUUID() });
+    const requestId = request.requestId || randomUUID();
+    if (this.#isClosed) return Promise.reject(errorOf(requestId, clientClosed()));
+    const message = create(SendNotificationRequestSchema, { ...request, requestId });
     const bytes = toBinary(SendNotificationRequestSchema, message);
     const size = bytes.length + 5; // its tag and length
     if (size > MESSAGE_BYTES_MAX) {
       const problem = `the request has ${bytes.length} bytes, a message takes ${MESSAGE_BYTES_MAX}; name fewer targets`;
-      return Promise.reject(new PushError(problem, { code: "RESOURCE_EXHAUSTED" }));
+      return Promise.reject(new PushError(problem, { code: "INVALID_ARGUMENT", reason: "FIELD_TOO_LONG", requestId }));
     }
     return new Promise((resolve, reject) => {
       const targets = targetCount(message);
       if (!this.#filling.takes(size, targets)) this.#fill();
-      this.#filling.add({ requestId: message.requestId, bytes, resolve, reject }, size, targets);
+      this.#filling.add({ requestId, bytes, resolve, reject }, size, targets);
       this.#watch();
       if (this.#filling.isFull) this.#fill();
       else this.#filled ??= setTimeout(() => this.#due(), FILL_MS);
@@ -156,6 +157,7 @@ export class BulkSender {
 
   /** Sends what may be sent now. */
   #pump(): void {
+    if (this.#endsWithClient()) return;
     while (!this.#reopening && this.#unanswered.size < UNANSWERED_MAX) {
       const group = this.#full.shift() ?? this.#takeDue();
       if (!group) return;
@@ -164,6 +166,13 @@ export class BulkSender {
       this.#stream ??= this.#open();
       this.#stream.write(messageOf(this.#appId, sequence, group));
     }
+  }
+
+  /** A stream goes on when its client is closed; there is no other after it. */
+  #endsWithClient(): boolean {
+    if (this.#stream || !isClosed(this.#stub)) return false;
+    this.#failAll(clientClosed());
+    return true;
   }
 
   #takeDue(): Group | undefined {
@@ -207,8 +216,11 @@ export class BulkSender {
     for (const [position, send] of group.sends.entries()) {
       const result = response.receipts[position]?.result;
       if (result?.case === "accepted") send.resolve(result.value);
-      else if (result?.case === "error") send.reject(errorOfSend(result.value));
-      else send.reject(new PushError(`no receipt came for ${send.requestId}`, { code: "INTERNAL" }));
+      else if (result?.case === "error") send.reject(errorOfSend(result.value, send.requestId));
+      else {
+        const { requestId } = send;
+        send.reject(new PushError(`no receipt came for ${requestId}`, { code: "INTERNAL", requestId }));
+      }
     }
     this.#pump();
     this.#settle();
@@ -226,6 +238,7 @@ export class BulkSender {
 
   #repeat(): void {
     this.#reopening = undefined;
+    if (this.#endsWithClient()) return;
     for (const [sequence, group] of this.#unanswered) {
       this.#stream ??= this.#open();
       this.#stream.write(messageOf(this.#appId, sequence, group));
@@ -255,7 +268,7 @@ export class BulkSender {
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.cancel();
-    for (const send of groups.flatMap((group) => group.sends)) send.reject(error);
+    for (const send of groups.flatMap((group) => group.sends)) send.reject(errorOf(send.requestId, error));
     this.#settle();
   }
 

@@ -1,7 +1,7 @@
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
 import { Metadata, type MethodDefinition } from "@grpc/grpc-js";
-import { errorOfCall } from "./errors.js";
-import { type PushStub, pushServiceDefinition } from "./stub.js";
+import { clientClosed, errorOfCall, type PushError } from "./errors.js";
+import { isClosed, type PushStub, pushServiceDefinition } from "./stub.js";
 
 /** Limits of one unary call. */
 export interface CallOptions {
@@ -32,6 +32,10 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       reject(signal.reason);
       return;
     }
+    if (isClosed(stub)) {
+      reject(clientClosed());
+      return;
+    }
     const call = stub.makeUnaryRequest(
       definition.path,
       definition.requestSerialize,
@@ -42,7 +46,7 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
         if (signal?.aborted) reject(signal.reason);
-        else if (error) reject(errorOfCall(error));
+        else if (error) reject(closedOr(errorOfCall(error), stub));
         else resolve(response as MessageShape<O>);
       },
     );
@@ -51,4 +55,9 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
     }
     signal?.addEventListener("abort", cancel, { once: true });
   });
+}
+
+/** A call that waits for the connection when its client is closed only hears UNAVAILABLE from grpc-js. */
+function closedOr(error: PushError, stub: PushStub): PushError {
+  return error.code === "UNAVAILABLE" && error.reason === "" && isClosed(stub) ? clientClosed(error) : error;
 }

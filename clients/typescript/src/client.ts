@@ -5,7 +5,7 @@ import { Backoff, sleep } from "./backoff.js";
 import { type BulkOptions, BulkSender } from "./bulk.js";
 import { type CallOptions, callUnary, type UnaryMethod } from "./calls.js";
 import { type ConnectOptions, stubOf } from "./connection.js";
-import { isLost, PushError } from "./errors.js";
+import { errorOf, isLost, PushError } from "./errors.js";
 import { Follower, type FollowOptions } from "./follow.js";
 import type {
   CreateBroadcastChannelRequestSchema,
@@ -51,7 +51,7 @@ import {
   type SendNotificationResponse,
 } from "./generated/pushrpc/v1/sending_pb.js";
 import { type GetServerInfoResponse, PushService } from "./generated/pushrpc/v1/service_pb.js";
-import type { PushStub } from "./stub.js";
+import { isClosed, type PushStub } from "./stub.js";
 
 /** A request as a plain object: every field may be left out, and app_id is the client's unless it is given. */
 export type Request<Schema extends DescMessage> = MessageInitShape<Schema> & { appId?: string };
@@ -87,9 +87,12 @@ export class PushClient {
     return new PushClient(stubOf(address, options), appId, options.timeoutMs ?? TIMEOUT_MS);
   }
 
-  /** Takes no more calls, and ends the connection once those in progress are over; close followers by themselves. */
+  /**
+   * Takes no more calls, which then reject with CLIENT_CLOSED, and ends the connection once those in progress are over;
+   * close followers by themselves. A second time it does nothing.
+   */
   close(): void {
-    this.stub.close();
+    if (!isClosed(this.stub)) this.stub.close();
   }
 
   [Symbol.dispose](): void {
@@ -100,8 +103,8 @@ export class PushClient {
    * Accepts one notification durably and answers with its receipt; targets that cannot be reached are in `rejected`.
    *
    * Without a `requestId` it makes one, and so it is safe to repeat: while the server cannot be reached, or its answer got
-   * lost, it repeats until `timeoutMs` is over, with pauses of 0.1 s to 2 s, or what the server asks for. Give your own
-   * `requestId` to be able to repeat a call that has failed in the end.
+   * lost, it repeats until `timeoutMs` is over, with pauses of 0.1 s to 2 s, or what the server asks for. The error
+   * of a call that has failed in the end has the `requestId` to repeat it with.
    */
   async send(
     request: Request<typeof SendNotificationRequestSchema>,
@@ -116,9 +119,10 @@ export class PushClient {
       try {
         return await callUnary(this.stub, PushService.method.sendNotification, message, deadline, options.signal);
       } catch (error) {
-        if (!(error instanceof PushError && isLost(error))) throw error;
+        if (!(error instanceof PushError)) throw error; // the signal's reason
+        if (!isLost(error)) throw errorOf(message.requestId, error);
         const pauseMs = backoff.next(error.retryDelayMs);
-        if (Date.now() + pauseMs >= deadline) throw error;
+        if (Date.now() + pauseMs >= deadline) throw errorOf(message.requestId, error);
         await sleep(pauseMs, options.signal);
       }
     }

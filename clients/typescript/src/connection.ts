@@ -1,15 +1,21 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
 import {
   CallCredentials,
   type ChannelCredentials,
   type ChannelOptions,
+  type ClientOptions,
   credentials,
   InterceptingCall,
   type Interceptor,
   Metadata,
+  type StatusObject,
   status,
 } from "@grpc/grpc-js";
+import { ErrorInfoSchema } from "./generated/google/rpc/error_details_pb.js";
+import { StatusSchema } from "./generated/google/rpc/status_pb.js";
 import { PushService } from "./generated/pushrpc/v1/service_pb.js";
-import { PushStub } from "./stub.js";
+import { bufferOf, PushStub } from "./stub.js";
 
 /** Certificates other than the system's, all in PEM. */
 export interface TlsOptions {
@@ -33,8 +39,8 @@ export interface ConnectOptions {
   readonly token?: string | (() => string | Promise<string>);
   /** How long a unary call may take, in milliseconds; a send gets its `wait` on top. Default: 10,000. */
   readonly timeoutMs?: number;
-  /** Options of grpc-js that replace this client's own. */
-  readonly channelOptions?: ChannelOptions;
+  /** Options of grpc-js that replace this client's own; your interceptors come before the token's. */
+  readonly channelOptions?: ClientOptions;
 }
 
 /** Opens no connection yet: grpc-js does that with the first call. */
@@ -44,8 +50,16 @@ export function stubOf(address: string, options: ConnectOptions): PushStub {
     ...CHANNEL,
     ...(serverName === undefined ? {} : { "grpc.ssl_target_name_override": serverName }),
     ...options.channelOptions,
-    interceptors: options.token === undefined ? [] : [bearer(options.token)],
+    ...interceptorsOf(options),
   });
+}
+
+/** Those of the caller and ours, in the one of two options that the caller chose: grpc-js takes no more. */
+function interceptorsOf({ token, channelOptions = {} }: ConnectOptions): ClientOptions {
+  const own = token === undefined ? [] : [bearer(token)];
+  const { interceptors = [], interceptor_providers: providers } = channelOptions;
+  if (providers?.length) return { interceptor_providers: [...providers, ...own.map((each) => () => each)] };
+  return { interceptors: [...interceptors, ...own] };
 }
 
 // May be repeated by the channel itself: a second one changes nothing. SendNotification is not among them, because
@@ -92,7 +106,7 @@ const CHANNEL: ChannelOptions = {
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 5_000,
-  // A page has up to 1 MiB. With HTTP/2's default of 64 KiB a follower 50 ms away gets 3,000 events a second, so 28,000.
+  // A page has up to 1 MiB. With HTTP/2's default of 64 KiB a follower 50 ms away got 3,000 events a second, so 28,000.
   "grpc-node.flow_control_window": 1024 * 1024,
   // Receipts of a full bulk message with every target rejected pass grpc-js' default of 4 MiB.
   "grpc.max_receive_message_length": 16 * 1024 * 1024,
@@ -112,15 +126,33 @@ function pem(text: string | Uint8Array | undefined): Buffer | null {
 
 // With each call and not with the channel's credentials, where grpc-js refuses them on the plaintext of a mesh.
 function bearer(token: string | (() => string | Promise<string>)): Interceptor {
-  const callCredentials = CallCredentials.createFromMetadataGenerator(async (_, callback) => {
-    try {
-      const metadata = new Metadata();
-      metadata.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
-      callback(null, metadata);
-    } catch (error) {
-      const problem = `no bearer token: ${error instanceof Error ? error.message : error}`;
-      callback(Object.assign(new Error(problem), { code: status.UNAUTHENTICATED }));
-    }
-  });
-  return (options, nextCall) => new InterceptingCall(nextCall({ ...options, credentials: callCredentials }));
+  return (options, nextCall) => {
+    let problem: Partial<StatusObject> = {};
+    const callCredentials = CallCredentials.createFromMetadataGenerator(async (_, callback) => {
+      try {
+        const metadata = new Metadata();
+        metadata.set("authorization", `Bearer ${typeof token === "string" ? token : await token()}`);
+        callback(null, metadata);
+      } catch (error) {
+        problem = tokenUnavailable(error);
+        callback(Object.assign(new Error(problem.details), problem));
+      }
+    });
+    return new InterceptingCall(nextCall({ ...options, credentials: callCredentials }), {
+      start(metadata, _, next) {
+        // grpc-js keeps no more of the problem than its code and message.
+        next(metadata, { onReceiveStatus: (told, pass) => pass({ ...told, ...problem }) });
+      },
+    });
+  };
+}
+
+function tokenUnavailable(error: unknown): StatusObject {
+  const code = status.UNAUTHENTICATED;
+  const details = `no bearer token: ${error instanceof Error ? error.message : error}`;
+  const info = anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "TOKEN_UNAVAILABLE" }));
+  const rich = create(StatusSchema, { code, message: details, details: [info] });
+  const metadata = new Metadata();
+  metadata.set("grpc-status-details-bin", bufferOf(toBinary(StatusSchema, rich)));
+  return { code, details, metadata };
 }

@@ -23,6 +23,7 @@ export interface PushErrorDetails {
   readonly metadata?: Readonly<Record<string, string>>;
   readonly fieldViolations?: readonly WrongField[];
   readonly retryDelayMs?: number | undefined;
+  readonly requestId?: string | undefined;
   readonly cause?: unknown;
 }
 
@@ -31,7 +32,10 @@ export class PushError extends Error {
   override readonly name = "PushError";
   /** The gRPC status code. */
   readonly code: Code;
-  /** The server's reason, such as "REQUEST_ID_REUSED"; empty when the error does not come from pushrpc itself. */
+  /**
+   * The server's reason, such as "REQUEST_ID_REUSED"; empty when the error does not come from pushrpc itself. This client
+   * adds CLIENT_CLOSED, and TOKEN_UNAVAILABLE when no bearer token could be made.
+   */
   readonly reason: string;
   /** What the reason is about: field, limit, position, …. */
   readonly metadata: Readonly<Record<string, string>>;
@@ -39,6 +43,8 @@ export class PushError extends Error {
   readonly fieldViolations: readonly WrongField[];
   /** When the same call may work, in milliseconds from now; undefined where the server does not say. */
   readonly retryDelayMs: number | undefined;
+  /** Of a failed send, also one that this client made: the same send under it pushes nothing twice. */
+  readonly requestId: string | undefined;
 
   constructor(message: string, details: PushErrorDetails) {
     super(message, { cause: details.cause });
@@ -47,6 +53,7 @@ export class PushError extends Error {
     this.metadata = details.metadata ?? {};
     this.fieldViolations = details.fieldViolations ?? [];
     this.retryDelayMs = details.retryDelayMs;
+    this.requestId = details.requestId;
   }
 }
 
@@ -66,13 +73,23 @@ export function errorOfCall(error: ServiceError): PushError {
 }
 
 /** The same for one send of a bulk message. */
-export function errorOfSend(failure: SendFailure): PushError {
+export function errorOfSend(failure: SendFailure, requestId: string): PushError {
   return new PushError(failure.detail, {
     code: codeOf(failure.code),
     reason: failure.reason,
     fieldViolations: failure.fieldViolations.map(wrongField),
     retryDelayMs: failure.retryAfter && durationMs(failure.retryAfter),
+    requestId,
   });
+}
+
+/** The same error, told to whoever sent under this request_id. */
+export function errorOf(requestId: string, error: PushError): PushError {
+  return new PushError(error.message, { ...error, cause: error.cause, requestId });
+}
+
+export function clientClosed(cause?: unknown): PushError {
+  return new PushError("the client is closed", { code: "CANCELLED", reason: "CLIENT_CLOSED", cause });
 }
 
 /**

@@ -1,7 +1,7 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { ClientReadableStream, ServiceError } from "@grpc/grpc-js";
 import { Backoff, sleep } from "./backoff.js";
-import { errorOfCall, isLost, PushError } from "./errors.js";
+import { type Code, clientClosed, errorOfCall, PushError } from "./errors.js";
 import { StreamStart } from "./generated/pushrpc/v1/enums_pb.js";
 import type {
   DeliveryCounts,
@@ -9,7 +9,7 @@ import type {
   StreamDeliveryStatusRequest,
   StreamDeliveryStatusResponse,
 } from "./generated/pushrpc/v1/following_pb.js";
-import type { PushStub } from "./stub.js";
+import { isClosed, type PushStub } from "./stub.js";
 
 /** How to follow. */
 export interface FollowOptions {
@@ -23,13 +23,16 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
 /** The server speaks at least every 15 s; so long a silence means that something between us has died. */
 const SILENCE_MAX_MS = 60_000;
+/** So long the first stream may take to begin, with all its tries; a wrong address must not go unnoticed. */
+const OPENING_MAX_MS = 20_000;
 
 /**
  * The events of deliveries, one by one, through any number of connections, without gap or repeat.
  *
  * Iterate it once: `for await (const event of follower)`. The loop ends when all named notifications are final, and
- * throws {@link PushError} when the server refuses for good (CURSOR_EXPIRED, NOTIFICATION_NOT_FOUND, …). A loop that is
- * slow slows the server: at most 16 pages of 500 events are read ahead.
+ * throws {@link PushError} when the server refuses for good (CURSOR_EXPIRED, NOTIFICATION_NOT_FOUND, …), or when no stream
+ * has begun within 20 s; once one has, it comes back for ever. A loop that is slow slows the server: at most 16 pages of
+ * 500 events are read ahead.
  */
 export class Follower implements AsyncIterable<DeliveryEvent> {
   readonly #stub: PushStub;
@@ -65,7 +68,7 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
 
   /**
    * Connects now instead of with the first event; resolves once the server has said where it begins. Of a whole app
-   * from now on, everything that is sent after that is told.
+   * from now on, everything that is sent after that is told. Rejects with the last {@link PushError} after 20 s.
    */
   async open(): Promise<void> {
     this.#opening ??= this.#messages.next();
@@ -106,13 +109,18 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
     const closing = this.#closing.signal;
     const ending = signal ? AbortSignal.any([signal, closing]) : closing;
     let isOpen = false;
+    let failsAt = performance.now() + OPENING_MAX_MS;
+    let last = new PushError("the stream ended before it began", { code: "UNAVAILABLE" });
     while (!closing.aborted) {
       signal?.throwIfAborted();
       let pauseMs: number | undefined;
+      if (isClosed(this.#stub)) throw clientClosed();
       const stream = new MessageStream(this.#stub.streamDeliveryStatus(this.#request), ending);
+      const next = () => stream.next(Math.min(SILENCE_MAX_MS, failsAt - performance.now()));
       try {
-        for (let message = await stream.next(); message; message = await stream.next()) {
+        for (let message = await next(); message; message = await next()) {
           backoff.reset();
+          failsAt = Number.POSITIVE_INFINITY;
           const isPage = message.events.length > 0;
           if (!isPage) this.#moveTo(message.cursor);
           if (message.signal.case === "end") {
@@ -132,13 +140,15 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
       } catch (error) {
         signal?.throwIfAborted();
         if (closing.aborted) return;
-        if (!(error instanceof PushError && mayComeBack(error))) throw error;
+        if (!(error instanceof PushError && !FINAL.has(error.code))) throw error;
+        last = error;
         pauseMs = backoff.next(error.retryDelayMs);
         this.#options.onInterrupted?.(error, pauseMs);
       } finally {
         stream.cancel();
       }
-      await sleep(pauseMs, ending).catch(() => {});
+      await sleep(Math.min(pauseMs, Math.max(failsAt - performance.now(), 0)), ending).catch(() => {});
+      if (!ending.aborted && performance.now() >= failsAt) throw last;
     }
   }
 
@@ -148,10 +158,17 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
   }
 }
 
-/** Lost connections, and refusals that say when to come back: DRAINING, SLOW_READER, TOO_MANY_STREAMS, …. */
-function mayComeBack(error: PushError): boolean {
-  return isLost(error) || error.code === "DEADLINE_EXCEEDED" || error.retryDelayMs !== undefined;
-}
+/** What asking again does not change. All else passes: lost connections, DRAINING, SLOW_READER, TOO_MANY_STREAMS, …. */
+const FINAL: ReadonlySet<Code> = new Set<Code>([
+  "INVALID_ARGUMENT",
+  "NOT_FOUND",
+  "OUT_OF_RANGE",
+  "ALREADY_EXISTS",
+  "FAILED_PRECONDITION",
+  "UNIMPLEMENTED",
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
+]);
 
 /** One connection's messages, read no faster than they are asked for. */
 class MessageStream {
@@ -168,14 +185,20 @@ class MessageStream {
     ending.addEventListener("abort", this.#cancel, { once: true });
   }
 
-  /** Undefined after the last. Rejects with PushError. */
-  async next(): Promise<StreamDeliveryStatusResponse | undefined> {
-    const silence = setTimeout(this.#cancel, SILENCE_MAX_MS);
+  /** Undefined after the last. Rejects with PushError, also after so long a silence. */
+  async next(silenceMs: number): Promise<StreamDeliveryStatusResponse | undefined> {
+    let isSilent = false;
+    const silence = setTimeout(() => {
+      isSilent = true;
+      this.#cancel();
+    }, silenceMs);
     try {
       const { done, value } = await this.#messages.next();
       return done ? undefined : value;
     } catch (error) {
-      throw errorOfCall(error as ServiceError);
+      if (!isSilent) throw errorOfCall(error as ServiceError);
+      const problem = `the server said nothing for ${Math.ceil(silenceMs)} ms`;
+      throw new PushError(problem, { code: "DEADLINE_EXCEEDED", cause: error });
     } finally {
       clearTimeout(silence);
     }

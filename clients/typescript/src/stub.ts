@@ -5,6 +5,7 @@ import {
   type ClientDuplexStream,
   type ClientReadableStream,
   type ClientUnaryCall,
+  connectivityState,
   type Metadata,
   type MethodDefinition,
   makeClientConstructor,
@@ -25,6 +26,11 @@ export type PushStub = Client & { readonly [K in keyof Methods]: StubMethod<Meth
 export const PushStub = makeClientConstructor(pushServiceDefinition, PushService.typeName) as unknown as new (
   ...args: ConstructorParameters<typeof Client>
 ) => PushStub;
+
+/** Whether it was closed; grpc-js throws plain errors from then on. */
+export function isClosed(stub: PushStub): boolean {
+  return stub.getChannel().getConnectivityState(false) === connectivityState.SHUTDOWN;
+}
 
 /** How one method's messages are written and read. */
 export function definitionOf<I extends DescMessage, O extends DescMessage>(

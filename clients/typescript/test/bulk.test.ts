@@ -3,6 +3,7 @@ import test from "node:test";
 import { toBinary } from "@bufbuild/protobuf";
 import {
   create,
+  PushClient,
   PushError,
   type SendNotificationResponse,
   type SendNotificationsRequest,
@@ -34,6 +35,7 @@ function answering(answer: (call: BulkCall, message: SendNotificationsRequest, s
 }
 
 const accepting = (call: BulkCall, message: SendNotificationsRequest) => void call.write(accepted(message));
+const UUID = /^[0-9a-f-]{36}$/;
 const sizesOf = (messages: SendNotificationsRequest[] = []) => messages.map(({ sends }) => sends.length);
 
 async function until(condition: () => boolean): Promise<void> {
@@ -69,7 +71,8 @@ test("sends go in messages of 500, and each receipt to whoever added the send", 
       ["shop", 3n],
     ],
   );
-  await assert.rejects(bulk.add(request("late")), /closed/);
+  await assert.rejects(bulk.add(request("late")), { code: "CANCELLED", reason: "CLIENT_CLOSED", requestId: "late" });
+  await bulk.close();
 });
 
 test("one send alone does not wait for more, and gets a request_id", async () => {
@@ -100,10 +103,10 @@ test("a bad send is told alone, with all that the server says", async () => {
   assert.equal(first?.status, "fulfilled");
   assert.equal(third?.status, "fulfilled");
   assert.ok(second?.status === "rejected" && second.reason instanceof PushError);
-  const { code, reason, message, fieldViolations } = second.reason;
+  const { code, reason, message, requestId, fieldViolations } = second.reason;
   assert.deepEqual(
-    { code, reason, message },
-    { code: "INVALID_ARGUMENT", reason: "TARGET_EMPTY", message: "name a target" },
+    { code, reason, message, requestId },
+    { code: "INVALID_ARGUMENT", reason: "TARGET_EMPTY", message: "name a target", requestId: "b-2" },
   );
   assert.deepEqual(fieldViolations, [{ field: "target", description: "" }]);
 });
@@ -123,7 +126,13 @@ test("messages keep to 10,000 targets and 4 MiB", async () => {
   const message = { body: "x".repeat(1_000_000) };
   for (let number = 0; number < 6; number++) answers.push(bulk.add({ message }));
   const tooLarge = bulk.add({ message: { body: "x".repeat(4 * 1024 * 1024) } });
-  await assert.rejects(tooLarge, { code: "RESOURCE_EXHAUSTED", message: /name fewer targets/ });
+  await assert.rejects(tooLarge, (error) => {
+    assert.ok(error instanceof PushError);
+    assert.deepEqual([error.code, error.reason], ["INVALID_ARGUMENT", "FIELD_TOO_LONG"]);
+    assert.match(error.message, /name fewer targets/);
+    assert.match(error.requestId ?? "", UUID);
+    return true;
+  });
   await bulk.close();
   await Promise.all(answers);
   assert.deepEqual(sizesOf(streams[0]), [10, 5, 2]);
@@ -194,11 +203,11 @@ test("a refusal for good reaches all that wait, and later sends start anew", asy
   await using server = await FakeServer.start({ sendNotifications });
   using client = server.client();
   const bulk = client.bulk();
-  const answers = await Promise.allSettled([bulk.add(request("r-1")), bulk.add(request("r-2"))]);
-  for (const answer of answers) {
-    assert.ok(answer.status === "rejected");
-    assert.equal(answer.reason.reason, "SCOPE_MISSING");
-  }
+  const answers = await Promise.allSettled([bulk.add(request("r-1")), bulk.add(request("r-2")), bulk.add({})]);
+  const errors = answers.map((answer) => (answer.status === "rejected" ? answer.reason : undefined));
+  assert.ok(errors.every((error) => error instanceof PushError && error.reason === "SCOPE_MISSING"));
+  assert.deepEqual([errors[0].requestId, errors[1].requestId], ["r-1", "r-2"]);
+  assert.match(errors[2].requestId, UUID);
   assert.equal((await bulk.add(request("r-3"))).notificationId, "n-r-3");
   await bulk.close();
 });
@@ -210,10 +219,28 @@ test("without any receipt for too long, all that wait are told", async () => {
   const bulk = client.bulk({ timeoutMs: 100 });
   const lost = bulk.add(request("r-1"));
   const closed = bulk.close();
-  await assert.rejects(lost, { code: "DEADLINE_EXCEEDED" });
+  await assert.rejects(lost, { code: "DEADLINE_EXCEEDED", requestId: "r-1" });
   await closed;
   server.kill();
   const unreachable = client.bulk({ timeoutMs: 300 });
-  await assert.rejects(unreachable.add(request("r-1")), { code: "UNAVAILABLE" });
+  await assert.rejects(unreachable.add(request("r-1")), { code: "UNAVAILABLE", requestId: "r-1" });
   await unreachable.close();
+});
+
+test("a bulk sender ends with its client", async () => {
+  const closed = { name: "PushError", code: "CANCELLED", reason: "CLIENT_CLOSED", requestId: "r-1" };
+  const early = PushClient.connect("127.0.0.1:1", "shop", { plaintext: true });
+  const late = early.bulk();
+  early.close();
+  await assert.rejects(late.add(request("r-1")), closed);
+  await late.close();
+  const { sendNotifications } = answering((call) => {
+    client.close();
+    call.emit("error", refusal("UNAVAILABLE", "DRAINING", { retryMs: 10 }));
+  });
+  await using server = await FakeServer.start({ sendNotifications });
+  const client = server.client();
+  const bulk = client.bulk();
+  await assert.rejects(bulk.add(request("r-1")), closed);
+  await bulk.close();
 });

@@ -1,16 +1,20 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import test from "node:test";
-import { ServerCredentials } from "@grpc/grpc-js";
+import { fileURLToPath } from "node:url";
+import { InterceptingCall, type Interceptor, ServerCredentials, status } from "@grpc/grpc-js";
 import {
   CancelNotificationRequestSchema,
   CancelNotificationResponseSchema,
   create,
+  type GetServerInfoRequest,
   GetServerInfoResponseSchema,
   PushClient,
+  PushError,
+  PushService,
 } from "@pushrpc/client";
 import { type Call, FakeServer } from "./fake.js";
 
@@ -36,7 +40,101 @@ test("a token that cannot be made fails the call, and says why", async () => {
   await using server = await FakeServer.start({});
   const token = () => Promise.reject(new Error("the vault is closed"));
   using client = PushClient.connect(server.address, "shop", { plaintext: true, token });
-  await assert.rejects(client.getServerInfo(), { code: "UNAUTHENTICATED", message: /the vault is closed/ });
+  await assert.rejects(client.getServerInfo(), (error) => {
+    assert.ok(error instanceof PushError);
+    assert.deepEqual([error.code, error.reason], ["UNAUTHENTICATED", "TOKEN_UNAVAILABLE"]);
+    assert.equal(error.message, "no bearer token: the vault is closed");
+    return true;
+  });
+  const unavailable = { name: "PushError", reason: "TOKEN_UNAVAILABLE" };
+  await assert.rejects(client.send({ requestId: "r-1" }), { ...unavailable, requestId: "r-1" });
+  await assert.rejects(client.follow().open(), unavailable);
+  const bulk = client.bulk();
+  await assert.rejects(bulk.add({ requestId: "r-2" }), { ...unavailable, requestId: "r-2" });
+  await bulk.close();
+});
+
+test("the caller's interceptors stay, and see no token", async () => {
+  const tokens: unknown[] = [];
+  const seen: unknown[] = [];
+  const getServerInfo = (call: Call, answer: Answer) => {
+    tokens.push(...call.metadata.get("authorization"));
+    answer(null, create(GetServerInfoResponseSchema));
+  };
+  const mine: Interceptor = (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start(metadata, listener, next) {
+        seen.push(options.method_definition.path, ...metadata.get("authorization"));
+        next(metadata, listener);
+      },
+    });
+  await using server = await FakeServer.start({ getServerInfo });
+  for (const channelOptions of [{ interceptors: [mine] }, { interceptor_providers: [() => mine] }]) {
+    for (const token of [undefined, "secret"]) {
+      const options = { plaintext: true, channelOptions, ...(token && { token }) };
+      using client = PushClient.connect(server.address, "shop", options);
+      await client.getServerInfo();
+    }
+  }
+  assert.deepEqual(tokens, ["Bearer secret", "Bearer secret"]);
+  assert.deepEqual(seen, Array(4).fill("/pushrpc.v1.PushService/GetServerInfo"));
+});
+
+test("whatever begins after close is told so, and so is a call that still waits for the connection", async () => {
+  const closed = { name: "PushError", code: "CANCELLED", reason: "CLIENT_CLOSED" };
+  await using server = await FakeServer.start({});
+  const client = server.client();
+  const waiting = client.getServerInfo();
+  client.close();
+  client.close();
+  await assert.rejects(waiting, closed);
+  await assert.rejects(client.getServerInfo(), closed);
+  await assert.rejects(client.send({ requestId: "r-1" }), { ...closed, requestId: "r-1" });
+  await assert.rejects(client.follow().open(), closed);
+});
+
+test("messages of more than 4 MiB are received", async () => {
+  const version = "v".repeat(5 * 1024 * 1024);
+  const getServerInfo = (_: Call, answer: Answer) =>
+    answer(null, create(GetServerInfoResponseSchema, { serverVersion: version }));
+  await using server = await FakeServer.start({ getServerInfo });
+  using client = server.client();
+  assert.equal((await client.getServerInfo()).serverVersion.length, version.length);
+});
+
+test("the channel repeats the methods that the repository's service config names, and no other", async () => {
+  let directory = import.meta.dirname ?? fileURLToPath(new URL(".", import.meta.url));
+  while (!existsSync(join(directory, "proto", "service_config.json"))) directory = dirname(directory);
+  const config = JSON.parse(readFileSync(join(directory, "proto", "service_config.json"), "utf8"));
+  const methods: { name: { method: string }[]; retryPolicy?: unknown }[] = config.methodConfig;
+  const named = methods
+    .filter(({ retryPolicy }) => retryPolicy)
+    .flatMap(({ name }) => name.map(({ method }) => method));
+  const unary = PushService.methods.filter(({ methodKind }) => methodKind === "unary");
+  for (const [code, expected] of [
+    ["UNAVAILABLE", named],
+    ["ABORTED", []],
+  ] as const) {
+    const counts = new Map<string, number>();
+    const handlers = unary.map(({ name, localName }) => {
+      const handler = (_: Call, answer: Answer) => {
+        counts.set(name, (counts.get(name) ?? 0) + 1);
+        answer({ code: status[code], details: "later" });
+      };
+      return [localName, handler];
+    });
+    await using server = await FakeServer.start(Object.fromEntries(handlers));
+    using client = server.client();
+    const call = ({ localName, input }: (typeof unary)[number]) =>
+      new Promise((resolve) => {
+        const method = client.stub[localName as "getServerInfo"].bind(client.stub);
+        method(create(input) as GetServerInfoRequest, resolve);
+      });
+    await Promise.all(unary.map(call));
+    assert.equal(counts.size, unary.length);
+    const repeated = [...counts].filter(([, count]) => count > 1).map(([name]) => name);
+    assert.deepEqual(repeated.toSorted(), [...expected].toSorted());
+  }
 });
 
 test("the bare stub shares the connection", async () => {

@@ -1,10 +1,13 @@
 import assert from "node:assert/strict";
-import test from "node:test";
+import test, { type TestContext } from "node:test";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { status } from "@grpc/grpc-js";
 import {
+  type Code,
   create,
   type Follower,
   GetServerInfoResponseSchema,
+  PushClient,
   PushError,
   type StreamDeliveryStatusRequest,
   StreamStart,
@@ -156,6 +159,81 @@ test("a refusal for good ends the loop with its error", async () => {
   await assert.rejects(unknown.open(), { reason: "NOTIFICATION_NOT_FOUND" });
   await assert.rejects(idsOf(unknown), { reason: "NOTIFICATION_NOT_FOUND" });
   assert.equal(asked.length, 2);
+});
+
+test("a running follower comes back after every code but those that asking again does not change", async () => {
+  const finals = ["INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "ALREADY_EXISTS", "FAILED_PRECONDITION"];
+  finals.push("UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED");
+  const codes = Object.keys(status).filter((name) => name !== "OK" && Number.isNaN(Number(name))) as Code[];
+  const streamDeliveryStatus = (call: FollowCall) => {
+    const { cursor, requestIds } = call.request;
+    if (cursor === "") {
+      write(call, page("c1", "e1"));
+      call.emit("error", refusal(requestIds[0] as Code, "REASON", { retryMs: 10 }));
+    } else {
+      write(call, page("c2", "e2"), signal("c3", over));
+      call.end();
+    }
+  };
+  await using server = await FakeServer.start({ streamDeliveryStatus });
+  using client = server.client();
+  const ends = await Promise.allSettled(codes.map((code) => idsOf(client.follow({ requestIds: [code] }))));
+  const ended = codes.filter((code, position) => {
+    const end = ends[position];
+    if (end?.status === "fulfilled") assert.deepEqual(end.value, ["e1", "e2"]);
+    else assert.ok(end?.reason instanceof PushError && end.reason.code === code);
+    return end?.status === "rejected";
+  });
+  assert.deepEqual(ended.toSorted(), finals.toSorted());
+});
+
+/** Lets what is timed in seconds pass so much faster; pauses between tries stay as they are. */
+function hurry({ mock }: TestContext, factor: number): void {
+  const { setTimeout } = globalThis;
+  const now = performance.now.bind(performance);
+  const began = now();
+  mock.method(performance, "now", () => began + (now() - began) * factor);
+  const hurried = (callback: () => void, ms: number) => setTimeout(callback, ms > 5_000 ? ms / factor : ms);
+  mock.method(globalThis, "setTimeout", hurried as typeof setTimeout);
+}
+
+test("a follower whose first stream does not begin within 20 s fails with the last error", async (context) => {
+  hurry(context, 40);
+  const { asked, streamDeliveryStatus } = streams(() => {});
+  await using server = await FakeServer.start({ streamDeliveryStatus });
+  using client = server.client();
+  using nowhere = PushClient.connect("127.0.0.1:1", "shop", { plaintext: true });
+  const began = performance.now();
+  for (const [follower, code] of [
+    [client.follow(), "DEADLINE_EXCEEDED"],
+    [nowhere.follow(), "UNAVAILABLE"],
+  ] as const) {
+    await assert.rejects(follower.open(), { name: "PushError", code });
+    await assert.rejects(idsOf(follower), { name: "PushError", code });
+  }
+  assert.equal(asked.length, 1);
+  const took = performance.now() - began;
+  assert.ok(took >= 40_000 && took < 120_000, `${took} ms`);
+});
+
+test("a follower whose stream has begun once comes back after any time", async (context) => {
+  hurry(context, 40);
+  const { streamDeliveryStatus } = streams(
+    (call) => {
+      write(call, page("c1", "e1"));
+      setTimeout(() => server.kill(), 50);
+      setTimeout(() => server.start(), 1_000); // 40 s
+    },
+    (call) => {
+      write(call, page("c2", "e2"), signal("c3", over));
+      call.end();
+    },
+  );
+  await using server = await FakeServer.start({ streamDeliveryStatus });
+  using client = server.client();
+  const began = performance.now();
+  assert.deepEqual(await idsOf(client.follow()), ["e1", "e2"]);
+  assert.ok(performance.now() - began > 30_000);
 });
 
 test("open resolves once the server has said where it begins, and loses nothing", async () => {

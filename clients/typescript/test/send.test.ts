@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import test from "node:test";
 import { status } from "@grpc/grpc-js";
 import {
+  type Code,
   create,
   durationFromMs,
   GetServerInfoResponseSchema,
@@ -71,6 +72,24 @@ test("a send whose answer got lost is repeated with the same request_id", async 
   assert.equal(calls[0]?.requestId, calls[1]?.requestId);
 });
 
+test("a send is repeated after what a lost answer looks like, and after nothing else", async () => {
+  const { calls, handler } = script((call, answer) => {
+    const [code, reason] = call.request.requestId.split(" ") as [Code, string?];
+    const isFirst = calls.filter(({ requestId }) => requestId === call.request.requestId).length === 1;
+    if (!isFirst) answer(null, receipt);
+    else answer(reason ? refusal(code, reason) : { code: status[code], details: "broken" });
+  });
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  const codes = Object.keys(status).filter((name) => name !== "OK" && Number.isNaN(Number(name)));
+  const requestIds = codes.flatMap((code) => [code, `${code} REASON`]);
+  const answers = await Promise.allSettled(requestIds.map((requestId) => client.send({ ...request, requestId })));
+  const repeated = requestIds.filter((_, position) => answers[position]?.status === "fulfilled");
+  const lost = ["CANCELLED", "INTERNAL", "UNAVAILABLE", "UNAVAILABLE REASON", "UNKNOWN"];
+  assert.deepEqual(repeated.toSorted(), lost);
+  assert.equal(calls.length, requestIds.length + lost.length);
+});
+
 test("a refusal is not repeated, and tells all that the server told", async () => {
   const fields = ["wait", "message.badge"];
   const error = refusal("INVALID_ARGUMENT", "WAIT_TOO_LONG", { fields, metadata: { field: "wait", limit: "30" } });
@@ -89,6 +108,7 @@ test("a refusal is not repeated, and tells all that the server told", async () =
       { field: "message.badge", description: "is wrong" },
     ]);
     assert.equal(thrown.retryDelayMs, undefined);
+    assert.equal(thrown.requestId, calls[0]?.requestId); // the client made it
     return true;
   });
   assert.equal(calls.length, 1);
@@ -113,7 +133,8 @@ test("error details that cannot be read leave the code and the message", async (
 test("a server that cannot be reached fails a send within its deadline", async () => {
   using client = PushClient.connect("127.0.0.1:1", "shop", { plaintext: true });
   const began = performance.now();
-  await assert.rejects(client.send(request, { timeoutMs: 600 }), { code: "UNAVAILABLE" });
+  const failed = client.send({ ...request, requestId: "order-1" }, { timeoutMs: 600 });
+  await assert.rejects(failed, { code: "UNAVAILABLE", requestId: "order-1" });
   assert.ok(performance.now() - began < 3_000);
 });
 
