@@ -61,8 +61,8 @@ public final class BulkSender implements AutoCloseable {
    *
    * @param request as for {@link PushClient#send}; {@code wait} and {@code options.dry_run} are refused in bulk
    * @return its receipt, or a {@link PushException} as the cause of its failure
-   * @throws PushException with code {@code CANCELLED} when the waiting thread is interrupted; nothing was added then
-   * @throws IllegalStateException when this is closed
+   * @throws PushException with code {@code CANCELLED} when the waiting thread is interrupted, and with reason {@code
+   *     CLIENT_CLOSED} when this or its client is closed; nothing was added then
    */
   public CompletableFuture<SendNotificationResponse> add(SendNotificationRequest request) {
     SendNotificationRequest whole = PushClient.identified(request);
@@ -82,7 +82,7 @@ public final class BulkSender implements AutoCloseable {
       }
       return receipt;
     } catch (InterruptedException e) {
-      throw PushException.interrupted();
+      throw PushException.interrupted().ofSend(whole.getRequestId());
     } finally {
       lock.unlock();
     }
@@ -91,6 +91,7 @@ public final class BulkSender implements AutoCloseable {
   /**
    * Waits until every send is answered, which takes at most a minute longer than the server goes on answering, and ends
    * the stream. When the waiting thread is interrupted, what is unanswered fails with code {@code CANCELLED}.
+   * Closing again does nothing.
    */
   @Override
   public void close() {
@@ -116,15 +117,19 @@ public final class BulkSender implements AutoCloseable {
   }
 
   private void awaitRoom(SendNotificationRequest request) throws InterruptedException {
-    while (!isClosed && !gathering.takes(request)) {
+    while (!isOver() && !gathering.takes(request)) {
       gathering.isDue = true;
       if (!dispatchIfAllowed()) {
         changed.await();
       }
     }
-    if (isClosed) {
-      throw new IllegalStateException("the bulk sender is closed");
+    if (isOver()) {
+      throw PushException.closed().ofSend(request.getRequestId());
     }
+  }
+
+  private boolean isOver() {
+    return isClosed || connection.isClosed();
   }
 
   /** The group has waited long enough for company. */
@@ -162,14 +167,17 @@ public final class BulkSender implements AutoCloseable {
   private void open() {
     isPausing = false;
     connection.reconnect();
+    Stream opened;
     Context before = Context.ROOT.attach(); // many threads share it: no one's deadline may end it
     try {
-      stream = new Stream();
+      opened = new Stream();
+      stream = opened; // before it starts, which may break it at once
+      opened.start();
     } finally {
       Context.ROOT.detach(before);
     }
     for (BulkGroup group : unanswered) {
-      stream.call.sendMessage(group.message(connection.appId()));
+      opened.call.sendMessage(group.message(connection.appId()));
     }
   }
 
@@ -218,10 +226,8 @@ public final class BulkSender implements AutoCloseable {
       if (unanswered.isEmpty()) {
         return; // the next message opens another
       }
-      // A server that has no more streams to give says when to come back.
-      boolean isCrowded = failure.code() == Status.Code.RESOURCE_EXHAUSTED && failure.retryDelay().isPresent();
-      if (!isCrowded && !connection.mayRepeat(failure, Context.ROOT)) {
-        failAll(failure);
+      if (!mayPass(failure) || !connection.isWanted(Context.ROOT)) {
+        failAll(connection.explained(failure));
         return;
       }
       Duration pause = backoff.next(failure.retryDelay());
@@ -231,6 +237,16 @@ public final class BulkSender implements AutoCloseable {
     } finally {
       lock.unlock();
     }
+  }
+
+  /** A proxy may end a stream at its own deadline, and a server that has no more to give says when to come back. */
+  private static boolean mayPass(PushException failure) {
+    return switch (failure.code()) {
+      case ABORTED -> true;
+      case DEADLINE_EXCEEDED -> failure.reason().isEmpty();
+      case RESOURCE_EXHAUSTED -> failure.retryDelay().isPresent();
+      default -> failure.isUnanswered();
+    };
   }
 
   /** Gives up on what had no answer for too long, whether the server is away or silent. */
@@ -270,7 +286,7 @@ public final class BulkSender implements AutoCloseable {
     private final ClientCall<SendNotificationsRequest, SendNotificationsResponse> call =
         connection.stream(PushServiceGrpc.getSendNotificationsMethod());
 
-    Stream() {
+    void start() {
       call.start(this, new Metadata());
       call.request(UNANSWERED_MAX);
     }

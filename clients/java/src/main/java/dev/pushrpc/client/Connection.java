@@ -8,6 +8,7 @@ import io.grpc.Context;
 import io.grpc.Deadline;
 import io.grpc.ManagedChannel;
 import io.grpc.MethodDescriptor;
+import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import io.grpc.stub.ClientCalls;
 import java.time.Duration;
@@ -22,12 +23,14 @@ final class Connection {
   private final ManagedChannel channel;
   private final String appId;
   private final Duration patience;
+  private final Duration openingMax;
   private final Set<Following> followings = ConcurrentHashMap.newKeySet();
 
-  Connection(ManagedChannel channel, String appId, Duration patience) {
+  Connection(ManagedChannel channel, String appId, Duration patience, Duration openingMax) {
     this.channel = channel;
     this.appId = appId;
     this.patience = patience;
+    this.openingMax = openingMax;
   }
 
   String appId() {
@@ -43,6 +46,11 @@ final class Connection {
     return patience;
   }
 
+  /** How long a following may wait for its first message; the server sends one within 15 s. */
+  Duration openingMax() {
+    return openingMax;
+  }
+
   boolean isClosed() {
     return channel.isShutdown();
   }
@@ -53,7 +61,7 @@ final class Connection {
       return ClientCalls.blockingUnaryCall(
           channel, method, CallOptions.DEFAULT.withDeadline(deadline), request);
     } catch (StatusRuntimeException thrown) {
-      throw PushException.of(thrown);
+      throw explained(PushException.of(thrown));
     }
   }
 
@@ -61,9 +69,20 @@ final class Connection {
     return channel.newCall(method, CallOptions.DEFAULT);
   }
 
-  /** Whether trying again can help: what failed may pass, and nobody on this side has given up. */
-  boolean mayRepeat(PushException failure, Context caller) {
-    return failure.mayPass() && !isClosed() && !caller.isCancelled() && !Thread.currentThread().isInterrupted();
+  /** What a closed channel says of itself, in this client's words. */
+  PushException explained(PushException failure) {
+    boolean isOwn = failure.code() == Status.Code.UNAVAILABLE && failure.reason().isEmpty();
+    return isClosed() && isOwn ? PushException.closed() : failure;
+  }
+
+  /** Whether nobody on this side has given up. */
+  boolean isWanted(Context caller) {
+    return !isClosed() && !hasLeft(caller) && !Thread.currentThread().isInterrupted();
+  }
+
+  /** gRPC ends a call at the context's deadline, maybe a moment before the context itself is cancelled. */
+  private static boolean hasLeft(Context caller) {
+    return caller.isCancelled() || (caller.getDeadline() != null && caller.getDeadline().isExpired());
   }
 
   /** Tries a broken connection now: the caller has waited already, and the channel's own pauses grow to minutes. */
@@ -101,5 +120,9 @@ final class Connection {
 
   static Deadline deadline(Duration timeout) {
     return Deadline.after(timeout.toNanos(), TimeUnit.NANOSECONDS);
+  }
+
+  static boolean endsWithin(Deadline deadline, Duration pause) {
+    return deadline.timeRemaining(TimeUnit.NANOSECONDS) <= pause.toNanos();
   }
 }

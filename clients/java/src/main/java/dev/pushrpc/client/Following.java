@@ -7,6 +7,7 @@ import dev.pushrpc.v1.StreamDeliveryStatusRequest;
 import dev.pushrpc.v1.StreamDeliveryStatusResponse;
 import io.grpc.ClientCall;
 import io.grpc.Context;
+import io.grpc.Deadline;
 import io.grpc.Metadata;
 import io.grpc.Status;
 import java.lang.System.Logger.Level;
@@ -25,8 +26,13 @@ import java.util.concurrent.TimeUnit;
  *
  * <p>The stream opens at once. When the connection breaks, the server asks to come back, or nothing was heard for a
  * minute, it opens again after the last page that came, with pauses of 0.1 s to 5 s, as long as it takes; each such
- * break is logged by {@link System.Logger} {@code dev.pushrpc.client}. Final refusals, such as {@code CURSOR_EXPIRED}
- * or {@code NOTIFICATION_NOT_FOUND}, are thrown by the iterator as {@link PushException}.
+ * break is logged by {@link System.Logger} {@code dev.pushrpc.client}. The iterator throws {@link PushException} only
+ * for what stays wrong, such as {@code CURSOR_EXPIRED} or {@code NOTIFICATION_NOT_FOUND} (codes {@code
+ * INVALID_ARGUMENT}, {@code NOT_FOUND}, {@code OUT_OF_RANGE}, {@code ALREADY_EXISTS}, {@code FAILED_PRECONDITION}, {@code
+ * UNIMPLEMENTED}, {@code UNAUTHENTICATED}, {@code PERMISSION_DENIED}), and when the caller's own context has ended.
+ *
+ * <p>At first, before the server has sent anything, it gives up after 20 s of waiting: with the last try's failure, or
+ * with {@code DEADLINE_EXCEEDED} when the server was silent.
  *
  * <p>Reading ahead is bounded: while nobody takes events, at most three pages of at most 500 events and 1 MiB are held,
  * and the server waits.
@@ -53,6 +59,8 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private String resumeAt;
   private boolean isOpen;
   private boolean isBroken;
+  private Deadline opening; // from the first wait on
+  private PushException lastBreak;
   private PushException refusal;
 
   Following(Connection connection, StreamDeliveryStatusRequest request) {
@@ -105,7 +113,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
    *
    * @param timeout how long to wait
    * @return whether the stream is open
-   * @throws PushException when the server refuses
+   * @throws PushException when the server refuses, or this was waited for in vain for 20 s in all
    */
   public boolean awaitOpen(Duration timeout) {
     long until = System.nanoTime() + timeout.toNanos();
@@ -174,11 +182,13 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
       throw refusal;
     }
     try {
-      Object signal = stream.take(patience);
+      Object signal = stream.take(isOpen ? patience : untilOpened(patience));
       if (signal instanceof StreamDeliveryStatusResponse message) {
         take(message);
       } else if (signal instanceof PushException broken) {
         resume(broken);
+      } else if (!isOpen && opening.isExpired()) {
+        throw refused(lastBreak == null ? unopened() : lastBreak);
       }
     } catch (InterruptedException e) {
       throw PushException.interrupted();
@@ -209,19 +219,37 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
     if (isClosed()) {
       return;
     }
-    // An app's streams may all be taken by those that have just died with the connection.
-    boolean isCrowded = isOpen && broken.code() == Status.Code.RESOURCE_EXHAUSTED && broken.retryDelay().isPresent();
-    if (!isCrowded && !connection.mayRepeat(broken, caller)) {
-      refusal = broken;
-      connection.followings().remove(this);
-      throw refusal;
-    }
+    lastBreak = broken;
     Duration pause = backoff.next(broken.retryDelay());
+    boolean isTooLate = !isOpen && Connection.endsWithin(opening, pause);
+    if (broken.isFinal() || isTooLate || !connection.isWanted(caller)) {
+      throw refused(broken);
+    }
     Level level = isBroken ? Level.DEBUG : Level.INFO;
     LOG.log(level, "status stream: {0}; again in {1} ms", broken.getMessage(), pause.toMillis());
     isBroken = true;
     pause(pause);
     reopen();
+  }
+
+  private PushException refused(PushException failure) {
+    refusal = failure;
+    stream.cancel();
+    connection.followings().remove(this);
+    return failure;
+  }
+
+  /** How long to wait for the first message: no longer than the patience, nor than the opening may take. */
+  private Duration untilOpened(Duration patience) {
+    if (opening == null) {
+      opening = Connection.deadline(connection.openingMax());
+    }
+    return Duration.ofNanos(Math.min(patience.toNanos(), opening.timeRemaining(TimeUnit.NANOSECONDS)));
+  }
+
+  private PushException unopened() {
+    String detail = "the server sent nothing for " + connection.openingMax().toMillis() + " ms";
+    return PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail);
   }
 
   private void pause(Duration pause) throws InterruptedException {

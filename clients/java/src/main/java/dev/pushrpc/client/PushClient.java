@@ -45,7 +45,6 @@ import io.grpc.MethodDescriptor;
 import java.time.Duration;
 import java.util.List;
 import java.util.UUID;
-import java.util.concurrent.TimeUnit;
 
 /**
  * One app's connection to a pushrpc server. Safe for use by many threads; a program needs one.
@@ -110,9 +109,10 @@ public final class PushClient implements AutoCloseable {
   /**
    * Sends one notification. When this returns, the server has it on disk.
    *
-   * <p>A request without {@code request_id} gets one, so that it is safe to repeat: when the server is away, or its
-   * answer is lost, the same request is sent again, with pauses of 0.1 s to 2 s or what the server asks for, as long as
-   * the timeout allows. The timeout is this client's and the request's {@code wait} together. When it fails all the
+   * <p>A request without {@code request_id} gets one, so that it is safe to repeat: when the server is {@code
+   * UNAVAILABLE}, or its answer is lost ({@code UNKNOWN}, {@code INTERNAL} or {@code CANCELLED} without a reason), and
+   * after nothing else, the same request is sent again, with pauses of 0.1 s to 2 s or what the server asks for, as long
+   * as the timeout allows. The timeout is this client's and the request's {@code wait} together. When it fails all the
    * same, {@link PushException#requestId} is what to repeat it by, for 72 hours.
    *
    * @param request who gets what
@@ -132,11 +132,12 @@ public final class PushClient implements AutoCloseable {
           failure.addSuppressed(before);
         }
         Duration pause = backoff.next(failure.retryDelay());
-        if (!connection.mayRepeat(failure, Context.current()) || isBefore(deadline, pause)) {
+        boolean mayRepeat = failure.isUnanswered() && connection.isWanted(Context.current());
+        if (!mayRepeat || Connection.endsWithin(deadline, pause)) {
           throw failure;
         }
         before = failure;
-        sleep(pause);
+        sleep(pause, whole.getRequestId());
         connection.reconnect();
       }
     }
@@ -222,6 +223,9 @@ public final class PushClient implements AutoCloseable {
    * @return its events; to be closed, unless read to the end
    */
   public Following follow(StreamDeliveryStatusRequest request) {
+    if (connection.isClosed()) {
+      throw PushException.closed();
+    }
     return new Following(connection, connection.addressed(request));
   }
 
@@ -397,7 +401,11 @@ public final class PushClient implements AutoCloseable {
     return PushServiceGrpc.newBlockingStub(connection.channel());
   }
 
-  /** Ends what is followed, waits at most 5 s for calls and bulk sends under way, and closes the connection. */
+  /**
+   * Ends what is followed, waits at most 5 s for calls and bulk sends under way, and closes the connection. What is
+   * still under way then, and whatever is called later, fails with code {@code CANCELLED} and reason {@code
+   * CLIENT_CLOSED}. Closing again does nothing.
+   */
   @Override
   public void close() {
     connection.close();
@@ -413,15 +421,11 @@ public final class PushClient implements AutoCloseable {
         : request;
   }
 
-  private static boolean isBefore(Deadline deadline, Duration pause) {
-    return deadline.timeRemaining(TimeUnit.NANOSECONDS) <= pause.toNanos();
-  }
-
-  private static void sleep(Duration pause) {
+  private static void sleep(Duration pause, String requestId) {
     try {
       Thread.sleep(pause.toMillis());
     } catch (InterruptedException e) {
-      throw PushException.interrupted();
+      throw PushException.interrupted().ofSend(requestId);
     }
   }
 }

@@ -10,7 +10,6 @@ import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
-import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.TlsChannelCredentials;
 import java.io.IOException;
@@ -33,11 +32,15 @@ public final class PushClientBuilder {
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
   private static final Duration PING_EVERY = Duration.ofSeconds(30);
   private static final Duration PING_TIMEOUT = Duration.ofSeconds(10);
+
+  /** A receipt of 10,000 rejected targets is larger than gRPC's own limit of 4 MiB. */
+  private static final int ANSWER_BYTES_MAX = 16 * 1024 * 1024;
+
   private static final String SERVICE = "pushrpc.v1.PushService";
 
   /**
-   * Calls that may be repeated without harm. SendNotification is repeated by {@link PushClient#send} itself, which has
-   * more patience; opening a broadcast channel twice would make two.
+   * Calls that the channel repeats: those of the contract's service config. SendNotification is not among them, because
+   * {@link PushClient#send} has more patience.
    */
   private static final List<String> IDEMPOTENT =
       List.of(
@@ -55,7 +58,6 @@ public final class PushClientBuilder {
           "SubscribeToTopic",
           "UnsubscribeFromTopic",
           "ListBroadcastChannels",
-          "DeleteBroadcastChannel",
           "GetServerInfo");
 
   private final String address;
@@ -66,6 +68,7 @@ public final class PushClientBuilder {
   private Supplier<String> bearerToken;
   private Duration timeout = Duration.ofSeconds(10);
   private Duration patience = Duration.ofSeconds(60);
+  private Duration openingMax = Duration.ofSeconds(20);
 
   PushClientBuilder(String address, String appId) {
     this.address = address;
@@ -128,7 +131,7 @@ public final class PushClientBuilder {
    * Sends {@code authorization: Bearer TOKEN} with every call, for tokens that change.
    *
    * @param token asked before every call and every opening of a stream; it must not wait for long, and what it throws
-   *     makes that call {@code UNAVAILABLE}
+   *     fails that call with code {@code UNAUTHENTICATED} and reason {@code TOKEN_UNAVAILABLE}
    * @return this
    */
   public PushClientBuilder bearerToken(Supplier<String> token) {
@@ -162,17 +165,24 @@ public final class PushClientBuilder {
             .keepAliveTime(PING_EVERY.toSeconds(), TimeUnit.SECONDS)
             .keepAliveTimeout(PING_TIMEOUT.toSeconds(), TimeUnit.SECONDS)
             .keepAliveWithoutCalls(true)
+            .maxInboundMessageSize(ANSWER_BYTES_MAX)
             .disableServiceConfigLookUp()
             .defaultServiceConfig(serviceConfig());
     if (bearerToken != null) {
       channel.intercept(new Bearer(bearerToken));
     }
-    return new PushClient(new Connection(channel.build(), appId, patience), timeout);
+    return new PushClient(new Connection(channel.build(), appId, patience, openingMax), timeout);
   }
 
   /** For tests: how long a stream may be silent. */
   PushClientBuilder patience(Duration patience) {
     this.patience = patience;
+    return this;
+  }
+
+  /** For tests: how long a following may wait for its first message. */
+  PushClientBuilder openingMax(Duration openingMax) {
+    this.openingMax = openingMax;
     return this;
   }
 
@@ -210,8 +220,8 @@ public final class PushClientBuilder {
     private String asked() throws StatusException {
       try {
         return token.get();
-      } catch (RuntimeException failure) {
-        throw Status.UNAVAILABLE.withDescription("there is no bearer token").withCause(failure).asException();
+      } catch (Exception thrown) { // other languages' suppliers throw checked ones too
+        throw PushException.tokenless(thrown);
       }
     }
   }

@@ -9,6 +9,7 @@ import dev.pushrpc.v1.FieldViolation;
 import dev.pushrpc.v1.SendFailure;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import io.grpc.StatusException;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
@@ -81,6 +82,19 @@ public final class PushException extends RuntimeException {
     return new PushException(Status.fromCodeValue(failure.getCode()).getCode(), failure.getDetail(), details, null);
   }
 
+  /** The client, or its bulk sender, was closed. */
+  static PushException closed() {
+    return local(Status.Code.CANCELLED, "CLIENT_CLOSED", "this was closed; make another");
+  }
+
+  /** What a call fails with when the caller's own token supplier threw. */
+  static StatusException tokenless(Exception thrown) {
+    ErrorInfo info = ErrorInfo.newBuilder().setDomain("pushrpc.v1").setReason("TOKEN_UNAVAILABLE").build();
+    var status = com.google.rpc.Status.newBuilder().setCode(Status.Code.UNAUTHENTICATED.value());
+    status.setMessage("the supplier of bearer tokens threw").addDetails(Any.pack(info));
+    return StatusProto.toStatusException(status.build(), new Metadata(), thrown);
+  }
+
   /** A failure that this client found by itself. */
   static PushException local(Status.Code code, String reason, String detail) {
     return new PushException(code, detail, new Details(reason, Map.of(), List.of(), null), null);
@@ -112,7 +126,9 @@ public final class PushException extends RuntimeException {
   }
 
   /**
-   * The contract's reason, such as {@code TARGET_EMPTY} or {@code CURSOR_EXPIRED}.
+   * The contract's reason, such as {@code TARGET_EMPTY} or {@code CURSOR_EXPIRED}; or this client's own: {@code
+   * CLIENT_CLOSED} (code {@code CANCELLED}) after a close, {@code TOKEN_UNAVAILABLE} (code {@code UNAUTHENTICATED}) when
+   * the supplier of bearer tokens threw.
    *
    * @return empty when the failure is the network's, a proxy's or a deadline's, and not the server's
    */
@@ -162,13 +178,22 @@ public final class PushException extends RuntimeException {
   }
 
   /**
-   * Whether the same request may work without anybody changing anything. A transport's own failures come without a
-   * reason and, from proxies and half-closed connections, under several codes.
+   * Whether nobody answered, or the answer was lost. A transport's own failures come without a reason and, from proxies
+   * and half-closed connections, under several codes.
    */
-  boolean mayPass() {
+  boolean isUnanswered() {
     return switch (code) {
-      case UNAVAILABLE, ABORTED -> true;
-      case INTERNAL, UNKNOWN, CANCELLED, DEADLINE_EXCEEDED -> reason.isEmpty();
+      case UNAVAILABLE -> true;
+      case INTERNAL, UNKNOWN, CANCELLED -> reason.isEmpty();
+      default -> false;
+    };
+  }
+
+  /** Whether the same request will be refused again, until somebody changes something. */
+  boolean isFinal() {
+    return switch (code) {
+      case INVALID_ARGUMENT, NOT_FOUND, OUT_OF_RANGE, ALREADY_EXISTS -> true;
+      case FAILED_PRECONDITION, UNIMPLEMENTED, UNAUTHENTICATED, PERMISSION_DENIED -> true;
       default -> false;
     };
   }

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.pushrpc.v1.NotificationContent;
+import dev.pushrpc.v1.Rejection;
 import dev.pushrpc.v1.SendFailure;
 import dev.pushrpc.v1.SendNotificationRequest;
 import dev.pushrpc.v1.SendNotificationResponse;
@@ -103,7 +104,10 @@ class BulkSenderTest {
       var wide = bulk.add(send("wide").toBuilder().setTarget(tokens(10_001)).build());
       assertEquals("TARGET_TOO_LARGE", failure(wide).reason());
       var body = NotificationContent.newBuilder().setBody("x".repeat(4 * 1024 * 1024));
-      assertEquals("FIELD_TOO_LONG", failure(bulk.add(send("long").toBuilder().setMessage(body).build())).reason());
+      PushException failure = failure(bulk.add(send("long").toBuilder().setMessage(body).build()));
+      assertEquals(Status.Code.INVALID_ARGUMENT, failure.code());
+      assertEquals("FIELD_TOO_LONG", failure.reason());
+      assertEquals("long", failure.requestId());
     }
     assertTrue(server.calls.isEmpty());
   }
@@ -220,7 +224,43 @@ class BulkSenderTest {
       var receipt = bulk.add(send("a"));
       bulk.close();
       assertEquals("of a", receipt.get(5, TimeUnit.SECONDS).getNotificationId());
-      assertThrows(IllegalStateException.class, () -> bulk.add(send("b")));
+      bulk.close();
+      PushException failure = assertThrows(PushException.class, () -> bulk.add(send("b")));
+      assertEquals(Status.Code.CANCELLED, failure.code());
+      assertEquals("CLIENT_CLOSED", failure.reason());
+      assertEquals("b", failure.requestId());
+    }
+  }
+
+  @Test
+  void aClosedClientTakesNoMore() throws Exception {
+    answers((message, stream) -> {});
+    BulkSender bulk = push.bulk();
+    var unanswered = bulk.add(send("a"));
+    while (messages().isEmpty()) {
+      Thread.onSpinWait();
+    }
+    push.close();
+    PushException failure = failure(unanswered);
+    assertEquals(Status.Code.CANCELLED, failure.code());
+    assertEquals("CLIENT_CLOSED", failure.reason());
+    assertEquals("a", failure.requestId());
+    assertEquals("CLIENT_CLOSED", assertThrows(PushException.class, () -> bulk.add(send("b"))).reason());
+    bulk.close();
+  }
+
+  @Test
+  void takesReceiptsLargerThanWhatWasSent() throws Exception {
+    Rejection rejection = Rejection.newBuilder().setDetail("x".repeat(1_000)).build();
+    var accepted = SendNotificationResponse.newBuilder().addAllRejected(Collections.nCopies(10_000, rejection));
+    answers(
+        (message, stream) -> {
+          var response = SendNotificationsResponse.newBuilder().setSequence(message.getSequence());
+          response.addReceiptsBuilder().setAccepted(accepted);
+          stream.onNext(response.build());
+        });
+    try (BulkSender bulk = push.bulk()) {
+      assertEquals(10_000, bulk.add(send("a")).get().getRejectedCount());
     }
   }
 

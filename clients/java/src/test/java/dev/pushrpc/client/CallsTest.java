@@ -1,12 +1,18 @@
 package dev.pushrpc.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.Descriptors.MethodDescriptor;
 import com.google.protobuf.Message;
+import com.google.protobuf.Struct;
+import com.google.protobuf.Value;
+import com.google.protobuf.util.JsonFormat;
 import dev.pushrpc.v1.GetServerInfoRequest;
 import dev.pushrpc.v1.PushServiceGrpc;
+import dev.pushrpc.v1.SendNotificationRequest;
 import dev.pushrpc.v1.ServiceProto;
 import io.grpc.Metadata;
 import io.grpc.ServerCall;
@@ -14,22 +20,29 @@ import io.grpc.ServerCallHandler;
 import io.grpc.ServerInterceptor;
 import io.grpc.Status;
 import io.grpc.netty.shaded.io.grpc.netty.NettyServerBuilder;
+import java.io.IOException;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Method;
 import java.net.InetSocketAddress;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.ExecutionException;
+import java.util.function.Supplier;
+import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 @Timeout(60)
 class CallsTest {
-  /** Sends have their own patience, and each channel that is opened is one more. */
-  private static final Set<String> NOT_REPEATED = Set.of("SendNotification", "CreateBroadcastChannel");
+  /** What all clients share. */
+  private static final Path SERVICE_CONFIG = Path.of("..", "..", "proto", "service_config.json");
 
   @Test
   void everyUnaryCallHasAMethodThatFillsInTheApp() throws Exception {
@@ -47,7 +60,10 @@ class CallsTest {
   }
 
   @Test
-  void callsThatMayBeRepeatedAreMadeFourTimes() throws Exception {
+  void callsThatTheServiceConfigNamesAreMadeFourTimesAndNoOthers() throws Exception {
+    Set<String> repeated = methodsWithRetries();
+    assertTrue(repeated.contains("RegisterDevice"));
+    assertFalse(repeated.contains("SendNotification"));
     Map<String, Integer> tries = new ConcurrentHashMap<>();
     var server =
         NettyServerBuilder.forAddress(new InetSocketAddress("127.0.0.1", 0))
@@ -60,12 +76,53 @@ class CallsTest {
       for (MethodDescriptor call : unaryCalls()) {
         if (!call.getName().equals("SendNotification")) {
           failure(push, call);
-          expected.put(call.getName(), NOT_REPEATED.contains(call.getName()) ? 1 : 4);
+          expected.put(call.getName(), repeated.contains(call.getName()) ? 4 : 1);
         }
       }
       assertEquals(expected, new TreeMap<>(tries));
     } finally {
       server.shutdownNow();
+    }
+  }
+
+  @Test
+  void aClosedClientCallsNothing() throws Exception {
+    try (FakeServer server = new FakeServer()) {
+      PushClient push = server.connect();
+      push.close();
+      for (MethodDescriptor call : unaryCalls()) {
+        PushException failure = failure(push, call);
+        assertEquals(Status.Code.CANCELLED, failure.code());
+        assertEquals("CLIENT_CLOSED", failure.reason());
+      }
+      assertTrue(server.calls.isEmpty());
+    }
+  }
+
+  @Test
+  void withoutItsTokenEverythingFailsAtOnce() {
+    Supplier<String> broken =
+        () -> {
+          throw new IllegalStateException("the vault is closed");
+        };
+    SendNotificationRequest any = SendNotificationRequest.newBuilder().setRequestId("order-1").build();
+    try (FakeServer server = new FakeServer();
+        PushClient push = PushClient.builder(server.address(), "shop").plaintext().bearerToken(broken).connect();
+        BulkSender bulk = push.bulk()) {
+      List<PushException> failures =
+          List.of(
+              assertThrows(PushException.class, push::serverInfo),
+              assertThrows(PushException.class, () -> push.send(any)),
+              assertThrows(PushException.class, () -> push.followApp("").iterator().hasNext()),
+              (PushException) assertThrows(ExecutionException.class, () -> bulk.add(any).get()).getCause());
+      for (PushException failure : failures) {
+        assertEquals(Status.Code.UNAUTHENTICATED, failure.code());
+        assertEquals("TOKEN_UNAVAILABLE", failure.reason());
+        assertTrue(failure.getMessage().contains("the vault is closed"), failure.getMessage());
+      }
+      assertEquals("order-1", failures.get(1).requestId());
+      assertEquals("order-1", failures.get(3).requestId());
+      assertTrue(server.calls.isEmpty());
     }
   }
 
@@ -78,6 +135,20 @@ class CallsTest {
           () -> push.stub().getServerInfo(GetServerInfoRequest.getDefaultInstance()));
       assertEquals("GetServerInfo", server.calls.get(0).method());
     }
+  }
+
+  private static Set<String> methodsWithRetries() throws IOException {
+    Struct.Builder config = Struct.newBuilder();
+    JsonFormat.parser().merge(Files.readString(SERVICE_CONFIG), config);
+    return structs(config.build(), "methodConfig")
+        .filter(each -> each.containsFields("retryPolicy"))
+        .flatMap(each -> structs(each, "name"))
+        .map(each -> each.getFieldsOrThrow("method").getStringValue())
+        .collect(Collectors.toSet());
+  }
+
+  private static Stream<Struct> structs(Struct parent, String field) {
+    return parent.getFieldsOrThrow(field).getListValue().getValuesList().stream().map(Value::getStructValue);
   }
 
   private static List<MethodDescriptor> unaryCalls() {

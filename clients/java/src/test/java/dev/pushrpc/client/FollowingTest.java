@@ -34,6 +34,8 @@ import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
 
 @Timeout(30)
 class FollowingTest {
@@ -102,7 +104,7 @@ class FollowingTest {
           stream.onError(Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException());
         },
         stream -> stream.onError(FakeServer.later(Status.Code.ABORTED, "SLOW_READER", Duration.ofMillis(1))),
-        stream -> stream.onError(FakeServer.later(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", Duration.ZERO)),
+        stream -> stream.onError(FakeServer.refusal(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")),
         ServerCallStreamObserver::onCompleted,
         stream -> tell(stream, page("c-3", "c"), END));
     StreamDeliveryStatusRequest oldest = APP.toBuilder().setStart(StreamStart.STREAM_START_OLDEST).build();
@@ -182,13 +184,111 @@ class FollowingTest {
     assertEquals(1, opened().size());
   }
 
-  @Test
-  void tooManyStreamsAtFirstIsFinal() {
+  @ParameterizedTest
+  @EnumSource(
+      names = {
+        "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "ALREADY_EXISTS", "FAILED_PRECONDITION", "UNIMPLEMENTED",
+        "UNAUTHENTICATED", "PERMISSION_DENIED"
+      })
+  void endsAfterARefusal(Status.Code code) {
     answers(
-        stream -> stream.onError(FakeServer.later(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", Duration.ZERO)));
-    assertEquals(
-        "TOO_MANY_STREAMS",
-        assertThrows(PushException.class, () -> push.follow(APP).awaitOpen(Duration.ofSeconds(5))).reason());
+        stream -> {
+          tell(stream, page("c-1", "a"));
+          stream.onError(code.toStatus().asRuntimeException());
+        });
+    Iterator<DeliveryEvent> events = push.follow(APP).iterator();
+    assertEquals("a", events.next().getEventId());
+    assertEquals(code, assertThrows(PushException.class, events::hasNext).code());
+    assertEquals(1, opened().size());
+  }
+
+  @ParameterizedTest
+  @EnumSource(
+      names = {
+        "CANCELLED", "UNKNOWN", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL", "UNAVAILABLE",
+        "DATA_LOSS"
+      })
+  void comesBackAfterEverythingElseWithAReasonOrWithout(Status.Code code) {
+    answers(
+        stream -> {
+          tell(stream, page("c-1", "a"));
+          stream.onError(code.toStatus().asRuntimeException());
+        },
+        stream -> stream.onError(FakeServer.refusal(code, "SOME_REASON")),
+        stream -> tell(stream, page("c-2", "b"), END));
+    assertEquals(List.of("a", "b"), ids(push.follow(APP)));
+    assertEquals(List.of("", "c-1", "c-1"), opened().stream().map(StreamDeliveryStatusRequest::getCursor).toList());
+  }
+
+  @Test
+  void tooManyStreamsAtFirstMayPass() {
+    answers(
+        stream -> stream.onError(FakeServer.later(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", Duration.ZERO)),
+        stream -> tell(stream, END));
+    assertTrue(push.follow(APP).awaitOpen(Duration.ofSeconds(10)));
+  }
+
+  @Test
+  void givesUpWhenNoStreamBegins() {
+    server.onFollow = (request, stream) -> stream.onError(FakeServer.refusal(Status.Code.UNAVAILABLE, "STARTING"));
+    try (PushClient hasty = hasty(Duration.ofMillis(700))) {
+      Following following = hasty.follow(APP);
+      PushException failure = assertThrows(PushException.class, () -> following.iterator().hasNext());
+      assertEquals(Status.Code.UNAVAILABLE, failure.code());
+      assertEquals("STARTING", failure.reason());
+      assertEquals(failure, assertThrows(PushException.class, () -> following.iterator().hasNext()));
+    }
+    assertTrue(opened().size() > 1);
+  }
+
+  @Test
+  void givesUpAServerThatIsNotThere() throws Exception {
+    server.stop();
+    Heard heard = new Heard();
+    try (PushClient hasty = hasty(Duration.ofMillis(300))) {
+      hasty.follow(APP, heard);
+      assertEquals(List.of("UNAVAILABLE"), heard.until("UNAVAILABLE"));
+    }
+  }
+
+  @Test
+  void givesUpAServerThatNeverSpeaks() {
+    answers();
+    try (PushClient hasty = hasty(Duration.ofMillis(300))) {
+      PushException failure = assertThrows(PushException.class, () -> hasty.follow(APP).iterator().hasNext());
+      assertEquals(Status.Code.DEADLINE_EXCEEDED, failure.code());
+    }
+    assertEquals(1, opened().size());
+  }
+
+  @Test
+  void onceBegunItWaitsLongerThanForItsOpening() {
+    AtomicInteger streams = new AtomicInteger();
+    long began = System.nanoTime();
+    server.onFollow =
+        (request, stream) -> {
+          if (streams.getAndIncrement() == 0) {
+            tell(stream, page("c-1", "a"));
+          }
+          if (System.nanoTime() - began < Duration.ofMillis(1_200).toNanos()) {
+            stream.onError(FakeServer.refusal(Status.Code.UNAVAILABLE, "STARTING"));
+          } else {
+            tell(stream, END);
+          }
+        };
+    try (PushClient hasty = hasty(Duration.ofMillis(500))) {
+      assertEquals(List.of("a"), ids(hasty.follow(APP)));
+    }
+    assertTrue(streams.get() > 2);
+  }
+
+  @Test
+  void aClosedClientFollowsNothing() {
+    push.close();
+    PushException failure = assertThrows(PushException.class, () -> push.follow(APP));
+    assertEquals(Status.Code.CANCELLED, failure.code());
+    assertEquals("CLIENT_CLOSED", failure.reason());
+    assertTrue(opened().isEmpty());
   }
 
   @Test
@@ -244,6 +344,21 @@ class FollowingTest {
       assertFalse(more.get());
       assertTrue(System.nanoTime() - began < Duration.ofSeconds(4).toNanos());
     }
+  }
+
+  @Test
+  void theCallersDeadlineEndsIt() throws Exception {
+    answers(stream -> tell(stream, heartbeat("c-1")));
+    try (Threads threads = new Threads()) {
+      Following[] following = new Following[1];
+      Context.current()
+          .withDeadlineAfter(300, TimeUnit.MILLISECONDS, threads.pool)
+          .run(() -> following[0] = push.follow(APP));
+      assertEquals(
+          Status.Code.DEADLINE_EXCEEDED,
+          assertThrows(PushException.class, () -> following[0].iterator().hasNext()).code());
+    }
+    assertEquals(1, opened().size());
   }
 
   @Test
@@ -305,6 +420,10 @@ class FollowingTest {
             scripts[number].accept(stream);
           }
         };
+  }
+
+  private PushClient hasty(Duration openingMax) {
+    return PushClient.builder(server.address(), "shop").plaintext().openingMax(openingMax).connect();
   }
 
   private List<StreamDeliveryStatusRequest> opened() {
@@ -390,7 +509,7 @@ class FollowingTest {
 
     @Override
     public void onFailure(PushException failure) {
-      said.add(failure.reason());
+      said.add(failure.reason().isEmpty() ? failure.code().name() : failure.reason());
     }
   }
 }

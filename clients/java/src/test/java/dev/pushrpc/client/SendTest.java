@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.pushrpc.v1.FieldViolation;
+import dev.pushrpc.v1.Rejection;
 import dev.pushrpc.v1.SendNotificationRequest;
 import dev.pushrpc.v1.SendNotificationResponse;
 import io.grpc.Context;
@@ -22,10 +23,14 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.EnumSource.Mode;
 
 @Timeout(30)
 class SendTest {
   private static final SendNotificationRequest ANY = SendNotificationRequest.getDefaultInstance();
+  private static final int ANSWER_BYTES_MAX = 16 * 1024 * 1024;
   private static final SendNotificationResponse RECEIPT =
       SendNotificationResponse.newBuilder().setNotificationId("n-1").build();
 
@@ -63,11 +68,42 @@ class SendTest {
     assertEquals(1, sends().stream().distinct().count());
   }
 
-  @Test
-  void repeatsAfterATransportsOwnFailure() {
-    fails(Status.INTERNAL.withDescription("RST_STREAM").asRuntimeException());
+  @ParameterizedTest
+  @EnumSource(names = {"UNAVAILABLE", "UNKNOWN", "INTERNAL", "CANCELLED"})
+  void repeatsAfterATransportsOwnFailure(Status.Code code) {
+    fails(code.toStatus().withDescription("RST_STREAM").asRuntimeException());
     assertEquals(RECEIPT, push.send(ANY));
     assertEquals(2, sends().size());
+    assertEquals(1, sends().stream().distinct().count());
+  }
+
+  @ParameterizedTest
+  @EnumSource(mode = Mode.EXCLUDE, names = {"OK", "UNAVAILABLE", "UNKNOWN", "INTERNAL", "CANCELLED"})
+  void repeatsAfterNothingElse(Status.Code code) {
+    fails(code.toStatus().asRuntimeException());
+    PushException failure = assertThrows(PushException.class, () -> push.send(ANY));
+    assertEquals(code, failure.code());
+    assertEquals(sends().get(0).getRequestId(), failure.requestId());
+    assertEquals(1, sends().size());
+  }
+
+  @ParameterizedTest
+  @EnumSource(names = {"ABORTED", "RESOURCE_EXHAUSTED", "UNKNOWN", "INTERNAL", "CANCELLED"})
+  void repeatsNoRefusalEvenWithATimeToComeBack(Status.Code code) {
+    fails(FakeServer.later(code, "QUEUE_FULL", Duration.ZERO));
+    assertEquals("QUEUE_FULL", assertThrows(PushException.class, () -> push.send(ANY)).reason());
+    assertEquals(1, sends().size());
+  }
+
+  @Test
+  void takesReceiptsOfSixteenMebibytes() {
+    SendNotificationResponse bare =
+        RECEIPT.toBuilder().addRejected(Rejection.newBuilder().setDetail("x".repeat(ANSWER_BYTES_MAX - 100))).build();
+    int room = ANSWER_BYTES_MAX - bare.getSerializedSize();
+    SendNotificationResponse full = bare.toBuilder().setNotificationId("n-1" + "x".repeat(room)).build();
+    assertEquals(ANSWER_BYTES_MAX, full.getSerializedSize());
+    server.onSend = (request, answer) -> FakeServer.answer(answer, full);
+    assertEquals(full, push.send(ANY));
   }
 
   @Test
@@ -197,10 +233,45 @@ class SendTest {
   }
 
   @Test
+  void aThreadThatIsInterruptedInAPauseKnowsItsRequestId() throws Exception {
+    fails(FakeServer.later(Status.Code.UNAVAILABLE, "DRAINING", Duration.ofSeconds(5)));
+    AtomicReference<PushException> failure = new AtomicReference<>();
+    Thread sender = new Thread(() -> failure.set(assertThrows(PushException.class, () -> push.send(ANY))));
+    sender.start();
+    while (sender.getState() != Thread.State.TIMED_WAITING || sends().isEmpty()) {
+      Thread.onSpinWait();
+    }
+    sender.interrupt();
+    sender.join();
+    assertEquals(Status.Code.CANCELLED, failure.get().code());
+    assertEquals(sends().get(0).getRequestId(), failure.get().requestId());
+  }
+
+  @Test
   void aClosedClientSendsNothing() {
     push.close();
-    assertEquals(Status.Code.UNAVAILABLE, assertThrows(PushException.class, () -> push.send(ANY)).code());
+    push.close();
+    PushException failure = assertThrows(PushException.class, () -> push.send(ANY));
+    assertEquals(Status.Code.CANCELLED, failure.code());
+    assertEquals("CLIENT_CLOSED", failure.reason());
+    assertEquals(36, failure.requestId().length());
     assertFalse(server.calls.iterator().hasNext());
+  }
+
+  @Test
+  void closingCutsOffASendThatTakesTooLong() throws Exception {
+    server.onSend = (request, answer) -> {};
+    try (var threads = new Threads()) {
+      var sending =
+          threads.pool.submit(
+              () -> assertThrows(PushException.class, () -> push.withTimeout(Duration.ofSeconds(25)).send(ANY)));
+      while (sends().isEmpty()) {
+        Thread.onSpinWait();
+      }
+      push.close();
+      assertEquals("CLIENT_CLOSED", sending.get().reason());
+      assertEquals(1, sends().size());
+    }
   }
 
   private List<SendNotificationRequest> sends() {

@@ -2,7 +2,6 @@ package dev.pushrpc.client;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
-import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.pushrpc.v1.GetServerInfoRequest;
 import dev.pushrpc.v1.GetServerInfoResponse;
@@ -27,7 +26,6 @@ import java.util.ArrayList;
 import java.util.Base64;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
-import java.util.function.Supplier;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -95,20 +93,6 @@ class TlsTest {
   void isRefusedWithoutACertificate() throws Exception {
     try (PushClient push = builder().trust(pem("ca")).connect()) {
       assertEquals(Status.Code.UNAVAILABLE, assertThrows(PushException.class, push::serverInfo).code());
-    }
-  }
-
-  @Test
-  void isUnavailableWithoutItsToken() throws Exception {
-    Supplier<String> broken =
-        () -> {
-          throw new IllegalStateException("the vault is closed");
-        };
-    PushClientBuilder own = builder().trust(pem("ca")).clientCertificate(pem("client"), key("client"));
-    try (PushClient push = own.bearerToken(broken).connect()) {
-      PushException failure = assertThrows(PushException.class, push::serverInfo);
-      assertEquals(Status.Code.UNAVAILABLE, failure.code());
-      assertTrue(failure.getMessage().contains("the vault is closed"));
     }
   }
 
