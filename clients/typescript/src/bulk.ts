@@ -3,7 +3,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type ClientDuplexStream, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { Backoff } from "./backoff.js";
-import { clientClosed, errorOf, errorOfCall, errorOfSend, isLost, PushError } from "./errors.js";
+import { clientClosed, errorOf, errorOfCall, errorOfSend, isLost, PushError, unencodable } from "./errors.js";
 import {
   type SendNotificationRequest,
   SendNotificationRequestSchema,
@@ -101,7 +101,12 @@ export class BulkSender {
     const requestId = request.requestId || randomUUID();
     if (this.#isClosed) return Promise.reject(errorOf(requestId, clientClosed()));
     const message = create(SendNotificationRequestSchema, { ...request, requestId });
-    const bytes = toBinary(SendNotificationRequestSchema, message);
+    let bytes: Uint8Array;
+    try {
+      bytes = toBinary(SendNotificationRequestSchema, message);
+    } catch (error) {
+      return Promise.reject(unencodable(error, requestId));
+    }
     const size = bytes.length + 5; // its tag and length
     if (size > MESSAGE_BYTES_MAX) {
       const problem = `the request has ${bytes.length} bytes, a message takes ${MESSAGE_BYTES_MAX}; name fewer targets`;

@@ -1,6 +1,6 @@
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
 import { Metadata, type MethodDefinition } from "@grpc/grpc-js";
-import { clientClosed, errorOfCall, type PushError } from "./errors.js";
+import { clientClosed, errorOfCall, type PushError, unencodable } from "./errors.js";
 import { isClosed, type PushStub, pushServiceDefinition } from "./stub.js";
 
 /** Limits of one unary call. */
@@ -36,9 +36,18 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       reject(clientClosed());
       return;
     }
+    let problem: PushError | undefined;
+    const serialize = (message: MessageShape<I>) => {
+      try {
+        return definition.requestSerialize(message);
+      } catch (error) {
+        problem = unencodable(error); // grpc-js says INTERNAL, which looks like a lost answer
+        throw error;
+      }
+    };
     const call = stub.makeUnaryRequest(
       definition.path,
-      definition.requestSerialize,
+      serialize,
       definition.responseDeserialize,
       request,
       new Metadata(),
@@ -46,7 +55,7 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
         if (signal?.aborted) reject(signal.reason);
-        else if (error) reject(closedOr(errorOfCall(error), stub));
+        else if (error) reject(problem ?? closedOr(errorOfCall(error), stub));
         else resolve(response as MessageShape<O>);
       },
     );

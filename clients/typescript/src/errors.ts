@@ -88,6 +88,12 @@ export function errorOf(requestId: string, error: PushError): PushError {
   return new PushError(error.message, { ...error, cause: error.cause, requestId });
 }
 
+/** A value that its field cannot hold, such as a badge beyond 32 bits; the cause's message names the field. */
+export function unencodable(cause: unknown, requestId?: string): PushError {
+  const message = cause instanceof Error ? cause.message : String(cause);
+  return new PushError(message, { code: "INVALID_ARGUMENT", cause, requestId });
+}
+
 export function clientClosed(cause?: unknown): PushError {
   return new PushError("the client is closed", { code: "CANCELLED", reason: "CLIENT_CLOSED", cause });
 }

@@ -90,6 +90,21 @@ test("a send is repeated after what a lost answer looks like, and after nothing 
   assert.equal(calls.length, requestIds.length + lost.length);
 });
 
+test("a value that its field cannot hold is refused at once, and nothing is sent", async () => {
+  const { calls, handler } = script(accepts);
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  const wrong = { requestId: "order-1", message: { badge: 2 ** 40 } };
+  const refused = { name: "PushError", code: "INVALID_ARGUMENT", requestId: "order-1", message: /badge.*int32/ };
+  const began = performance.now();
+  await assert.rejects(client.send(wrong), refused);
+  const bulk = client.bulk();
+  await assert.rejects(bulk.add(wrong), refused);
+  await bulk.close();
+  assert.ok(performance.now() - began < 1_000);
+  assert.equal(calls.length, 0);
+});
+
 test("a refusal is not repeated, and tells all that the server told", async () => {
   const fields = ["wait", "message.badge"];
   const error = refusal("INVALID_ARGUMENT", "WAIT_TOO_LONG", { fields, metadata: { field: "wait", limit: "30" } });
