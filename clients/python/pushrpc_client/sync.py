@@ -65,8 +65,8 @@ class Client:
                 return self.stub.SendNotification(request, timeout=attempts.left)
             except (grpc.RpcError, ValueError) as error:
                 failed = self._told(error)
-            failed.request_id = request.request_id
-            time.sleep(attempts.pause(failed))
+                failed.request_id = request.request_id
+                time.sleep(attempts.pause(failed))
 
     def follow(
         self,
