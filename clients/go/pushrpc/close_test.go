@@ -145,6 +145,18 @@ func TestClosingEndsWhatIsOpen(t *testing.T) {
 	}
 }
 
+func TestClosingEndsABulkThatNeverBegan(t *testing.T) {
+	client := to(t, &fake{})
+	bulk := client.Bulk(within(t))
+	client.Close()
+	select {
+	case <-bulk.Ended():
+		toldClosed(t, bulk.Close())
+	case <-within(t).Done():
+		t.Error("goes on")
+	}
+}
+
 func TestClosingEndsAnIdleBulk(t *testing.T) {
 	client := to(t, &fake{bulk: (&bulks{}).bulk})
 	bulk := client.Bulk(within(t))

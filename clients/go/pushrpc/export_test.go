@@ -18,6 +18,11 @@ func WithOpening(openingMax time.Duration) Option {
 	}
 }
 
+// Ended is closed when the bulk has ended.
+func (b *Bulk) Ended() <-chan struct{} {
+	return b.done
+}
+
 const (
 	OpeningMax    = defaultOpeningMax
 	ServiceConfig = serviceConfig

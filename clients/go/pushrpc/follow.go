@@ -114,7 +114,6 @@ func (f *Follower) receive() error {
 			if !f.client.sleep(f.ctx, f.pause) && f.ctx.Err() != nil {
 				continue
 			}
-			f.pause = 0
 			f.stream = f.client.openStatusStream(f.ctx, f.request)
 		}
 		response, err := f.stream.next()
