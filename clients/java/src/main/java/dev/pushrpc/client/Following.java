@@ -28,8 +28,9 @@ import java.util.concurrent.TimeUnit;
  * minute, it opens again after the last page that came, with pauses of 0.1 s to 5 s, as long as it takes; each such
  * break is logged by {@link System.Logger} {@code dev.pushrpc.client}. The iterator throws {@link PushException} only
  * for what stays wrong, such as {@code CURSOR_EXPIRED} or {@code NOTIFICATION_NOT_FOUND} (codes {@code
- * INVALID_ARGUMENT}, {@code NOT_FOUND}, {@code OUT_OF_RANGE}, {@code ALREADY_EXISTS}, {@code FAILED_PRECONDITION}, {@code
- * UNIMPLEMENTED}, {@code UNAUTHENTICATED}, {@code PERMISSION_DENIED}), and when the caller's own context has ended.
+ * INVALID_ARGUMENT}, {@code NOT_FOUND}, {@code OUT_OF_RANGE}, {@code ALREADY_EXISTS}, {@code FAILED_PRECONDITION},
+ * {@code UNIMPLEMENTED}, {@code UNAUTHENTICATED}, {@code PERMISSION_DENIED}), and when the caller's own context has
+ * ended.
  *
  * <p>At first, before the server has sent anything, it gives up after 20 s of waiting: with the last try's failure, or
  * with {@code DEADLINE_EXCEEDED} when the server was silent.

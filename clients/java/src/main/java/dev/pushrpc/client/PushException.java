@@ -127,8 +127,8 @@ public final class PushException extends RuntimeException {
 
   /**
    * The contract's reason, such as {@code TARGET_EMPTY} or {@code CURSOR_EXPIRED}; or this client's own: {@code
-   * CLIENT_CLOSED} (code {@code CANCELLED}) after a close, {@code TOKEN_UNAVAILABLE} (code {@code UNAUTHENTICATED}) when
-   * the supplier of bearer tokens threw.
+   * CLIENT_CLOSED} (code {@code CANCELLED}) after a close, {@code TOKEN_UNAVAILABLE} (code {@code UNAUTHENTICATED})
+   * when the supplier of bearer tokens threw.
    *
    * @return empty when the failure is the network's, a proxy's or a deadline's, and not the server's
    */
