@@ -112,8 +112,8 @@ public final class PushClient implements AutoCloseable {
    * <p>A request without {@code request_id} gets one, so that it is safe to repeat: when the server is {@code
    * UNAVAILABLE}, or its answer is lost ({@code UNKNOWN}, {@code INTERNAL} or {@code CANCELLED} without a reason), and
    * after nothing else, the same request is sent again, with pauses of 0.1 s to 2 s or what the server asks for, as
-   * long as the timeout allows. The timeout is this client's and the request's {@code wait} together. When it fails all the
-   * same, {@link PushException#requestId} is what to repeat it by, for 72 hours.
+   * long as the timeout allows. The timeout is this client's and the request's {@code wait} together. When it fails
+   * all the same, {@link PushException#requestId} is what to repeat it by, for 72 hours.
    *
    * @param request who gets what
    * @return the receipt; {@code rejected} has the targets that make no delivery
