@@ -51,7 +51,6 @@ const serviceConfig = `{"methodConfig": [{
     {"service": "pushrpc.v1.PushService", "method": "SubscribeToTopic"},
     {"service": "pushrpc.v1.PushService", "method": "UnsubscribeFromTopic"},
     {"service": "pushrpc.v1.PushService", "method": "ListBroadcastChannels"},
-    {"service": "pushrpc.v1.PushService", "method": "DeleteBroadcastChannel"},
     {"service": "pushrpc.v1.PushService", "method": "GetServerInfo"}
   ],
   "retryPolicy": {
