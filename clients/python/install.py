@@ -1,7 +1,7 @@
 """Builds the wheel and installs it into a fresh environment: install.py NAME, into build/clients/python/NAME.
 
-NAME is "newest", with the releases that requirements.lock pins, or "oldest", with the lowest that pyproject.toml
-allows. The index is asked only when these change.
+NAME is "newest", with the releases that requirements.lock pins, "oldest", with the lowest that pyproject.toml allows,
+or "oldest-tested", which adds what the client's tests need. The index is asked only when these change.
 """
 
 from __future__ import annotations
@@ -12,17 +12,19 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 PLACE = ROOT / "build" / "clients" / "python"
 BUILDER = ["hatchling==1.33.0"]
+TESTING = ["cryptography", "pytest", "pytest-asyncio", "pytest-timeout"]
 PIP = ("-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 def main(name: str) -> None:
-    environment = prepared(name, {"newest": newest, "oldest": oldest}[name]())
+    environment = prepared(name, {"newest": newest, "oldest": oldest, "oldest-tested": oldest_tested}[name]())
     installed = wheel()
     offline = ("install", "--no-index", "--no-deps", "--force-reinstall", str(installed))
     subprocess.run([environment, *PIP, *offline], check=True)
@@ -59,13 +61,20 @@ def dependencies() -> list[str]:
 
 def newest() -> list[str]:
     """As the server is tested with."""
-    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
-    names = (re.split("[<>=]", each)[0] for each in dependencies())
-    return [f"{name}=={pins[name]}" for name in names]
+    return pinned((re.split("[<>=]", each)[0] for each in dependencies()), "requirements.lock")
 
 
 def oldest() -> list[str]:
     return [re.sub(r">=([0-9.]+).*", r"==\1", each) for each in dependencies()]
+
+
+def oldest_tested() -> list[str]:
+    return [*oldest(), *pinned(TESTING, "requirements-dev.lock")]
+
+
+def pinned(names: Iterable[str], lock: str) -> list[str]:
+    pins = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+    return [f"{name}=={pins[name]}" for name in names]
 
 
 if __name__ == "__main__":

@@ -48,11 +48,14 @@ def oldest() -> Path:
     return installed("oldest")
 
 
-def test_its_own_tests(capsys: pytest.CaptureFixture[str]) -> None:
-    out = done(run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"))
+@pytest.mark.parametrize("releases", ["newest", "oldest"])
+def test_its_own_tests(releases: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what the server is tested with, and with the oldest releases that the client allows."""
+    python = Path(sys.executable) if releases == "newest" else installed("oldest-tested")
+    out = done(run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider"))
     counts = out.splitlines()[-1]
     with capsys.disabled():
-        print(f"\nclients/python: {counts}", end=" ")
+        print(f"\nclients/python, {releases}: {counts}", end=" ")
     passed = re.search(r"(\d+) passed", counts)
     assert passed is not None and int(passed[1]) > 100
     assert "skipped" not in counts
@@ -131,7 +134,10 @@ request = v1.SendNotificationRequest(wait=Duration(seconds=5), target=v1.Target(
 request = v1.SendNotificationRequest.FromString(request.SerializeToString())
 others = [sys.modules[name.rpartition(".")[0] + ".sending_pb2"] for name in {order} if name != "pushrpc_client"]
 push = pushrpc_client.Client("127.0.0.1:1", "shop", plaintext=True)
+from google.protobuf import descriptor_pool
+messages = [v1.SendNotificationRequest, *(each.SendNotificationRequest for each in others)]
 print(json.dumps({{
+    "one_pool": all(each.DESCRIPTOR.file.pool is descriptor_pool.Default() for each in messages),
     "shared": all(each.SendNotificationRequest is v1.SendNotificationRequest for each in others),
     "warned": [str(each.message) for each in told if each.category is ImportWarning],
     "fields": list(v1.SendOptions.DESCRIPTOR.fields_by_name),
@@ -222,6 +228,7 @@ def test_it_shares_a_process_with_others_of_any_release_in_either_order(
     order = ["pushrpc_client", other.module] if is_first else [other.module, "pushrpc_client"]
     told = probed(newest, order, other.directory)
     assert told["shared"]
+    assert told["one_pool"]
     assert told["wait"] == 5
     assert told["server"] == (what == "server")
     # A vendored client that comes second finds ours; a server that is installed is asked first.

@@ -13,10 +13,11 @@ from pushrpc_client import v1
 from pushrpc_client.bulk_aio import AsyncBulk
 from pushrpc_client.connection import Connection, Tls, Token, authorization, connection
 from pushrpc_client.errors import PushError, closed
-from pushrpc_client.follow_aio import AsyncFollowing, is_cancelled
+from pushrpc_client.follow_aio import AsyncFollowing
 from pushrpc_client.following import OPEN_TIMEOUT_S, wanted
 from pushrpc_client.patience import Attempts
 from pushrpc_client.requests import TIMEOUT_S, Request, addressed, send_timeout, sendable
+from pushrpc_client.streams_aio import Streams, is_cancelled
 from pushrpc_client.window import ANSWER_TIMEOUT_S
 
 Response = TypeVar("Response")
@@ -50,6 +51,7 @@ class AsyncClient:
             connection(address, plaintext=plaintext, tls=tls, token=token, options=channel_options)
         )
         self.stub = v1.PushServiceStub(self._channel)
+        self._streams = Streams()
 
     async def send(
         self, request: v1.SendNotificationRequest, *, timeout: float | None = None
@@ -94,11 +96,11 @@ class AsyncClient:
                 until_caught_up=until_caught_up,
             )
         )  # fmt: skip
-        return AsyncFollowing(self.stub.StreamDeliveryStatus, request, open_timeout)
+        return AsyncFollowing(self.stub.StreamDeliveryStatus, self._streams, request, open_timeout)
 
     def bulk(self, *, answer_timeout: float = ANSWER_TIMEOUT_S) -> AsyncBulk:
         """Many sends over one stream, for as many as the server takes. Use it in an `async with` block."""
-        return AsyncBulk(self.stub.SendNotifications, self.app_id, answer_timeout)
+        return AsyncBulk(self.stub.SendNotifications, self._streams, self.app_id, answer_timeout)
 
     async def register(
         self, request: v1.RegisterDeviceRequest, *, timeout: float | None = None
@@ -200,6 +202,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends the connection and every call on it: they fail with CLIENT_CLOSED, as later ones do."""
+        self._streams.close()
         await self._channel.close()
 
     async def __aenter__(self) -> Self:

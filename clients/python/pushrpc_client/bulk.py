@@ -61,7 +61,7 @@ class Bulk:
         with self._changed:
             while True:
                 if self._closing:
-                    raise closed("bulk")
+                    raise closed("bulk", request.request_id)
                 if self._window.add(request, future, time.monotonic()):
                     self._changed.notify_all()
                     return future

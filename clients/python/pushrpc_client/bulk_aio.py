@@ -10,8 +10,8 @@ from typing import Self, TypeAlias
 import grpc
 
 from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent
-from pushrpc_client.follow_aio import is_cancelled
 from pushrpc_client.patience import Backoff
+from pushrpc_client.streams_aio import Streams, is_cancelled
 from pushrpc_client.v1 import (
     SendNotificationRequest,
     SendNotificationResponse,
@@ -36,8 +36,9 @@ class AsyncBulk:
     Leaving the block waits until all is answered; leaving it by an exception gives up.
     """
 
-    def __init__(self, call: _Call, app_id: str, answer_timeout: float) -> None:
+    def __init__(self, call: _Call, streams: Streams, app_id: str, answer_timeout: float) -> None:
         self._open = call
+        self._streams = streams
         self._answer_timeout = answer_timeout
         self._window: Window[_Future] = Window(app_id)
         self._changed = asyncio.Event()  # a new one after each change, so that every waiter hears of it
@@ -53,7 +54,7 @@ class AsyncBulk:
         future: _Future = asyncio.get_running_loop().create_future()
         while True:
             if self._closing:
-                raise closed("bulk")
+                raise closed("bulk", request.request_id)
             if self._window.add(request, future, self._now()):
                 self._tell()
                 return future
@@ -94,7 +95,7 @@ class AsyncBulk:
         left = closed()
         try:
             await self._answer_all(Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S))
-        except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
+        except (PushError, grpc.aio.UsageError):  # our own and gRPC's word for a client that is closed
             pass
         except asyncio.CancelledError:  # by abort, or by gRPC with the channel
             if is_cancelled():
@@ -120,7 +121,7 @@ class AsyncBulk:
                 continue
             pause = backoff.pause(failed)
             if failed.may_pass and self._now() + pause < self._late_at():
-                await asyncio.sleep(pause)
+                await self._streams.pause(pause)
             else:
                 self._fail(failed)
 
@@ -132,7 +133,7 @@ class AsyncBulk:
 
     async def _one_stream(self, backoff: Backoff) -> None:
         """Raises TimeoutError when no answer comes in time; a stream without work may end so, too."""
-        stream = self._open()
+        stream = self._streams.opened(self._open())
         writer = asyncio.create_task(self._write(stream))
         try:
             while True:

@@ -126,9 +126,9 @@ def of_one_send(error: PushError, request_id: str) -> PushError:
     )
 
 
-def closed(what: str = "client") -> PushError:
+def closed(what: str = "client", request_id: str = "") -> PushError:
     """Who was to do it is gone."""
-    return PushError(grpc.StatusCode.CANCELLED, f"the {what} was closed", CLIENT_CLOSED)
+    return PushError(grpc.StatusCode.CANCELLED, f"the {what} was closed", CLIENT_CLOSED, request_id=request_id)
 
 
 def too_long(size: int, limit: int, request_id: str) -> PushError:
@@ -157,12 +157,12 @@ def given_up() -> PushError:
 
 
 def unopened(timeout: float, last: PushError | None) -> PushError:
-    """No stream has begun: the last error, as one of time."""
-    last = last or ended()
-    is_late = last.code is grpc.StatusCode.DEADLINE_EXCEEDED
-    code = grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.UNAVAILABLE
-    message = f"no stream could be opened within {timeout:g} s: {last.message}"
-    return PushError(code, message, last.reason, last.metadata, last.field_violations, last.retry_delay)
+    """No stream has begun: what was said last, or UNAVAILABLE when nothing was."""
+    problem = f"no stream could be opened within {timeout:g} s"
+    if last is None:
+        return PushError(grpc.StatusCode.UNAVAILABLE, problem)
+    message = f"{problem}: {last.message}"
+    return PushError(last.code, message, last.reason, last.metadata, last.field_violations, last.retry_delay)
 
 
 def silent(timeout: float) -> PushError:

@@ -12,7 +12,7 @@ from typing import Self, TypeAlias
 import grpc
 
 from pushrpc_client import following
-from pushrpc_client.errors import PushError, closed, silent, unopened
+from pushrpc_client.errors import PushError, closed, silent
 from pushrpc_client.following import Position
 from pushrpc_client.patience import Cancellable
 from pushrpc_client.v1 import (
@@ -95,20 +95,20 @@ class Following(Iterator[DeliveryEvent]):
         position = self._position
         opened_by = time.monotonic() + self._open_timeout
         while not (position.is_over or self._closed.is_set()):
-            failed = None
+            failed, was_silent = None, False
             try:
                 yield from self._one_stream(opened_by)
             except grpc.RpcError as error:
                 failed = PushError.of(error)
             except PushError as error:
-                failed = error
+                failed, was_silent = error, True
             except ValueError:  # gRPC's word for a channel that is closed
                 raise closed() from None
             if position.is_over or self._closed.is_set():
                 return
-            pause = position.pause(failed)
+            pause = position.pause(failed, was_silent)
             if not position.was_open and time.monotonic() + pause > opened_by:
-                raise unopened(self._open_timeout, failed) from failed
+                raise position.unopened(self._open_timeout) from failed
             self._closed.wait(pause)
 
     def _one_stream(self, opened_by: float) -> Iterator[StreamDeliveryStatusResponse]:

@@ -10,8 +10,9 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError, closed, silent, unopened
+from pushrpc_client.errors import PushError, closed, silent
 from pushrpc_client.following import Position
+from pushrpc_client.streams_aio import Streams, is_cancelled
 from pushrpc_client.v1 import (
     DeliveryCounts,
     DeliveryEvent,
@@ -31,8 +32,11 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
     it has begun it comes back for as long as it takes, also from a stream that is silent for 60 s.
     """
 
-    def __init__(self, call: _Call, request: StreamDeliveryStatusRequest, open_timeout: float) -> None:
+    def __init__(
+        self, call: _Call, streams: Streams, request: StreamDeliveryStatusRequest, open_timeout: float
+    ) -> None:
         self._open = call
+        self._streams = streams
         self._open_timeout = open_timeout
         self._position = Position(request)
         self._pages = self._read()
@@ -91,13 +95,13 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
         position, now = self._position, asyncio.get_running_loop().time
         opened_by = now() + self._open_timeout
         while not position.is_over:
-            failed = None
+            failed, was_silent = None, False
             try:
                 async with aclosing(self._one_stream(opened_by - now())) as pages:
                     async for page in pages:
                         yield page
             except PushError as error:
-                failed = error
+                failed, was_silent = error, True
             except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
                 raise closed() from None
             except asyncio.CancelledError:
@@ -108,15 +112,15 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                 failed = PushError.of(error)
             if position.is_over:
                 return
-            pause = position.pause(failed)
+            pause = position.pause(failed, was_silent)
             if not position.was_open and now() + pause > opened_by:
-                raise unopened(self._open_timeout, failed) from failed
-            await asyncio.sleep(pause)
+                raise position.unopened(self._open_timeout) from failed
+            await self._streams.pause(pause)
 
     async def _one_stream(self, left_to_open: float) -> AsyncGenerator[StreamDeliveryStatusResponse, None]:
         """Raises PushError when nothing is said for too long, counted only while somebody listens."""
         position = self._position
-        stream = self._open(position.request)
+        stream = self._streams.opened(self._open(position.request))
         try:
             while True:
                 patience = position.patience(left_to_open)
@@ -131,9 +135,3 @@ class AsyncFollowing(AsyncIterator[DeliveryEvent]):
                 yield page
         finally:
             stream.cancel()
-
-
-def is_cancelled() -> bool:
-    """Whether it is the task that was cancelled, and not a call of it, which gRPC tells in the same way."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from pushrpc_client.errors import PushError, ended
+from pushrpc_client.errors import PushError, ended, unopened
 from pushrpc_client.patience import Backoff
 from pushrpc_client.v1 import DeliveryCounts, StreamDeliveryStatusRequest, StreamDeliveryStatusResponse
 
@@ -31,6 +31,7 @@ class Position:
         self.counts: DeliveryCounts | None = None
         self.is_over = False
         self.was_open = False
+        self._last: PushError | None = None
         self._delay: float | None = None
         self._backoff = Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S)
 
@@ -58,13 +59,20 @@ class Position:
         """Seconds that the next message may take."""
         return SILENCE_S if self.was_open else max(0.0, left_to_open)
 
-    def pause(self, error: PushError | None) -> float:
+    def pause(self, error: PushError | None, was_silent: bool = False) -> float:
         """Seconds until the next stream, when one ended with an error or by itself. Raises what is final."""
         asked, self._delay = self._delay, None
         if error is None and asked is not None:
             return asked
         if error is not None and error.is_final:
             raise error
-        pause = self._backoff.pause(error or ended())
-        log.info("status stream ended (%s), next one in %.1f s", error or "without a signal", pause)
+        error = error or ended()
+        if not was_silent:
+            self._last = error
+        pause = self._backoff.pause(error)
+        log.info("status stream ended (%s), next one in %.1f s", error, pause)
         return pause
+
+    def unopened(self, timeout: float) -> PushError:
+        """No stream has begun. A silence at the end hides nothing that was said before it."""
+        return unopened(timeout, self._last)

@@ -168,9 +168,17 @@ def test_opening_fails_with_the_last_error(fake: Fake, push: Any) -> None:
     fake.streams = [tells(then=Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS", limit="9"))]
     with pytest.raises(PushError, match="no stream could be opened") as caught:
         next(push.follow(open_timeout=0.6))
-    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "TOO_MANY_STREAMS")
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
     assert caught.value.metadata == {"limit": "9"}
     assert len(fake.followed) > 1
+
+
+def test_a_silence_hides_no_error_that_was_said_before_it(fake: Fake, push: Any) -> None:
+    fake.streams = [tells(then=Refuses(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")), hangs()]
+    with pytest.raises(PushError, match="no stream could be opened") as caught:
+        next(push.follow(open_timeout=0.6))
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+    assert len(fake.followed) == 2
 
 
 @pytest.mark.parametrize("pages", [[page("1", "a")], [page("1", "a"), HEARTBEAT]], ids=["an event", "a heartbeat"])
@@ -251,6 +259,17 @@ def test_closing_the_client_is_an_error_of_its_followers(fake: Fake, push: Any) 
         push.close()
         with pytest.raises(PushError) as caught:
             waiting.result(WAIT_S)
+        assert caught.value.reason == "CLIENT_CLOSED"
+
+
+async def test_closing_the_client_wakes_a_task_that_waits_for_a_server(fake: Fake) -> None:
+    fake.streams = [tells(reconnect("1", 60_000))]
+    async with AsyncClient(fake.address, "shop", plaintext=True) as push, push.follow() as events:
+        waiting = asyncio.ensure_future(anext(events))
+        assert await asyncio.to_thread(fake.ended.wait, WAIT_S)
+        await push.close()
+        with pytest.raises(PushError) as caught:
+            await asyncio.wait_for(waiting, WAIT_S)
         assert caught.value.reason == "CLIENT_CLOSED"
 
 
