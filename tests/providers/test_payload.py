@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from pushrpc.content import Content
 from pushrpc.providers import MessageRefused
 from pushrpc.providers.payload import (
     PATCH_DEPTH_MAX,
+    cuts,
     dropped,
     encoded,
     fitted,
@@ -108,32 +111,45 @@ FAMILY = "\N{MAN}\N{ZERO WIDTH JOINER}\N{WOMAN}\N{ZERO WIDTH JOINER}\N{GIRL}"
 GERMANY = "\N{REGIONAL INDICATOR SYMBOL LETTER D}\N{REGIONAL INDICATOR SYMBOL LETTER E}"
 FRANCE = "\N{REGIONAL INDICATOR SYMBOL LETTER F}\N{REGIONAL INDICATOR SYMBOL LETTER R}"
 SCOTLAND = "\N{WAVING BLACK FLAG}" + "".join(chr(0xE0000 + ord(c)) for c in "gbsct") + "\N{CANCEL TAG}"
-WHOLE = [
-    "a",
-    "é",
-    "e\N{COMBINING ACUTE ACCENT}",
-    "e\N{COMBINING ACUTE ACCENT}\N{COMBINING CEDILLA}",
-    "क\N{DEVANAGARI VOWEL SIGN I}",
-    "\N{WAVING HAND SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}",
-    "\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}",
-    "1\N{VARIATION SELECTOR-16}\N{COMBINING ENCLOSING KEYCAP}",
-    FAMILY,
-    GERMANY,
-    SCOTLAND,
-]
+HAN = "\N{HANGUL CHOSEONG HIEUH}\N{HANGUL JUNGSEONG A}\N{HANGUL JONGSEONG NIEUN}"  # 한, decomposed
+GEUL = unicodedata.normalize("NFD", "글")
+
+# One for each rule of UAX #29 §3.1.1 (Unicode 16): letters between which a text may be cut, and nowhere else.
+RULES = {
+    "GB3": ["\r\n"],
+    "GB4, GB5": ["a", "\N{ZERO WIDTH SPACE}", "\N{COMBINING ACUTE ACCENT}", "\n", "\N{COMBINING ACUTE ACCENT}"],
+    "GB6, L V": [HAN[:2], HAN[:2]],
+    "GB6, L L V": ["\N{HANGUL CHOSEONG KIYEOK}" + HAN],
+    "GB6, L LV": ["\N{HANGUL CHOSEONG KIYEOK}\N{HANGUL SYLLABLE GA}", "\N{HANGUL SYLLABLE GA}"],
+    "GB6, L LVT": ["\N{HANGUL CHOSEONG KIYEOK}\N{HANGUL SYLLABLE GAG}"],
+    "GB7, L V V": [HAN[:2] + HAN[1], HAN],
+    "GB7, LV V": ["\N{HANGUL SYLLABLE GA}" + HAN[1]],
+    "GB7, LV T": ["\N{HANGUL SYLLABLE GA}" + HAN[2], HAN],
+    "GB7, L V T": [HAN, GEUL],
+    "GB8, LVT T": ["\N{HANGUL SYLLABLE GAG}" + HAN[2], "\N{HANGUL SYLLABLE GAG}"],
+    "GB8, T T": [HAN + HAN[2], HAN],
+    "GB999, LVT V": ["\N{HANGUL SYLLABLE GAG}", HAN[1]],
+    "GB9, accents": ["e\N{COMBINING ACUTE ACCENT}\N{COMBINING CEDILLA}", "e"],
+    "GB9, joiner": ["a\N{ZERO WIDTH JOINER}", "b"],
+    "GB9, modifier": ["\N{WAVING HAND SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}"],
+    "GB9, selectors": ["\N{HEAVY BLACK HEART}\N{VARIATION SELECTOR-16}", "葛\N{VARIATION SELECTOR-17}"],
+    "GB9, keycap": ["1\N{VARIATION SELECTOR-16}\N{COMBINING ENCLOSING KEYCAP}", "2"],
+    "GB9, tags": [SCOTLAND, "a"],
+    "GB9a": ["क\N{DEVANAGARI VOWEL SIGN I}", "ก\N{THAI CHARACTER SARA AM}"],
+    "GB9b": ["\N{ARABIC NUMBER SIGN}1", "\N{ARABIC NUMBER SIGN}" + GERMANY],
+    "GB9c": ["क\N{DEVANAGARI SIGN VIRAMA}ष", "क\N{DEVANAGARI SIGN VIRAMA}\N{ZERO WIDTH JOINER}ष", "क"],
+    "GB11": [FAMILY, FAMILY, "\N{MAN}"],
+    "GB11, modified": ["\N{WOMAN}\N{EMOJI MODIFIER FITZPATRICK TYPE-6}\N{ZERO WIDTH JOINER}\N{PERSONAL COMPUTER}"],
+    "GB12": [GERMANY, FRANCE, GERMANY, "\N{REGIONAL INDICATOR SYMBOL LETTER A}"],
+    "GB13": ["a", GERMANY, FRANCE],
+    "GB999": ["a", "é", "漢", "\N{GRINNING FACE}"],
+}
 
 
-@pytest.mark.parametrize("letter", WHOLE)
-def test_what_is_one_letter_to_a_reader_is_kept_or_left_out_whole(letter: str) -> None:
-    text = "x" + letter + "y" + letter
-    cuts = {shortened(text, characters)[:-1] for characters in range(len(text))}
-    assert cuts == {"", "x", "x" + letter, "x" + letter + "y"}
-
-
-def test_flags_in_a_row_are_counted_in_pairs() -> None:
-    row = GERMANY + FRANCE + GERMANY
-    cuts = [len(shortened(row, characters)) - 1 for characters in range(6)]
-    assert cuts == [0, 0, 2, 2, 4, 4]
+@pytest.mark.parametrize("letters", RULES.values(), ids=RULES.keys())
+def test_what_is_one_letter_to_a_reader_is_kept_or_left_out_whole(letters: list[str]) -> None:
+    text = "x" + "".join(letters) + "y"
+    assert [text[:place] for place in cuts(text)] == ["", "x", *("x" + each for each in accumulate(letters))]
 
 
 def test_no_space_is_left_before_the_ellipsis() -> None:
@@ -200,7 +216,7 @@ def test_a_provider_may_count_otherwise() -> None:
 
 
 LETTERS = st.text(
-    st.sampled_from([*'ab \n"é漢', "\N{COMBINING ACUTE ACCENT}", *FAMILY, *GERMANY, "\U0001f600"]), min_size=1
+    st.sampled_from([*'ab \n"é漢', "\N{COMBINING ACUTE ACCENT}", *FAMILY, *GERMANY, *HAN, "\U0001f600"]), min_size=1
 )
 
 
@@ -215,14 +231,21 @@ def test_a_cut_is_the_longest_that_fits_and_nothing_else_changes(body: str, room
         return
     assert len(payload) <= SHELL + room
     assert kept["body"].endswith("…") and body.startswith(kept["body"][:-1])
-    longer = [shortened(body, n) for n in range(len(body)) if len(shortened(body, n)) > len(kept["body"])]
+    longer = [cut for place in cuts(body) if len(cut := shortened(body, place)) > len(kept["body"])]
     assert all(len(built(of_body(each))) > SHELL + room for each in longer)
 
 
+L, V, T = HAN
+TOGETHER = {(L, L), (L, V), (V, V), (V, T), (T, T)}
+
+
 @given(body=LETTERS)
-def test_a_longer_cut_is_never_shorter(body: str) -> None:
-    lengths = [len(shortened(body, characters)) for characters in range(len(body))]
-    assert lengths == sorted(lengths)
+def test_no_cut_tears_what_a_reader_sees_as_one_letter(body: str) -> None:
+    places = cuts(body)
+    assert places[0] == 0 and places == sorted(set(places))
+    for before, after in ((body[place - 1], body[place]) for place in places[1:]):
+        assert before == "\n" or after not in ("\N{COMBINING ACUTE ACCENT}", "\N{ZERO WIDTH JOINER}")
+        assert (before, after) not in TOGETHER
 
 
 # --- what callers hand in as JSON, and what is dropped -----------------------------------------------------------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
+
+import regex
 
 from pushrpc.content import Content
 from pushrpc.model import Notification
@@ -45,15 +46,29 @@ def fitted(
     payload = build(content)
     if size(payload) <= limit_bytes or not (content.truncate and content.body):
         return payload, False
-    fitting, least, most = None, 0, len(content.body) - 1
+    places = cuts(content.body)
+    fitting, least, most = None, 0, len(places) - 1
     while least <= most:
         middle = (least + most) // 2
-        candidate = build(replace(content, body=shortened(content.body, middle)))
+        candidate = build(replace(content, body=shortened(content.body, places[middle])))
         if size(candidate) <= limit_bytes:
             fitting, least = candidate, middle + 1
         else:
             most = middle - 1
     return (payload, False) if fitting is None else (fitting, True)
+
+
+_CLUSTER = regex.compile(r"\X")
+
+
+def cuts(text: str) -> list[int]:
+    """Where a text may end early: before each of what a reader sees as one letter (UAX #29, extended clusters)."""
+    return [cluster.start() for cluster in _CLUSTER.finditer(text)]
+
+
+def shortened(text: str, place: int) -> str:
+    """The text up to a place, and an ellipsis."""
+    return text[:place].rstrip() + "…"
 
 
 def dropped(content: Content, names: Iterable[str]) -> tuple[str, ...]:
@@ -62,38 +77,6 @@ def dropped(content: Content, names: Iterable[str]) -> tuple[str, ...]:
 
 
 _UNSET: tuple[object, ...] = (None, "", (), {})  # a badge of 0 is set: it clears
-
-
-def shortened(text: str, characters: int) -> str:
-    """At most so many characters and an ellipsis; what is one letter or one emoji to a reader is not torn apart."""
-    while characters and _belong_together(text, characters):
-        characters -= 1
-    return text[:characters].rstrip() + "…"
-
-
-def _belong_together(text: str, place: int) -> bool:
-    """Whether a reader sees the characters before and at a place as one (Unicode UAX #29, without Hangul's parts)."""
-    before, after = text[place - 1], text[place]
-    if before == _ZERO_WIDTH_JOINER or after == _ZERO_WIDTH_JOINER:
-        return True
-    if _is_flag_half(before) and _is_flag_half(after):
-        halves = 1
-        while halves < place and _is_flag_half(text[place - 1 - halves]):
-            halves += 1
-        return halves % 2 == 1  # a flag is a pair, counted from where the row of them begins
-    return (
-        unicodedata.category(after) in ("Mn", "Mc", "Me")  # accents, variation selectors
-        or "\N{EMOJI MODIFIER FITZPATRICK TYPE-1-2}" <= after <= "\N{EMOJI MODIFIER FITZPATRICK TYPE-6}"
-        or "\N{TAG SPACE}" <= after <= "\N{CANCEL TAG}"
-    )
-
-
-def _is_flag_half(character: str) -> bool:
-    first, last = "\N{REGIONAL INDICATOR SYMBOL LETTER A}", "\N{REGIONAL INDICATOR SYMBOL LETTER Z}"
-    return first <= character <= last
-
-
-_ZERO_WIDTH_JOINER = "\N{ZERO WIDTH JOINER}"
 
 
 class KeptPayloads:
