@@ -14,7 +14,7 @@ from pushrpc.dispatcher import REQUEST_TIMEOUT_S, Dispatcher, LaneRunner
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Request, Requests, Response, Row, Template
 from pushrpc.ledger import LedgerUnavailable
 from pushrpc.model import Batch, Claimed, Lane, Notification, Outcome, Settlement
-from pushrpc.policy import LaneHealth, LaneState
+from pushrpc.policy import SUSPECT_IN_ROW_MAX, LaneHealth, LaneState
 from pushrpc.providers import Classified
 from pushrpc.transport import ExchangeFailed
 from pushrpc.words import Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
@@ -121,6 +121,7 @@ class FakeAccount:
         self.broken = False
         self.retry_after_s: float | None = None
         self.misdirected = False
+        self.ambiguous = False
 
     def endpoint(self, environment: Environment) -> Endpoint:
         return Endpoint("localhost", 1)
@@ -140,6 +141,7 @@ class FakeAccount:
             close_session=response.status == 500,
             retry_after_s=self.retry_after_s,
             misdirected=self.misdirected and kind is OutcomeKind.TOKEN_INVALID,
+            ambiguous=self.ambiguous and kind is OutcomeKind.TOKEN_INVALID,
         )
         return [(outcome, "")] * len(covered)
 
@@ -621,6 +623,48 @@ async def test_wrong_settings_do_not_kill_the_devices() -> None:
         right = True
         await stage.until_done()
     assert stage.ledger.states().count(DeliveryState.SENT) == 500 - killed
+
+
+async def test_a_sender_that_is_blocked_without_a_word_keeps_its_devices() -> None:
+    """The provider says 410 of every token, as it does of a dead one: nothing but how many tells them apart."""
+    blocked = False
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok(OutcomeKind.TOKEN_INVALID, 410) if blocked else ok()
+
+    async with Stage(answer) as stage:
+        stage.account.ambiguous = True
+        stage.ledger.add(50)
+        await stage.until_done()
+        blocked = True
+        stage.ledger.add(500)
+        for _ in range(200):
+            await stage.clock.run_until_idle()
+            stage.clock.advance(1.0)
+        killed = stage.ledger.states().count(DeliveryState.UNREGISTERED)
+        assert killed < SUSPECT_IN_ROW_MAX
+        assert stage.runner.health.state is LaneState.PAUSED
+        blocked = False
+        await stage.until_done()
+    assert stage.ledger.states().count(DeliveryState.SENT) == 550 - killed
+
+
+async def test_the_living_behind_many_dead_are_reached() -> None:
+    dead = 200
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        return ok(OutcomeKind.TOKEN_INVALID, 410) if int(path.rpartition(b"-")[2] or b"0") < dead else ok()
+
+    async with Stage(answer) as stage:
+        stage.account.ambiguous = True
+        stage.ledger.add(dead + 300)
+        started_us = stage.clock.now_us()
+        while stage.ledger.states().count(DeliveryState.SENT) < 300:
+            await stage.clock.run_until_idle()
+            stage.clock.advance(1.0)
+            assert stage.clock.now_us() < started_us + 2 * dead * SECOND_US
+        assert stage.ledger.states().count(DeliveryState.UNREGISTERED) <= 2 * SUSPECT_IN_ROW_MAX
+        assert stage.ledger.queued, "who is still in doubt waits"
 
 
 async def test_a_bug_in_the_ledger_stops_neither_the_lane_nor_the_others() -> None:

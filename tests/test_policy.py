@@ -10,8 +10,10 @@ from pushrpc.policy import (
     ATTEMPTS_MAX,
     BACKOFF_MAX_S,
     LANE_BACKOFF_MAX_S,
+    PROBE_EVERY_IN_DOUBT_S,
     PROBE_EVERY_S,
     SECOND_US,
+    SUSPECT_IN_ROW_MAX,
     WINDOW_ANSWERS_MIN,
     LaneHealth,
     LaneState,
@@ -229,6 +231,52 @@ def test_many_misdirected_tokens_pause_the_lane_but_dead_ones_never_do() -> None
     probe_at = health.hold_until_us
     assert health.observe(wrong, probe_at, 0.5).state is LaneState.PAUSED
     assert health.observe(gone, probe_at, 0.5).state is LaneState.OPEN
+
+
+WRONG = Outcome(OutcomeKind.TOKEN_INVALID, reason="BadDeviceToken", misdirected=True)
+DOUBTFUL = Outcome(OutcomeKind.TOKEN_INVALID, provider_status=410, ambiguous=True)
+
+
+@pytest.mark.parametrize("suspect", [WRONG, DOUBTFUL])
+@pytest.mark.parametrize("every_s", [0, 3600])
+def test_refusals_in_a_row_pause_the_lane_however_slowly_they_come(suspect: Outcome, every_s: int) -> None:
+    health, now_us = LaneHealth(LaneState.OPEN), NOW
+    for _ in range(SUSPECT_IN_ROW_MAX - 1):
+        health = health.observe(suspect, now_us, 0.5)
+        now_us += every_s * SECOND_US
+        assert health.state is LaneState.OPEN
+    health = health.observe(suspect, now_us, 0.5)
+    assert health.state is LaneState.PAUSED
+    assert health.observe(suspect, health.hold_until_us, 0.5).state is LaneState.PAUSED
+    assert health.accepted(1, health.hold_until_us).state is LaneState.OPEN
+
+
+def test_one_acceptance_speaks_for_the_lane_and_other_answers_say_nothing() -> None:
+    almost = LaneHealth(LaneState.OPEN)
+    for _ in range(SUSPECT_IN_ROW_MAX - 1):
+        almost = almost.observe(DOUBTFUL, NOW, 0.5).observe(Outcome(OutcomeKind.PAYLOAD_REFUSED), NOW, 0.5)
+    assert almost.accepted(1, NOW).observe(DOUBTFUL, NOW, 0.5).state is LaneState.OPEN
+    assert almost.observe(DOUBTFUL, NOW, 0.5).state is LaneState.PAUSED
+
+
+def test_what_is_ambiguous_never_pauses_by_its_share_alone() -> None:
+    health = LaneHealth(LaneState.OPEN)
+    for _ in range(50):  # nine in ten are dead
+        for _ in range(9):
+            health = health.observe(DOUBTFUL, NOW, 0.5)
+        health = health.accepted(1, NOW)
+    assert health.state is LaneState.OPEN
+
+
+def test_a_lane_in_doubt_is_probed_faster_and_each_delivery_ever_more_rarely() -> None:
+    health = LaneHealth(LaneState.OPEN, suspect_in_row=SUSPECT_IN_ROW_MAX)
+    assert health.observe(DOUBTFUL, NOW, 0.5).hold_until_us == NOW + int(PROBE_EVERY_IN_DOUBT_S * SECOND_US)
+    assert health.observe(WRONG, NOW, 0.5).hold_until_us == NOW + int(PROBE_EVERY_S * SECOND_US)
+    paused = health.observe(WRONG, NOW, 0.5).observe(DOUBTFUL, NOW, 0.5)
+    assert paused.hold_until_us == NOW + int(PROBE_EVERY_S * SECOND_US), "what is on the wire shortens no pause"
+    spared = DOUBTFUL._replace(kind=OutcomeKind.CREDENTIAL_REFUSED)
+    waits = [decide(delivery(tries=tries), spared, NOW, 0.0).due_us - NOW for tries in (0, 1, 2, 60)]
+    assert waits == [int(PROBE_EVERY_S * SECOND_US) * times for times in (1, 2, 4, 64)]
 
 
 def test_failures_long_ago_are_forgotten() -> None:

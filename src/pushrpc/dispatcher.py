@@ -400,8 +400,9 @@ def _settlement(alike: Alike, decision: Decision, started_us: int, now_us: int) 
 
 
 def _spared(outcome: Outcome) -> Outcome:
-    """While so many tokens are not for us that our settings must be wrong, no device dies of it."""
-    return outcome._replace(kind=OutcomeKind.CREDENTIAL_REFUSED) if outcome.misdirected else outcome
+    """While so many tokens are refused that it must be us who are, no device dies of it."""
+    suspect = outcome.misdirected or outcome.ambiguous
+    return outcome._replace(kind=OutcomeKind.CREDENTIAL_REFUSED) if suspect else outcome
 
 
 class Dispatcher:

@@ -381,7 +381,8 @@ class Outcome(NamedTuple):
     Retry-After. `dead_since_us`: the provider's time of death (APNs 410). `renew`: a fresh credential may help.
     `close_session`: the connection is of no more use. `misdirected`: counts for the mass-dead breaker, because many of
     these mean that our settings are wrong, not the tokens. `cause`: our own word, where the provider's does not tell.
-    `own_id`: the provider knows the push by the id that we gave it, `Claimed.own_id`.
+    `own_id`: the provider knows the push by the id that we gave it, `Claimed.own_id`. `ambiguous`: the provider says
+    the same of a dead token and of a sender that it blocks, so that only many in a row tell which of them it is.
     """
 
     kind: OutcomeKind
@@ -397,6 +398,7 @@ class Outcome(NamedTuple):
     misdirected: bool = False
     cause: Cause = Cause.UNSPECIFIED
     own_id: bool = False
+    ambiguous: bool = False
 
 
 NOT_SENT = Outcome(OutcomeKind.UNSPECIFIED)

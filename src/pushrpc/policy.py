@@ -16,6 +16,9 @@ BACKOFF_MAX_S = 300.0
 LANE_BACKOFF_MAX_S = 900.0
 RETRY_AFTER_MAX_S = 3_600.0  # a provider's absurd Retry-After shall not outlive the message's usefulness
 PROBE_EVERY_S = 60.0
+# Where it may as well be true that all of them are dead, the living behind them shall not wait for hours.
+PROBE_EVERY_IN_DOUBT_S = 1.0
+DOUBTS_MAX = 6  # doublings of what such a delivery waits: an hour and four minutes
 
 
 # Outcomes that end a delivery whatever its history: what is decided for one holds for all that were told the same.
@@ -64,8 +67,10 @@ def decide(
     due_us = now_us  # NotSent goes to another session at once, and so does what a renewed credential may mend
     if kind is OutcomeKind.CREDENTIAL_REFUSED and not outcome.renew:
         # Behind its neighbours: the lane's next probe is one that was not refused yet, so that a few deliveries which
-        # alone are refused do not keep the others waiting.
-        due_us = max(now_us, min(now_us + int(PROBE_EVERY_S * SECOND_US), notification.expire_us - 1))
+        # alone are refused do not keep the others waiting. What may just be dead goes further behind each time: a lane
+        # full of dead tokens still has to get to the living.
+        wait_s = PROBE_EVERY_S * (2.0 ** min(delivery.tries, DOUBTS_MAX) if outcome.ambiguous else 1.0)
+        due_us = max(now_us, min(now_us + int(wait_s * SECOND_US), notification.expire_us - 1))
     elif kind not in (OutcomeKind.UNSPECIFIED, OutcomeKind.CREDENTIAL_REFUSED):
         asked_s = min(max(outcome.retry_after_s or 0.0, 0.0), RETRY_AFTER_MAX_S)
         due_us += int(max(asked_s, backoff_s(delivery.tries, jitter)) * SECOND_US)
@@ -89,6 +94,9 @@ class LaneState(Enum):
 THROTTLED_PART = 8
 WINDOW_US = 10 * SECOND_US
 WINDOW_ANSWERS_MIN = 20
+# However slowly they came. A registry of which nine in ten are dead brings so many in a row now and then, and the next
+# living token ends that pause; one of which six in ten are dead does once in 30,000 answers.
+SUSPECT_IN_ROW_MAX = 20
 
 
 class LaneHealth(NamedTuple):
@@ -96,7 +104,9 @@ class LaneHealth(NamedTuple):
 
     The failure breaker opens when at least half of 20 or more answers within 10 s were Unavailable or missing. The
     mass-dead breaker pauses the lane when at least half of 20 or more said that the token is not for us
-    (`Outcome.misdirected`): then our settings are wrong, not everybody's token.
+    (`Outcome.misdirected`): then our settings are wrong, not everybody's token. It also pauses after
+    SUSPECT_IN_ROW_MAX of these, or of those that are `Outcome.ambiguous`, without an acceptance between, however long
+    that takes: a lane of few messages has no 20 in 10 s, and of an ambiguous answer half would be nothing unusual.
     """
 
     state: LaneState = LaneState.PROVING
@@ -109,6 +119,7 @@ class LaneHealth(NamedTuple):
     answers: int = 0
     failures: int = 0
     misdirected: int = 0
+    suspect_in_row: int = 0  # misdirected or ambiguous, since the last acceptance
 
     def limit(self, now_us: int, in_flight_max: int) -> int:
         """How many deliveries may be in flight now; 0 while it has to wait."""
@@ -121,7 +132,7 @@ class LaneHealth(NamedTuple):
     def accepted(self, count: int, now_us: int) -> LaneHealth:
         """Takes acceptances into account: the credential is good and the provider is there."""
         nxt = self._window(now_us)
-        return nxt._opened(now_us)._replace(answers=nxt.answers + count)
+        return nxt._opened(now_us)._replace(answers=nxt.answers + count, suspect_in_row=0)
 
     def observe(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
         """Takes any other answer of the lane into account."""
@@ -143,17 +154,12 @@ class LaneHealth(NamedTuple):
             answers=nxt.answers + 1,
             failures=nxt.failures + failed,
             misdirected=nxt.misdirected + outcome.misdirected,
+            suspect_in_row=nxt.suspect_in_row + (outcome.misdirected or outcome.ambiguous),
         )
         if failed:
             tripped = nxt.failures >= WINDOW_ANSWERS_MIN and nxt.failures * 2 >= nxt.answers
             return nxt._hold(now_us, jitter, _word(outcome)) if tripped or nxt.state is not LaneState.OPEN else nxt
-        if outcome.misdirected:
-            tripped = nxt.misdirected >= WINDOW_ANSWERS_MIN and nxt.misdirected * 2 >= nxt.answers
-            if tripped or nxt.state is LaneState.PAUSED:
-                return nxt._paused(now_us, f"{nxt.misdirected} of {nxt.answers} tokens: {_word(outcome)}")
-            if nxt.state is LaneState.PROVING:
-                return nxt  # wrong settings look like this too: go on with one at a time
-        return nxt._opened(now_us)
+        return nxt._suspect(outcome, now_us) if outcome.misdirected or outcome.ambiguous else nxt._opened(now_us)
 
     def connect_failed(self, now_us: int, jitter: float, detail: str) -> LaneHealth:
         """No session would take a request: hammering the provider's door helps nobody."""
@@ -181,8 +187,21 @@ class LaneHealth(NamedTuple):
             renewed=False,
         )
 
-    def _paused(self, now_us: int, reason: str) -> LaneHealth:
-        until_us = now_us + int(PROBE_EVERY_S * SECOND_US)
+    def _suspect(self, outcome: Outcome, now_us: int) -> LaneHealth:
+        """After a refusal of one token that, were it one of many, would say that it is us who are refused."""
+        if self.suspect_in_row >= SUSPECT_IN_ROW_MAX:
+            every_s = PROBE_EVERY_S if outcome.misdirected else PROBE_EVERY_IN_DOUBT_S
+            return self._paused(now_us, f"{self.suspect_in_row} tokens in a row: {_word(outcome)}", every_s)
+        if not outcome.misdirected:
+            return self._opened(now_us)
+        tripped = self.misdirected >= WINDOW_ANSWERS_MIN and self.misdirected * 2 >= self.answers
+        if tripped or self.state is LaneState.PAUSED:
+            return self._paused(now_us, f"{self.misdirected} of {self.answers} tokens: {_word(outcome)}")
+        # Wrong settings look like this too: until one is accepted, go on with one at a time.
+        return self if self.state is LaneState.PROVING else self._opened(now_us)
+
+    def _paused(self, now_us: int, reason: str, probe_every_s: float = PROBE_EVERY_S) -> LaneHealth:
+        until_us = max(self.hold_until_us, now_us + int(probe_every_s * SECOND_US))
         return self._replace(
             state=LaneState.PAUSED,
             throttled=False,

@@ -58,11 +58,10 @@ def test_any_retry_after_is_a_bounded_number_or_none(value: bytes) -> None:
     ("statuses", "kind"),
     [
         ((200, 201, 204), OutcomeKind.ACCEPTED),
-        ((410,), OutcomeKind.TOKEN_INVALID),
         ((429,), OutcomeKind.THROTTLED),
         ((301, 302, 307, 401, 403), OutcomeKind.CREDENTIAL_REFUSED),
         ((408, 500, 502, 503, 504, 599, 0, 102, 600, -1), OutcomeKind.UNAVAILABLE),
-        ((400, 402, 404, 405, 409, 413, 422, 451), OutcomeKind.PAYLOAD_REFUSED),
+        ((400, 402, 404, 405, 409, 410, 413, 422, 451), OutcomeKind.PAYLOAD_REFUSED),
     ],
 )
 def test_a_status_alone(statuses: tuple[int, ...], kind: OutcomeKind) -> None:

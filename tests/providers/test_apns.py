@@ -726,9 +726,10 @@ def test_the_time_of_death_comes_in_milliseconds(
 @pytest.mark.parametrize(
     ("status", "body", "outcome"),
     [
-        (410, b"", Outcome(INVALID, 410)),
-        (410, b'{"timestamp": 5}', Outcome(INVALID, 410, detail='{"timestamp": 5}', dead_since_us=5000)),
-        (410, b'{"reason": "NewWord"}', Outcome(INVALID, 410, "NewWord")),
+        (410, b"", Outcome(REFUSED, 410)),
+        (410, b'{"timestamp": 5}', Outcome(REFUSED, 410, detail='{"timestamp": 5}')),
+        (410, b'{"reason": "NewWord"}', Outcome(REFUSED, 410, "NewWord")),
+        (404, b'{"reason": "Unregistered"}', Outcome(REFUSED, 404, "Unregistered")),
         (413, b"", Outcome(REFUSED, 413, cause=Cause.PAYLOAD_TOO_LARGE)),
         (429, b"", Outcome(THROTTLED, 429, scope=Scope.TOKEN)),
         (503, b"", Outcome(DOWN, 503)),

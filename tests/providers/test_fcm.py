@@ -600,7 +600,7 @@ DOCUMENTED: list[tuple[str, int, bytes, Headers, Outcome]] = [
     ("unspecified, 500", 500, error("", "UNSPECIFIED_ERROR"), (), Outcome(DOWN, 500, "UNSPECIFIED_ERROR")),
 ]
 UNDOCUMENTED: list[tuple[str, int, bytes, Headers, Outcome]] = [
-    ("gone", 410, b"", (), Outcome(INVALID, 410)),
+    ("gone", 410, b"", (), Outcome(REFUSED, 410)),
     ("too large", 413, b"", (), Outcome(REFUSED, 413, cause=Cause.PAYLOAD_TOO_LARGE)),
     ("bad request", 400, b"", (), Outcome(REFUSED, 400)),
     ("unauthorised", 401, b"", (), Outcome(SETTINGS, 401, renew=True)),

@@ -711,6 +711,8 @@ def test_each_documented_answer(
         (200, {"x-wns-status": "dropped"}, PAYLOAD._replace(cause=Cause.PROVIDER_DROPPED), None),
         (400, {"x-wns-status": "dropped", "x-wns-error-description": "Ttl"}, PAYLOAD._replace(detail="Ttl"), None),
         (410, {}, DEAD, ""),
+        (410, {"x-wns-msg-id": "4F"}, DEAD._replace(ambiguous=True), ""),
+        (404, {"x-wns-msg-id": "4F"}, DEAD, ""),
     ],
 )
 def test_windows_answers_in_headers(

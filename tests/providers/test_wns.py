@@ -731,7 +731,7 @@ DOCUMENTED: list[tuple[str, int, Headers, Outcome]] = [
     ),
     ("access token", 401, (), Outcome(SETTINGS, 401, renew=True)),
     ("another app's channel", 403, (), Outcome(SETTINGS, 403, scope=Scope.TOKEN, misdirected=True)),
-    ("unknown channel", 404, (), Outcome(INVALID, 404)),
+    ("unknown channel", 404, (), Outcome(INVALID, 404, ambiguous=True)),
     ("wrong method", 405, (), Outcome(REFUSED, 405)),
     ("throttled", 406, (AFTER_9,), Outcome(THROTTLED, 406, retry_after_s=9.0)),
     (
@@ -741,8 +741,13 @@ DOCUMENTED: list[tuple[str, int, Headers, Outcome]] = [
         Outcome(THROTTLED, 406, retry_after_s=30.0),
     ),
     ("throttled without a time", 406, (), Outcome(THROTTLED, 406)),
-    ("expired channel", 410, (described("Channel expired"),), Outcome(INVALID, 410, "", "Channel expired")),
-    ("expired channel, no word", 410, (), Outcome(INVALID, 410)),
+    (
+        "expired channel",
+        410,
+        (described("Channel expired"),),
+        Outcome(INVALID, 410, "", "Channel expired", ambiguous=True),
+    ),
+    ("expired channel, no word", 410, (), Outcome(INVALID, 410, ambiguous=True)),
     (
         "domain blocked",
         410,

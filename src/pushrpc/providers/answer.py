@@ -22,13 +22,12 @@ RETRY_AFTER_S_MAX = 1e9  # far beyond what policy allows; only keeps the number 
 def by_status(status: int) -> OutcomeKind:
     """What a status means where the provider documents nothing closer.
 
-    410 can only mean that the token is gone: nothing else in the address could go. 408 and 5xx may pass. A 2xx is an
-    acceptance, and what is no status at all counts as 5xx (RFC 9110 §15).
+    No token dies of a status alone, 404 and 410 included: a proxy or a wrong address answers them for every token, so
+    providers that mean the token by them say so in their own tables. 408 and 5xx may pass. A 2xx is an acceptance, and
+    what is no status at all counts as 5xx (RFC 9110 §15).
     """
     if 200 <= status < 300:
         return OutcomeKind.ACCEPTED
-    if status == 410:
-        return OutcomeKind.TOKEN_INVALID
     if status == 429:
         return OutcomeKind.THROTTLED
     if status in (401, 403) or 300 <= status < 400:

@@ -354,8 +354,9 @@ def _judged(status: int, told: _Told) -> Outcome:
         return _OTHER_KEY
     if 400 <= status < 500 and told.reason in _BAD_VAPID:
         return Outcome(OutcomeKind.CREDENTIAL_REFUSED)
-    if status == 404:
-        return Outcome(OutcomeKind.TOKEN_INVALID)  # RFC 8030 §7.3: so answers what has expired
+    if status in (404, 410):
+        # RFC 8030 §7.3: so answers what has expired; Windows' 410 may be about us all the same.
+        return Outcome(OutcomeKind.TOKEN_INVALID, ambiguous=status == 410 and told.of_windows)
     if status < 300 and told.reason == "dropped":
         return Outcome(OutcomeKind.PAYLOAD_REFUSED, cause=Cause.PROVIDER_DROPPED)
     # Windows says 406 where others say 429; we ask for no kind of content, so it can mean nothing else.

@@ -203,12 +203,14 @@ _STATUSES: Mapping[int, Outcome] = {
     # The channel belongs to another app. One such channel shall not stop the others, but when most of them do, it is
     # our settings that are another app's, and no device may die of that.
     403: Outcome(OutcomeKind.CREDENTIAL_REFUSED, scope=Scope.TOKEN, misdirected=True),
-    404: Outcome(OutcomeKind.TOKEN_INVALID),
+    404: Outcome(OutcomeKind.TOKEN_INVALID, ambiguous=True),  # a wrong `endpoint` would say this of every channel
     406: Outcome(OutcomeKind.THROTTLED),
+    # Expired; but so begins what a blocked sender is told too, and in which words, Microsoft leaves open.
+    410: Outcome(OutcomeKind.TOKEN_INVALID, ambiguous=True),
     412: Outcome(OutcomeKind.UNAVAILABLE, retry_after_s=UNREACHABLE_RETRY_S),
 }
-# 410 too, but it is us whom WNS refuses, for abuse: it stops the lane at once, which is sooner than the breaker that
-# counts misdirected tokens, and no device dies of it.
+# 410 too, but it is us whom WNS refuses, for abuse. Where the words say so it stops the lane at once; where they do
+# not, the breaker does that counts refusals in a row.
 _DOMAIN_BLOCKED = Outcome(OutcomeKind.CREDENTIAL_REFUSED, reason="Domain Blocked", misdirected=True)
 BLOCKED = re.compile(r"(?i)\bblocked\b|\babus")  # Microsoft's pages give the words, but not that there are no others
 
