@@ -75,9 +75,7 @@ func (p *Pending) Receipt(ctx context.Context) (*pushrpcv1.SendNotificationRespo
 	select {
 	case <-p.done:
 	case <-ctx.Done():
-		failure := AsError(ctx.Err())
-		failure.RequestID = p.RequestID()
-		return nil, failure
+		return nil, p.own(AsError(ctx.Err()))
 	}
 	if p.err != nil {
 		return nil, p.err
@@ -90,16 +88,22 @@ func (p *Pending) settle(response *pushrpcv1.SendNotificationResponse, failure *
 	close(p.done)
 }
 
-// fail settles with a failure of the bulk, as one of this send.
+// fail settles with a failure of the bulk.
 func (p *Pending) fail(failure *Error) {
+	p.settle(nil, p.own(failure))
+}
+
+// own is what failed more than this send, as an error of this one.
+func (p *Pending) own(failure *Error) *Error {
 	own := *failure
 	own.RequestID = p.RequestID()
-	p.settle(nil, &own)
+	return &own
 }
 
 // Add takes one send, with a request_id of its own where it has none. It returns as soon as the send has a place in a
 // message, and waits for one while the server is slow or away: that is the back-pressure, and what bounds the memory.
-// The request must not be changed until its receipt is there. Errors of the send itself come with the receipt.
+// The request must not be changed until its receipt is there. Errors of the send itself come with the receipt; those of
+// Add mean that it was not sent, and have its RequestID too.
 func (b *Bulk) Add(ctx context.Context, request *pushrpcv1.SendNotificationRequest) (*Pending, error) {
 	request = withKey(request, b.client.appID)
 	p := &Pending{
@@ -116,12 +120,13 @@ func (b *Bulk) Add(ctx context.Context, request *pushrpcv1.SendNotificationReque
 	case <-b.closing:
 	case <-b.done:
 		if b.err != nil {
-			return nil, b.err
+			return nil, p.own(b.err)
 		}
 	case <-ctx.Done():
-		return nil, AsError(ctx.Err())
+		return nil, p.own(AsError(ctx.Err()))
 	}
-	return nil, &Error{Code: codes.FailedPrecondition, Message: "the bulk is closed"}
+	closed := &Error{Code: codes.Canceled, Reason: reasonClosed, Message: "the bulk is closed; make another one"}
+	return nil, p.own(closed)
 }
 
 // Close sends what was added, waits until all is answered, and ends the stream. Its error is what ended the bulk

@@ -240,8 +240,8 @@ func (r *bulkRun) fail(failure *Error) {
 	}
 }
 
-// reopensBulk reports whether a bulk stream that ended so is worth reopening. spoke tells whether it had told anything: what
-// breaks a stream that worked may be a proxy's doing, what refuses one from the start is not.
+// reopensBulk reports whether a bulk stream that ended so is worth reopening. spoke tells whether it had told anything:
+// what breaks a stream that worked may be a proxy's doing, what refuses one from the start is not.
 func (e *Error) reopensBulk(spoke bool) bool {
 	if e.Reason != "" {
 		return e.Code == codes.Unavailable || e.RetryDelay > 0

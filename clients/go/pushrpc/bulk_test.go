@@ -128,8 +128,11 @@ func TestEachReceiptComesToItsSend(t *testing.T) {
 	if len(added[3].RequestID()) != 36 || server.messages[0].AppId != "shop" {
 		t.Errorf("%q of %q", added[3].RequestID(), server.messages[0].AppId)
 	}
-	_, err = bulk.Add(within(t), order())
-	failed(t, err, codes.FailedPrecondition)
+	_, err = bulk.Add(within(t), keyed("late"))
+	toldClosed(t, err)
+	if failure := pushrpc.AsError(err); failure.RequestID != "late" {
+		t.Errorf("%+v", failure)
+	}
 	if err := bulk.Close(); err != nil {
 		t.Errorf("closing twice: %v", err)
 	}
@@ -210,10 +213,12 @@ func TestASlowServerHoldsCallersBack(t *testing.T) {
 	added := 0
 	for {
 		soon, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		_, err := bulk.Add(soon, order())
+		_, err := bulk.Add(soon, keyed("slow"))
 		cancel()
 		if err != nil {
-			failed(t, err, codes.DeadlineExceeded)
+			if failure := failed(t, err, codes.DeadlineExceeded); failure.RequestID != "slow" {
+				t.Errorf("%+v", failure)
+			}
 			break
 		}
 		added++
@@ -303,9 +308,11 @@ func TestAFinalRefusalEndsTheBulk(t *testing.T) {
 		t.Errorf("%+v", failure)
 	}
 	failed(t, bulk.Close(), codes.Unauthenticated)
-	_, err = bulk.Add(within(t), order())
-	if err == nil {
-		t.Error("the bulk has ended")
+	for _, key := range []string{"b-2", "b-3"} {
+		_, err = bulk.Add(within(t), keyed(key))
+		if failure := failed(t, err, codes.Unauthenticated); failure.RequestID != key {
+			t.Errorf("%+v", failure)
+		}
 	}
 }
 

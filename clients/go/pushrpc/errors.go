@@ -128,7 +128,8 @@ func sendFailure(requestID string, told *pushrpcv1.SendFailure) *Error {
 	return failure
 }
 
-// failure is AsError of what the client's own calls end with, where its Close is told from what a server or a caller did.
+// failure is AsError of what the client's own calls end with, where its Close is told from what a server or a caller
+// did.
 func (c *Client) failure(err error) *Error {
 	failure := AsError(err)
 	if c.isClosed() && (failure.Code == codes.Canceled || failure.Code == codes.Unavailable) {

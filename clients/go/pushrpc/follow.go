@@ -15,7 +15,7 @@ import (
 	pushrpcv1 "github.com/pushrpc/pushrpc/clients/go/pushrpc/v1"
 )
 
-var errNotOpened = errors.New("the server could not be reached in time")
+var errNotOpened = errors.New("no stream has begun in time")
 
 // Follower tells every change of deliveries, one event after the other, across reconnects and restarts of the
 // server. It is for one goroutine; only Cursor and Close may be called from others.
@@ -37,10 +37,11 @@ type Follower struct {
 // Follow opens a stream of what becomes of notifications: those named by notification_ids or request_ids, or, with
 // neither, all of the app. It returns when the server has begun, so that whatever happens from then on is told.
 //
-// When no stream has begun within 20 s, the last failure is the error, with code Unavailable or DeadlineExceeded as a
-// rule. Once begun, the stream comes back by itself for ever, from where it was; an outage shows only as silence. What
-// ends it, also here, is the end of ctx, [Client.Close], and what asking again cannot mend: InvalidArgument, NotFound,
-// OutOfRange, AlreadyExists, FailedPrecondition, Unimplemented, Unauthenticated, PermissionDenied. Reading slowly holds the server back; no more than some pages are read ahead.
+// When no stream has begun within 20 s, the last failure is the error, or one of code Unavailable where the server was
+// silent all the time. Once begun, the stream comes back by itself for ever, from where it was; an outage shows only as
+// silence. What ends it, also here, is the end of ctx, [Client.Close], and what asking again cannot mend:
+// InvalidArgument, NotFound, OutOfRange, AlreadyExists, FailedPrecondition, Unimplemented, Unauthenticated,
+// PermissionDenied. Reading slowly holds the server back; no more than some pages are read ahead.
 // Callers who stop before the end call [Follower.Close], or cancel ctx.
 func (c *Client) Follow(ctx context.Context, request *pushrpcv1.StreamDeliveryStatusRequest) (*Follower, error) {
 	f := &Follower{client: c, request: shallow(withAppID(request, c.appID))}
@@ -179,7 +180,7 @@ func (f *Follower) stopped(last *Error) *Error {
 	if last != nil {
 		return last
 	}
-	return &Error{Code: codes.DeadlineExceeded, Message: errNotOpened.Error()}
+	return &Error{Code: codes.Unavailable, Message: errNotOpened.Error()}
 }
 
 func (f *Follower) leave() {

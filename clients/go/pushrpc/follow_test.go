@@ -378,7 +378,26 @@ func TestWhatHasBegunOutlivesTheTimeToOpen(t *testing.T) {
 func TestAServerThatNeverBegins(t *testing.T) {
 	client := to(t, &fake{status: follows(script{}).status}, pushrpc.WithOpening(300*time.Millisecond))
 	_, err := client.Follow(within(t), &statusRequest{})
-	failed(t, err, codes.DeadlineExceeded)
+	failed(t, err, codes.Unavailable)
+}
+
+func TestOpeningFailsWithTheLastError(t *testing.T) {
+	for name, streams := range map[string][]script{
+		"again and again":  {{err: refusal(codes.ResourceExhausted, "TOO_MANY_STREAMS", 0)}},
+		"before a silence": {{err: refusal(codes.ResourceExhausted, "TOO_MANY_STREAMS", 0)}, {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := follows(streams...)
+			client := to(t, &fake{status: server.status}, pushrpc.WithOpening(600*time.Millisecond))
+			_, err := client.Follow(within(t), &statusRequest{})
+			if failure := failed(t, err, codes.ResourceExhausted); failure.Reason != "TOO_MANY_STREAMS" {
+				t.Errorf("%+v", failure)
+			}
+			if opened := len(server.opened()); opened < 2 {
+				t.Errorf("opened %d times", opened)
+			}
+		})
+	}
 }
 
 func TestASilentStreamIsOpenedAgain(t *testing.T) {
