@@ -18,7 +18,7 @@ from pushrpc.clock import Clock
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests, Response
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
-from pushrpc.policy import ATTEMPTS_MAX, ENDS_ALWAYS, Decision, LaneHealth, LaneState, decide
+from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide, ends_always
 from pushrpc.providers import Classified, ProviderAccount
 from pushrpc.transport import Fetch, Sessions
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
@@ -296,7 +296,7 @@ class LaneRunner:
             if self.health.state is LaneState.PAUSED:
                 alike = alike._replace(outcome=_spared(alike.outcome))
             outcome = alike.outcome
-            if outcome.kind in ENDS_ALWAYS:
+            if ends_always(outcome):
                 decision = decide(alike.deliveries[0], outcome, now_us, 0.0, self._attempts_max)
                 settlements.append(_settlement(alike, decision, started_us, now_us))
                 continue

@@ -59,26 +59,32 @@ class Address(NamedTuple):
 
     `p256dh` and `auth` are a browser subscription's keys in base64url (RFC 8291 §2), `platform` is the push service
     behind a hub's handle. With an `audience` the token is no token but the name of a topic, a condition and so on.
+    Of deliveries only: `moved_to` is where a push service has moved the token's endpoint since, in so many `moves`.
     """
 
     p256dh: str = ""
     auth: str = ""
     platform: HubPlatform = HubPlatform.UNSPECIFIED
     audience: AudienceKind | None = None
+    moved_to: str = ""
+    moves: int = 0
 
     @property
     def text(self) -> str:
         """As the ledger keeps it; empty for the empty one."""
         if self == NO_ADDRESS:
             return ""
-        return f"{self.audience or ''} {int(self.platform)} {self.p256dh} {self.auth}"
+        moved = f" {self.moves} {self.moved_to}" if self.moved_to else ""
+        return f"{self.audience or ''} {int(self.platform)} {self.p256dh} {self.auth}{moved}"
 
     @staticmethod
     def of(text: str) -> Address:
         if not text:
             return NO_ADDRESS
-        audience, platform, p256dh, auth = text.split(" ")
-        return Address(p256dh, auth, HubPlatform(int(platform)), AudienceKind(audience) if audience else None)
+        audience, platform, p256dh, auth, *moved = text.split(" ")
+        moves, moved_to = moved or ("0", "")
+        kind = AudienceKind(audience) if audience else None
+        return Address(p256dh, auth, HubPlatform(int(platform)), kind, moved_to, int(moves))
 
 
 NO_ADDRESS = Address()
@@ -354,6 +360,11 @@ class Claimed(NamedTuple):
         """
         return f"{own_id_prefix(self.notification.notification_id)}{self.ordinal:08x}"
 
+    @property
+    def moved_to(self) -> str:
+        """Where its push service has moved the token's endpoint since the delivery was made; empty when nowhere."""
+        return Address.of(self.address).moved_to if self.address.count(" ") > 3 else ""
+
 
 def own_id_prefix(notification_id: str) -> str:
     """What the ids of a notification's deliveries share; the ordinal as 8 hexadecimal digits completes one."""
@@ -383,6 +394,8 @@ class Outcome(NamedTuple):
     these mean that our settings are wrong, not the tokens. `cause`: our own word, where the provider's does not tell.
     `own_id`: the provider knows the push by the id that we gave it, `Claimed.own_id`. `ambiguous`: the provider says
     the same of a dead token and of a sender that it blocks, so that only many in a row tell which of them it is.
+    `replaced_by`: the provider's newer token; with its https origin in `replaced_origin`, the device takes it and the
+    push may follow it there.
     """
 
     kind: OutcomeKind
@@ -399,6 +412,7 @@ class Outcome(NamedTuple):
     cause: Cause = Cause.UNSPECIFIED
     own_id: bool = False
     ambiguous: bool = False
+    replaced_origin: str = ""
 
 
 NOT_SENT = Outcome(OutcomeKind.UNSPECIFIED)
@@ -422,3 +436,10 @@ class Settlement(NamedTuple):
     spend: bool
     started_us: int
     time_us: int
+
+    def part(self, places: Sequence[int]) -> Settlement:
+        """The same of some of the deliveries."""
+        return self._replace(
+            deliveries=[self.deliveries[place] for place in places],
+            message_ids=[self.message_ids[place] for place in places] if self.message_ids else (),
+        )

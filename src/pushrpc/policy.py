@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pushrpc.model import Claimed, Outcome, Scope
+from pushrpc.model import Address, Claimed, Outcome, Scope
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
 
 SECOND_US = 1_000_000
@@ -19,10 +19,15 @@ PROBE_EVERY_S = 60.0
 # Where it may as well be true that all of them are dead, the living behind them shall not wait for hours.
 PROBE_EVERY_IN_DOUBT_S = 1.0
 DOUBTS_MAX = 6  # doublings of what such a delivery waits: an hour and four minutes
+# How often one delivery follows a token that its provider moves: a chain ends long before, a circle never would.
+MOVES_MAX = 3
+
+_ENDS = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.TOKEN_INVALID, OutcomeKind.PAYLOAD_REFUSED})
 
 
-# Outcomes that end a delivery whatever its history: what is decided for one holds for all that were told the same.
-ENDS_ALWAYS = frozenset({OutcomeKind.ACCEPTED, OutcomeKind.TOKEN_INVALID, OutcomeKind.PAYLOAD_REFUSED})
+def ends_always(outcome: Outcome) -> bool:
+    """Whether it ends a delivery whatever its history: one decision then holds for all that were told the same."""
+    return outcome.kind in _ENDS and not outcome.replaced_origin
 
 
 class Decision(NamedTuple):
@@ -50,6 +55,8 @@ def decide(
     kind = outcome.kind
     if kind is OutcomeKind.ACCEPTED:
         return Decision(DeliveryState.SENT, Cause.UNSPECIFIED, 0, True)
+    if outcome.replaced_origin:
+        return _follow(delivery, now_us)
     if kind is OutcomeKind.TOKEN_INVALID:
         return Decision(DeliveryState.UNREGISTERED, outcome.cause, 0, True)
     if kind is OutcomeKind.PAYLOAD_REFUSED:
@@ -78,6 +85,15 @@ def decide(
         cause = Cause.LANE_PAUSED if kind is OutcomeKind.CREDENTIAL_REFUSED else Cause.UNSPECIFIED
         return Decision(DeliveryState.EXPIRED, cause, 0, spend)
     return Decision(DeliveryState.QUEUED, Cause.UNSPECIFIED, due_us, spend)
+
+
+def _follow(delivery: Claimed, now_us: int) -> Decision:
+    """At once, since nothing was processed: also what gets only one try, or must not be sent twice."""
+    if Address.of(delivery.address).moves >= MOVES_MAX:
+        return Decision(DeliveryState.FAILED, Cause.TRIES_USED_UP, 0, True)
+    if now_us >= delivery.notification.expire_us:
+        return Decision(DeliveryState.EXPIRED, Cause.UNSPECIFIED, 0, False)
+    return Decision(DeliveryState.QUEUED, Cause.UNSPECIFIED, now_us, False)
 
 
 class LaneState(Enum):

@@ -205,7 +205,7 @@ class WebPush:
             index, plaintext = known[name]
             address = Address.of(delivery.address)
             body = encrypted(plaintext, subscription_keys(address.p256dh, address.auth))
-            rows.append(Row(index, _path(delivery.token), (), body, (position,)))
+            rows.append(Row(index, _path(address.moved_to or delivery.token), (), body, (position,)))
         return Requests([Template(b"POST", authority, headers) for headers in templates], rows)
 
     def _authorization(self, origin: str, now_us: int) -> bytes:
@@ -230,15 +230,19 @@ class WebPush:
         return [(_refusal(response, now_us), "")] * len(covered)
 
     def _moved(self, response: Response, delivery: Claimed) -> Outcome:
-        """Mozilla moves endpoints so. One that leads nowhere we may send says nothing of the subscription."""
+        """Mozilla moves the endpoints of bridged browsers so, and asks to use the new URL instead from then on.
+
+        One that leads nowhere we may send says nothing of the subscription.
+        """
         location = response.header(b"location").decode("latin-1")
+        endpoint = delivery.moved_to or delivery.token
         try:
-            moved_to = urljoin(delivery.token, location)
+            moved_to = urljoin(endpoint, location)
         except ValueError:
             moved_to = ""
-        if not location or moved_to == delivery.token or self.token_problem(moved_to):
+        if not location or moved_to == endpoint or self.token_problem(moved_to):
             return Outcome(OutcomeKind.CREDENTIAL_REFUSED, 301, detail="moved without an endpoint", scope=Scope.TOKEN)
-        return Outcome(OutcomeKind.TOKEN_INVALID, 301, replaced_by=moved_to)
+        return Outcome(OutcomeKind.TOKEN_INVALID, 301, replaced_by=moved_to, replaced_origin=self.origin(moved_to))
 
 
 def _checked_subject(subject: str) -> str:

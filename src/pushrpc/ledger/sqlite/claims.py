@@ -13,12 +13,10 @@ from typing import Any
 from pushrpc.content import Content
 from pushrpc.ledger.sqlite.due import take
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
-from pushrpc.ledger.sqlite.settle import Ending, end
+from pushrpc.ledger.sqlite.settle import MARK_IN_FLIGHT, Ending, end
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Batch, Claimed, Lane, Notification
 from pushrpc.words import Cause, DeliveryState, Priority
-
-MARK_IN_FLIGHT = f"UPDATE deliveries SET state = {int(DeliveryState.IN_FLIGHT)} WHERE key = ? AND state < 3"
 
 
 def claim(lane: Lane, limit: int, transaction: Transaction) -> Batch:

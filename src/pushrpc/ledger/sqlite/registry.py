@@ -12,11 +12,9 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
-from pushrpc.ledger.sqlite.claims import MARK_IN_FLIGHT
-from pushrpc.ledger.sqlite.settle import Ending, end, open_to
+from pushrpc.ledger.sqlite.settle import end_removed
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import (
     NO_ADDRESS,
@@ -31,7 +29,7 @@ from pushrpc.model import (
     uuid7,
 )
 from pushrpc.record import Synced, Unsynced
-from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, Permission, Provider, TokenKind
+from pushrpc.words import DeviceState, Environment, Permission, Provider, TokenKind
 
 REMOVED = int(DeviceState.REMOVED)
 _HOLDS = "d.app = ? AND d.provider = ? AND d.environment = ? AND d.token = ? AND d.token <> ''"
@@ -57,7 +55,7 @@ def register(registration: Registration, now_us: int, transaction: Transaction) 
         if loser.state is not DeviceState.REMOVED:
             superseded = (loser.device_id,)
         _write(sql, key, app, replace(loser, token="", state=DeviceState.REMOVED, updated_us=now_us))
-        _end_deliveries(app, [loser.device_id], now_us, transaction)
+        end_removed(app, [loser.device_id], now_us, transaction)
 
     alive = known is not None and known[1].state is not DeviceState.REMOVED
     if known is not None and alive:
@@ -143,7 +141,7 @@ def unregister(app_id: str, which: DeviceSelector, now_us: int, transaction: Tra
             (now_us, *values),
         ).fetchall()
     ]
-    _end_deliveries(app, removed, now_us, transaction)
+    end_removed(app, removed, now_us, transaction)
     return len(removed)
 
 
@@ -190,17 +188,6 @@ def _selected(app: int, which: DeviceSelector) -> tuple[str, tuple[Any, ...]]:
     if which.user_id:
         return "d.app = ? AND d.user_id = ? AND d.user_id <> ''", (app, which.user_id)
     return "d.app = ? AND d.installation_id = ? AND d.installation_id <> ''", (app, which.installation_id)
-
-
-def _end_deliveries(app: int, device_ids: Sequence[str], now_us: int, transaction: Transaction) -> None:
-    memory = transaction.memory
-    keys = open_to(app, device_ids, transaction)
-    held = {key for key in keys if key in memory.held}
-    memory.removed |= held
-    transaction.undo.append(partial(memory.removed.difference_update, held))
-    transaction.sql.executemany(MARK_IN_FLIGHT, [(key,) for key in held])  # so that a start ends them after a crash
-    unclaimed = [Ending(key, DeliveryState.CANCELLED, Cause.DEVICE_REMOVED) for key in keys if key not in memory.held]
-    end(unclaimed, now_us, transaction)
 
 
 # --- reading

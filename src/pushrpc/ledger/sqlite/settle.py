@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pushrpc.ledger.sqlite import events
 from pushrpc.ledger.sqlite.due import refresh
 from pushrpc.ledger.sqlite.memory import LaneQueue
+from pushrpc.ledger.sqlite.moves import Moves
 from pushrpc.ledger.sqlite.status import buckets
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Claimed, Lane, Outcome, Settlement, own_id_prefix
@@ -37,7 +38,7 @@ def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
     memory = transaction.memory
     released: list[Claimed] = []
     transaction.undo.append(partial(memory.hold, released))
-    attempts = _Attempts(transaction)
+    attempts, moves = _Attempts(transaction), Moves(transaction)
     endings: list[Ending] = []
     returns: list[tuple[Settlement, LaneQueue]] = []
     time_us = 0
@@ -50,10 +51,14 @@ def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
         released += still
         queue = memory.queue(still[0].lane)
         if len(still) < len(holds):
-            wanted = _part(wanted, [place for place, hold in enumerate(holds) if hold])
+            wanted = wanted.part([place for place, hold in enumerate(holds) if hold])
         for settlement in _that_may_be(wanted, transaction):
             if settlement.outcome.kind is not OutcomeKind.UNSPECIFIED:
-                attempts.add(settlement, queue)
+                if queue.lane.origin:  # where tokens are addresses, they may move
+                    for part in moves.of(settlement, queue):
+                        attempts.add(*part)
+                else:
+                    attempts.add(settlement, queue)
             elif settlement.state is DeliveryState.QUEUED:
                 returns.append((settlement, queue))
             else:
@@ -62,17 +67,11 @@ def settle(settlements: Sequence[Settlement], transaction: Transaction) -> None:
     attempts.write()
     _return(returns, transaction)
     end(endings, time_us, transaction)
+    for app, device_ids in moves.superseded.items():
+        end_removed(app, device_ids, settlements[-1].time_us, transaction)
     removed = memory.removed.intersection(claimed.key for claimed in released) if memory.removed else set()
     memory.removed -= removed
     transaction.undo.append(partial(memory.removed.update, removed))
-
-
-def _part(settlement: Settlement, places: Sequence[int]) -> Settlement:
-    deliveries, message_ids = settlement.deliveries, settlement.message_ids
-    return settlement._replace(
-        deliveries=[deliveries[place] for place in places],
-        message_ids=[message_ids[place] for place in places] if message_ids else (),
-    )
 
 
 def _that_may_be(settlement: Settlement, transaction: Transaction) -> Iterable[Settlement]:
@@ -83,7 +82,7 @@ def _that_may_be(settlement: Settlement, transaction: Transaction) -> Iterable[S
     causes = [memory.must_end(claimed) for claimed in settlement.deliveries]
     parts = []
     for cause in sorted(set(causes), key=lambda cause: cause or 0):
-        part = _part(settlement, [place for place, each in enumerate(causes) if each is cause])
+        part = settlement.part([place for place, each in enumerate(causes) if each is cause])
         parts.append(part if cause is None else part._replace(state=DeliveryState.CANCELLED, cause=cause))
     return parts
 
@@ -141,7 +140,7 @@ class _Attempts:
     def add(self, settlement: Settlement, queue: LaneQueue) -> None:
         keys = [claimed.key for claimed in settlement.deliveries]
         if any(map(gt, keys, keys[1:])):
-            settlement = _part(settlement, sorted(range(len(keys)), key=keys.__getitem__))
+            settlement = settlement.part(sorted(range(len(keys)), key=keys.__getitem__))
             keys.sort()
         deliveries, outcome, message_ids, state, cause, due_us, spend, started_us, time_us = settlement
         transaction, lane = self._transaction, queue.lane
@@ -186,8 +185,9 @@ class _Attempts:
             transaction.woken.add(queue)
         if state is DeliveryState.UNREGISTERED:
             self._dead += [
-                DeadEnd(claimed.key, claimed.notification.key, lane, claimed.token, outcome, started_us, time_us)
+                DeadEnd(claimed.key, claimed.notification.key, lane, token, outcome, started_us, time_us)
                 for claimed in deliveries
+                for token in (claimed.moved_to or claimed.token,)
             ]
         if message_ids and state is DeliveryState.SENT and lane.provider in CONFIRMED_LATER:
             lane_key = transaction.lane_key(lane)
@@ -324,6 +324,21 @@ def open_to(app: int, device_ids: Sequence[str], transaction: Transaction) -> li
     return [key for bucket in buckets(sql, oldest) for (key,) in sql.execute(_OPEN_TO, (names, bucket, app))]
 
 
+MARK_IN_FLIGHT = f"UPDATE deliveries SET state = {int(DeliveryState.IN_FLIGHT)} WHERE key = ? AND state < 3"
+
+
+def end_removed(app: int, device_ids: Sequence[str], now_us: int, transaction: Transaction) -> None:
+    """Ends what is queued for devices that are gone; what is in flight for them is not queued again."""
+    memory = transaction.memory
+    keys = open_to(app, device_ids, transaction)
+    held = {key for key in keys if key in memory.held}
+    memory.removed |= held
+    transaction.undo.append(partial(memory.removed.difference_update, held))
+    transaction.sql.executemany(MARK_IN_FLIGHT, [(key,) for key in held])  # so that a start ends them after a crash
+    unclaimed = [Ending(key, DeliveryState.CANCELLED, Cause.DEVICE_REMOVED) for key in keys if key not in memory.held]
+    end(unclaimed, now_us, transaction)
+
+
 # --- counters
 
 # By final state: a statement that names one counter has few values to bind, and most notifications need only one.
@@ -424,7 +439,8 @@ def bury(dead_ends: Sequence[DeadEnd], transaction: Transaction) -> None:
         buried.add(key)
         device_ids_of.setdefault(app, []).append(device_id)
         tally.last_seq = seq = tally.last_seq + 1
-        dead.append((int(DeviceState.DEAD), outcome.reason, time_us, outcome.replaced_by, time_us, key))
+        replaced_by = outcome.replaced_by if outcome.replaced_by != token else ""  # where it had been moved to before
+        dead.append((int(DeviceState.DEAD), outcome.reason, time_us, replaced_by, time_us, key))
         rows.append(
             (
                 seq, app, number, int(lane.provider), delivery, outcome.reason, outcome.provider_status, time_us,
