@@ -55,7 +55,7 @@ class Authorization:
         return self._renewing
 
     async def _exchange(self) -> Outcome | None:
-        # Without a credential of its own an account signs for itself: asking once more is all there is to renew.
+        # Without an exchange an account signs for itself: what it signs next is all there is to renew.
         request = self._credential.renewal(self._clock.now_us()) if self._credential else None
         if request is None or self._credential is None:
             return None

@@ -15,6 +15,7 @@ import pytest
 from pushrpc import words
 from pushrpc.emulator import Emulator, apns_tokens, fcm_tokens, wns_channels
 from pushrpc.emulator.tokens import hms_tokens
+from pushrpc.providers.sas import LIFETIME_S
 from pushrpc.v1 import audiences_pb2, devices_pb2, enums_pb2, following_pb2, sending_pb2, service_pb2
 from tests.e2e.running import ServerProcess, apps_at, stub
 from tests.rpc.harness import failure
@@ -353,3 +354,14 @@ async def test_what_could_never_be_sent_to_is_refused_at_registration(
     assert (told.reason, told.fields) == (reason, [field]), told.message
     assert says in told.message
     assert token not in told.message
+
+
+async def test_a_hub_whose_clock_is_ahead_is_shown_a_fresh_signature(stage: Stage) -> None:
+    """What was signed for a window of time is over by the hub's clock; what is signed on its 401 is not."""
+    hub = {"provider": Provider.NOTIFICATION_HUBS, "hub_platform": HubPlatform.APNS}
+    first, second = apns_tokens(2, seed=11)
+    await stage.send({"tokens": [hub | {"tokens": [first]}]})
+    stage.emulator.clock.advance(LIFETIME_S - 30)
+    answer = await stage.send({"tokens": [hub | {"tokens": [second]}]})
+    assert states(answer) == {Provider.NOTIFICATION_HUBS: DeliveryState.SENT}
+    assert stage.emulator.journal.answers["notification_hubs", 401] <= 1

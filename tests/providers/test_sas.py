@@ -122,3 +122,25 @@ def test_time_that_passes_brings_a_new_token_and_no_exchange() -> None:
     assert token.current(NOW_US + WINDOW_S * 1_000_000) != first
     assert token.current(NOW_US) == first
     assert (token.renew_at_us(), token.renewal(NOW_US)) == (0, None)
+
+
+MINE = ("https://shop-ns.servicebus.windows.net/shop", "Send", KEY)
+
+
+def expires_s(token: bytes) -> int:
+    return int(urllib.parse.parse_qs(token.decode().partition(" ")[2])["se"][0])
+
+
+@pytest.mark.parametrize("into_window_s", [0, 1, WINDOW_S - 2])
+def test_a_refused_token_is_replaced_by_a_fresh_one(into_window_s: int) -> None:
+    now_us = (NOW_US // 1_000_000 // WINDOW_S * WINDOW_S + into_window_s) * 1_000_000
+    token = SasToken(*MINE)
+    refused = token.current(now_us)
+    assert token.renewal(now_us) is None, "there is nobody to ask"
+    fresh = token.current(now_us)
+    assert fresh != refused
+    assert expires_s(fresh) >= now_us // 1_000_000 + LIFETIME_S
+    assert token.current(now_us + 1_000_000) == fresh, "signed once, not each time"
+    # From the next window but one it is what every other node signs again.
+    later_us = now_us + 2 * WINDOW_S * 1_000_000
+    assert token.current(later_us) == SasToken(*MINE).current(later_us)

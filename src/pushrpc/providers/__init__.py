@@ -65,7 +65,7 @@ class Credential(Protocol):
         ...
 
     def renewal(self, now_us: int) -> Request | None:
-        """The exchange that renews it; None when none is needed (APNs makes its own token)."""
+        """The exchange that renews it; None when none is needed, and what renewing can change is changed then."""
         ...
 
     def renewed(self, response: Response, now_us: int) -> Outcome | None:

@@ -88,7 +88,9 @@ def _origin(endpoint: str) -> Origin:
 class SasToken:
     """A Credential without exchange: every token is signed here.
 
-    The same for every session, node and restart within a window of WINDOW_S, and valid for LIFETIME_S from its start.
+    The same for every session, node and restart within a window of WINDOW_S, and valid for LIFETIME_S from its start;
+    but a token that was refused is not used again: `renewal` has the next one signed for LIFETIME_S from then on, which
+    also helps where the hub's clock is ahead of ours by more than the window had left.
     Covers everything below `resource`, an https URL. The key is used as the text that it is, never decoded.
     """
 
@@ -97,10 +99,11 @@ class SasToken:
         self._key_name = quote(key_name, safe="")
         self._key = key.encode()
         self._expire_s = -1
+        self._renewed_until_s = 0
         self._value = b""
 
     def current(self, now_us: int) -> bytes:
-        expire_s = now_us // 1_000_000 // WINDOW_S * WINDOW_S + LIFETIME_S
+        expire_s = max(now_us // 1_000_000 // WINDOW_S * WINDOW_S + LIFETIME_S, self._renewed_until_s)
         if expire_s != self._expire_s:
             signature = b64encode(hmac.digest(self._key, f"{self._resource}\n{expire_s}".encode(), "sha256"))
             parts = f"sr={self._resource}&sig={quote(signature, safe='')}&se={expire_s}&skn={self._key_name}"
@@ -111,6 +114,8 @@ class SasToken:
         return 0
 
     def renewal(self, now_us: int) -> Request | None:
+        # Never what was refused once more, which at the very start of a window it would be.
+        self._renewed_until_s = max(now_us // 1_000_000 + LIFETIME_S, self._expire_s + 1)
         return None
 
     def renewed(self, response: Response, now_us: int) -> Outcome | None:
