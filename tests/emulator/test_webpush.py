@@ -149,9 +149,28 @@ def test_nobody_subscribes_for_a_key_that_is_none(key: str, personality: str) ->
 def test_subscriptions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(emulated, "SUBSCRIPTIONS_MAX", 1)
     service = WebPush(TokenBook())
-    service.subscribe(ORIGIN, PUBLIC_KEY)
+    one = service.subscribe(ORIGIN, PUBLIC_KEY)
     with pytest.raises(ValueError, match="no more than 1"):
         service.subscribe(ORIGIN, PUBLIC_KEY)
+    with pytest.raises(ValueError, match="no more than 1"):
+        service.move(one.endpoint)
+
+
+def test_a_browser_of_mozillas_moves_and_takes_its_keys_along(world: World) -> None:
+    old = world.browsers[Personality.MOZILLA]
+    new = world.service.move(old.endpoint)
+    assert (new.endpoint != old.endpoint, new.p256dh, new.auth) == (True, old.p256dh, old.auth)
+    for _ in range(2):
+        moved = world.push()
+        assert (moved.status, moved.header(b"location").decode(), world.accepted) == (301, new.endpoint, [])
+    world.browsers[Personality.MOZILLA] = new
+    assert world.push(plaintext=b"after it").status == 201
+    assert (world.accepted[0].token, world.collected()) == (new.endpoint, [b"after it"])
+    world.service.tokens.put([new.endpoint], Token(TokenState.MOVED, moved_to="/anywhere"))
+    assert world.push().header(b"location") == b"/anywhere"
+    for endpoint in (world.browsers[Personality.APPLE].endpoint, f"{ORIGIN}/wpush/v2/none", ""):
+        with pytest.raises(ValueError, match="none of its"):
+            world.service.move(endpoint)
 
 
 # --- a good push -------------------------------------------------------------------------------------------------

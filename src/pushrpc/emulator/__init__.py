@@ -226,6 +226,10 @@ class Emulator:
         """A browser's subscription for the holder of a VAPID key. Raises ValueError."""
         return self.web_push.subscribe(self.endpoints["web_push"], vapid_public_key, personality)
 
+    def move(self, endpoint: str) -> Subscription:
+        """The same browser at another endpoint; the old one, of Mozilla's, answers 301 from now. Raises ValueError."""
+        return self.web_push.move(endpoint)
+
     def add_fault(self, **fault: object) -> int:
         """Adds to the script (see `faults`) and returns the fault's number. Raises ValueError."""
         return self.faults.add(Fault.from_json(fault))

@@ -16,6 +16,7 @@
     curl 127.0.0.1:8090/unknown -d '{"provider": "apns", "state": "unregistered"}'    well-formed, never registered
     curl 127.0.0.1:8090/subscriptions -d '{"vapid_public_key": "BA1H...", "personality": "apple", "make": 10}'
                                                                     browsers subscribe: mozilla, apple or fcm
+    curl 127.0.0.1:8090/subscriptions -d '{"move": "https://..."}'  Mozilla moves a browser: the old endpoint says 301
     curl 127.0.0.1:8090/quotas -d '{"fcm_project": 600000, "fcm_device": 240, "apns_token": 0}'   per minute; 0 = none
     curl 127.0.0.1:8090/faults                                      the script, with how often each has happened
     curl 127.0.0.1:8090/faults -d '{"provider": "apns", "action": "status", "status": 503, "share": 0.1}'
@@ -204,11 +205,14 @@ class Control:
 
     async def _subscribe(self, request: web.Request) -> web.Response:
         body = await _body(request)
-        count = int(body.get("make", 1))
-        if not 0 < count <= ROWS_MAX:
-            raise ValueError(f"make is from 1 to {ROWS_MAX}")
-        key, personality = str(body["vapid_public_key"]), str(body.get("personality", "mozilla"))
-        made = [self._emulator.subscribe(key, personality) for _ in range(count)]
+        if "move" in body:
+            made = [self._emulator.move(str(body["move"]))]
+        else:
+            count = int(body.get("make", 1))
+            if not 0 < count <= ROWS_MAX:
+                raise ValueError(f"make is from 1 to {ROWS_MAX}")
+            key, personality = str(body["vapid_public_key"]), str(body.get("personality", "mozilla"))
+            made = [self._emulator.subscribe(key, personality) for _ in range(count)]
         rows = [{"endpoint": one.endpoint, "keys": {"p256dh": one.p256dh, "auth": one.auth}} for one in made]
         return web.json_response({"subscriptions": rows})
 

@@ -29,6 +29,7 @@ class TokenState(StrEnum):
     THROTTLED = "throttled"
     OFFLINE = "offline"  # WNS only: the device is not connected
     MUTED = "muted"  # WNS only: the device takes no notifications
+    MOVED = "moved"  # Web Push only: the endpoint has another URL now
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Token:
 
     `since_ms`: when it died, for unregistered and expired; 0 = the time of the answer. `until_ms`: when throttling
     ends; 0 = not by itself. `environment` (APNs: production, sandbox) and `app` (bundle id, Firebase project) say
-    where it belongs; empty = anywhere.
+    where it belongs; empty = anywhere. `moved_to`: the Location that a moved one answers, whatever it is.
     """
 
     state: TokenState = TokenState.LIVE
@@ -45,6 +46,7 @@ class Token:
     until_ms: int = 0
     environment: str = ""
     app: str = ""
+    moved_to: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state", TokenState(self.state))

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from http.client import responses
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -60,6 +61,7 @@ class Flaw(StrEnum):
     TOO_LARGE = "the body is too large"
     BODY = "the body is not encrypted as it should be"
     THROTTLED = "too many messages"
+    MOVED = "the endpoint has moved"
 
 
 class _Answer(NamedTuple):
@@ -82,6 +84,7 @@ _MOZILLA = {
     Flaw.TOO_LARGE: _Answer(413, "104"),
     Flaw.BODY: _Answer(400, "110"),
     Flaw.THROTTLED: _Answer(429, "201"),
+    Flaw.MOVED: _Answer(301, ""),  # "Moved + Location", of bridged browsers
 }
 _APPLE = {
     Flaw.UNKNOWN: _Answer(410, "Unregistered"),
@@ -159,10 +162,11 @@ class _Subscribed(NamedTuple):
 
 
 class _Refused(Exception):
-    def __init__(self, flaw: Flaw, detail: str = "", retry_s: float = 0.0) -> None:
+    def __init__(self, flaw: Flaw, detail: str = "", retry_s: float = 0.0, location: str = "") -> None:
         super().__init__(detail or flaw.value)
         self.flaw = flaw
         self.retry_s = retry_s
+        self.location = location
 
 
 class WebPush:
@@ -174,7 +178,7 @@ class WebPush:
     streams_max = STREAMS_MAX
 
     def __init__(self, tokens: TokenBook, *, seed: int = 0) -> None:
-        """`tokens` are endpoints: unregistered ones answer as gone, expired ones as unknown."""
+        """`tokens` are endpoints: unregistered ones answer as gone, expired ones as unknown, moved ones 301."""
         self.tokens = tokens
         self._random = random.Random(f"web_push/{seed}")
         self._subscriptions: dict[bytes, _Subscribed] = {}  # by path
@@ -197,6 +201,19 @@ class WebPush:
         subscribed = _Subscribed(origin + path, origin, base64url(point), owner, private, auth)
         self._subscriptions[path.encode()] = subscribed
         return Subscription(subscribed.endpoint, base64url(point_of(private.public_key())), base64url(auth))
+
+    def move(self, endpoint: str) -> Subscription:
+        """Gives a browser that subscribed at Mozilla another endpoint; the old one answers 301. Raises ValueError."""
+        old = self._subscriptions.get(urlsplit(endpoint).path.encode())
+        if old is None or old.personality is not Personality.MOZILLA:
+            raise ValueError("Mozilla moves endpoints, and this is none of its")
+        if len(self._subscriptions) >= SUBSCRIPTIONS_MAX:
+            raise ValueError(f"no more than {SUBSCRIPTIONS_MAX} subscriptions")
+        path = _PATHS[old.personality] + base64url(self._random.randbytes(48))
+        moved = old._replace(endpoint=old.origin + path)
+        self._subscriptions[path.encode()] = moved
+        self.tokens.put([endpoint], Token(TokenState.MOVED, moved_to=moved.endpoint))
+        return Subscription(moved.endpoint, base64url(point_of(old.private.public_key())), base64url(old.auth))
 
     def collect(self, endpoint: str, now_us: int, least: str = "very-low") -> list[Message]:
         """What a browser gets that comes online: its messages of at least that urgency, oldest first, each once."""
@@ -271,6 +288,8 @@ class WebPush:
             raise _Refused(Flaw.GONE)
         if believed.state is TokenState.EXPIRED:
             raise _Refused(Flaw.UNKNOWN)
+        if believed.state is TokenState.MOVED:
+            raise _Refused(Flaw.MOVED, location=believed.moved_to)
         until_us = believed.until_ms * 1000
         if believed.state is TokenState.THROTTLED and now_us < (until_us or math.inf):
             raise _Refused(Flaw.THROTTLED, retry_s=(until_us - now_us) / 1e6 if until_us else THROTTLE_S)
@@ -356,6 +375,8 @@ def _personality(path: bytes) -> Personality:
 def _refusal_of(personality: Personality, refused: _Refused) -> Response:
     answer = _ANSWERS[personality].get(refused.flaw) or _Answer(400, refused.flaw)
     response = _rendered(personality, answer, str(refused))
+    if refused.location:
+        return response._replace(headers=[*response.headers, (b"location", refused.location.encode())])
     if not refused.retry_s:
         return response
     after = str(max(1, math.ceil(refused.retry_s))).encode()
