@@ -72,6 +72,7 @@ export class PushClient {
   /** The bare grpc-js stub, on the same connection. */
   readonly stub: PushStub;
   readonly #timeoutMs: number;
+  readonly #closing = new AbortController();
 
   private constructor(stub: PushStub, appId: string, timeoutMs: number) {
     this.stub = stub;
@@ -88,11 +89,12 @@ export class PushClient {
   }
 
   /**
-   * Takes no more calls, which then reject with CLIENT_CLOSED, and ends the connection once those in progress are over;
-   * close followers by themselves. A second time it does nothing.
+   * Ends its followers and takes no more calls: both reject with CLIENT_CLOSED. The connection ends once the calls in
+   * progress are over. A second time it does nothing.
    */
   close(): void {
     if (!isClosed(this.stub)) this.stub.close();
+    this.#closing.abort();
   }
 
   [Symbol.dispose](): void {
@@ -139,7 +141,8 @@ export class PushClient {
    * an earlier follower was.
    */
   follow(request: Request<typeof StreamDeliveryStatusRequestSchema> = {}, options: FollowOptions = {}): Follower {
-    return new Follower(this.stub, this.#complete(StreamDeliveryStatusRequestSchema, request), options);
+    const complete = this.#complete(StreamDeliveryStatusRequestSchema, request);
+    return new Follower(this.stub, complete, options, this.#closing.signal);
   }
 
   /** Takes back what no provider has yet, by one of `notificationId`, `requestId` or `labels`. */

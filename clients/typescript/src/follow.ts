@@ -31,13 +31,14 @@ const OPENING_MAX_MS = 20_000;
  *
  * Iterate it once: `for await (const event of follower)`. The loop ends when all named notifications are final, and
  * throws {@link PushError} when the server refuses for good (CURSOR_EXPIRED, NOTIFICATION_NOT_FOUND, …), or when no stream
- * has begun within 20 s; once one has, it comes back for ever. A loop that is slow slows the server: at most 16 pages of
- * 500 events are read ahead.
+ * has begun within 20 s; once one has, it comes back for ever, until the client is closed (CLIENT_CLOSED). A loop that is
+ * slow slows the server: at most 16 pages of 500 events are read ahead.
  */
 export class Follower implements AsyncIterable<DeliveryEvent> {
   readonly #stub: PushStub;
   readonly #request: StreamDeliveryStatusRequest;
   readonly #options: FollowOptions;
+  readonly #clientClosing: AbortSignal;
   readonly #closing = new AbortController();
   readonly #messages: AsyncGenerator<StreamDeliveryStatusResponse, void>;
   readonly #events: AsyncGenerator<DeliveryEvent, void>;
@@ -45,10 +46,16 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
   #counts: DeliveryCounts | undefined;
 
   /** Made by {@link PushClient.follow}. `request` becomes the follower's own. */
-  constructor(stub: PushStub, request: StreamDeliveryStatusRequest, options: FollowOptions) {
+  constructor(
+    stub: PushStub,
+    request: StreamDeliveryStatusRequest,
+    options: FollowOptions,
+    clientClosing: AbortSignal,
+  ) {
     this.#stub = stub;
     this.#request = request;
     this.#options = options;
+    this.#clientClosing = clientClosing;
     this.#messages = this.#readMessages();
     this.#events = this.#readEvents();
   }
@@ -68,7 +75,8 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
 
   /**
    * Connects now instead of with the first event; resolves once the server has said where it begins. Of a whole app
-   * from now on, everything that is sent after that is told. Rejects with the last {@link PushError} after 20 s.
+   * from now on, everything that is sent after that is told. Rejects after 20 s, with the last {@link PushError}, or with
+   * UNAVAILABLE when the server was silent all the time.
    */
   async open(): Promise<void> {
     this.#opening ??= this.#messages.next();
@@ -107,10 +115,10 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
     const backoff = new Backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
     const { signal } = this.#options;
     const closing = this.#closing.signal;
-    const ending = signal ? AbortSignal.any([signal, closing]) : closing;
+    const ending = AbortSignal.any([closing, this.#clientClosing, ...(signal ? [signal] : [])]);
     let isOpen = false;
     let failsAt = performance.now() + OPENING_MAX_MS;
-    let last = new PushError("the stream ended before it began", { code: "UNAVAILABLE" });
+    let last: PushError | undefined;
     while (!closing.aborted) {
       signal?.throwIfAborted();
       let pauseMs: number | undefined;
@@ -136,19 +144,23 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
             yield message;
           }
         }
-        pauseMs ??= backoff.next();
+        if (pauseMs === undefined) {
+          last = new PushError("the stream ended early", { code: "UNAVAILABLE" });
+          pauseMs = backoff.next();
+        }
       } catch (error) {
         signal?.throwIfAborted();
         if (closing.aborted) return;
+        if (isClosed(this.#stub)) throw clientClosed(error);
         if (!(error instanceof PushError && !FINAL.has(error.code))) throw error;
-        last = error;
+        if (!stream.isSilent) last = error; // what was said tells more
         pauseMs = backoff.next(error.retryDelayMs);
         this.#options.onInterrupted?.(error, pauseMs);
       } finally {
         stream.cancel();
       }
       await sleep(Math.min(pauseMs, Math.max(failsAt - performance.now(), 0)), ending).catch(() => {});
-      if (!ending.aborted && performance.now() >= failsAt) throw last;
+      if (!ending.aborted && performance.now() >= failsAt) throw last ?? unopened();
     }
   }
 
@@ -156,6 +168,10 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
     this.#request.cursor = cursor;
     this.#request.start = StreamStart.UNSPECIFIED; // excludes a cursor
   }
+}
+
+function unopened(): PushError {
+  return new PushError(`the server said nothing for ${OPENING_MAX_MS} ms`, { code: "UNAVAILABLE" });
 }
 
 /** What asking again does not change. All else passes: lost connections, DRAINING, SLOW_READER, TOO_MANY_STREAMS, …. */
@@ -176,6 +192,7 @@ class MessageStream {
   readonly #messages: AsyncIterator<StreamDeliveryStatusResponse>;
   readonly #cancel = () => this.#call.cancel();
   readonly #ending: AbortSignal;
+  #isSilent = false;
 
   constructor(call: ClientReadableStream<StreamDeliveryStatusResponse>, ending: AbortSignal) {
     this.#call = call;
@@ -187,21 +204,25 @@ class MessageStream {
 
   /** Undefined after the last. Rejects with PushError, also after so long a silence. */
   async next(silenceMs: number): Promise<StreamDeliveryStatusResponse | undefined> {
-    let isSilent = false;
     const silence = setTimeout(() => {
-      isSilent = true;
+      this.#isSilent = true;
       this.#cancel();
     }, silenceMs);
     try {
       const { done, value } = await this.#messages.next();
       return done ? undefined : value;
     } catch (error) {
-      if (!isSilent) throw errorOfCall(error as ServiceError);
+      if (!this.#isSilent) throw errorOfCall(error as ServiceError);
       const problem = `the server said nothing for ${Math.ceil(silenceMs)} ms`;
-      throw new PushError(problem, { code: "DEADLINE_EXCEEDED", cause: error });
+      throw new PushError(problem, { code: "UNAVAILABLE", cause: error });
     } finally {
       clearTimeout(silence);
     }
+  }
+
+  /** Whether it was given up because nothing was said. */
+  get isSilent(): boolean {
+    return this.#isSilent;
   }
 
   cancel(): void {

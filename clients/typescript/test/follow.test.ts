@@ -205,7 +205,7 @@ test("a follower whose first stream does not begin within 20 s fails with the la
   using nowhere = PushClient.connect("127.0.0.1:1", "shop", { plaintext: true });
   const began = performance.now();
   for (const [follower, code] of [
-    [client.follow(), "DEADLINE_EXCEEDED"],
+    [client.follow(), "UNAVAILABLE"],
     [nowhere.follow(), "UNAVAILABLE"],
   ] as const) {
     await assert.rejects(follower.open(), { name: "PushError", code });
@@ -214,6 +214,35 @@ test("a follower whose first stream does not begin within 20 s fails with the la
   assert.equal(asked.length, 1);
   const took = performance.now() - began;
   assert.ok(took >= 40_000 && took < 120_000, `${took} ms`);
+});
+
+test("a silence hides no error that was said before it", async (context) => {
+  hurry(context, 40);
+  const { asked, streamDeliveryStatus } = streams(
+    (call) => call.emit("error", refusal("RESOURCE_EXHAUSTED", "TOO_MANY_STREAMS", {})),
+    () => {},
+  );
+  await using server = await FakeServer.start({ streamDeliveryStatus });
+  using client = server.client();
+  const expected = { name: "PushError", code: "RESOURCE_EXHAUSTED", reason: "TOO_MANY_STREAMS" };
+  await assert.rejects(client.follow().open(), expected);
+  assert.equal(asked.length, 2);
+});
+
+test("closing the client ends its followers with an error, where they wait and where they pause", async () => {
+  for (const first of [caughtUp, { case: "reconnect", value: { delay: durationFromMs(60_000) } } as const]) {
+    const { streamDeliveryStatus } = streams((call) => write(call, page("c1", "e1"), signal("c2", first)));
+    await using server = await FakeServer.start({ streamDeliveryStatus });
+    using client = server.client();
+    const follower = client.follow();
+    const ended = assert.rejects(
+      async () => {
+        for await (const _ of follower) setTimeout(() => client.close(), 100);
+      },
+      { name: "PushError", code: "CANCELLED", reason: "CLIENT_CLOSED" },
+    );
+    await ended;
+  }
 });
 
 test("a follower whose stream has begun once comes back after any time", async (context) => {

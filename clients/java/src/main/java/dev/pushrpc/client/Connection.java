@@ -107,7 +107,7 @@ final class Connection {
   /** Ends what is followed, and waits for calls and bulk sends under way, but not for long. */
   void close() {
     channel.shutdown();
-    followings.forEach(Following::close);
+    followings.forEach(Following::wake);
     try {
       if (channel.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS)) {
         return;

@@ -33,7 +33,7 @@ public interface FollowListener {
   default void onEnd(DeliveryCounts counts) {}
 
   /**
-   * The server refused to go on, or did not begin within 20 s. Nothing follows.
+   * The server refused to go on, or did not begin within 20 s, or the client was closed. Nothing follows.
    *
    * @param failure such as {@code CURSOR_EXPIRED}, whose metadata has {@code oldest_cursor}
    */

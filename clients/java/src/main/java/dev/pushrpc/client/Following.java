@@ -29,11 +29,11 @@ import java.util.concurrent.TimeUnit;
  * break is logged by {@link System.Logger} {@code dev.pushrpc.client}. The iterator throws {@link PushException} only
  * for what stays wrong, such as {@code CURSOR_EXPIRED} or {@code NOTIFICATION_NOT_FOUND} (codes {@code
  * INVALID_ARGUMENT}, {@code NOT_FOUND}, {@code OUT_OF_RANGE}, {@code ALREADY_EXISTS}, {@code FAILED_PRECONDITION},
- * {@code UNIMPLEMENTED}, {@code UNAUTHENTICATED}, {@code PERMISSION_DENIED}), and when the caller's own context has
- * ended.
+ * {@code UNIMPLEMENTED}, {@code UNAUTHENTICATED}, {@code PERMISSION_DENIED}), when the caller's own context has ended,
+ * and with {@code CLIENT_CLOSED} when the client was closed.
  *
  * <p>At first, before the server has sent anything, it gives up after 20 s of waiting: with the last try's failure, or
- * with {@code DEADLINE_EXCEEDED} when the server was silent.
+ * with {@code UNAVAILABLE} when the server was silent all the time.
  *
  * <p>Reading ahead is bounded: while nobody takes events, at most three pages of at most 500 events and 1 MiB are held,
  * and the server waits.
@@ -56,6 +56,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private volatile String cursor;
   private volatile DeliveryCounts counts;
   private volatile boolean isDelivered;
+  private volatile boolean isLeft;
 
   private String resumeAt;
   private boolean isOpen;
@@ -76,9 +77,9 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   /**
    * The events from here on. There is one position: every call returns the same iterator.
    *
-   * <p>{@code hasNext()} waits for the next event. It is false once all is told, or this or its client was closed.
+   * <p>{@code hasNext()} waits for the next event. It is false once all is told, or this was closed.
    *
-   * @return throws {@link PushException} when the server refuses to go on
+   * @return throws {@link PushException} when the server refuses to go on, or the client was closed
    * @throws IllegalStateException when a {@link FollowListener} gets the events
    */
   @Override
@@ -114,7 +115,8 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
    *
    * @param timeout how long to wait
    * @return whether the stream is open
-   * @throws PushException when the server refuses, or this was waited for in vain for 20 s in all
+   * @throws PushException when the server refuses, this was waited for in vain for 20 s in all, or the client was
+   *     closed
    */
   public boolean awaitOpen(Duration timeout) {
     long until = System.nanoTime() + timeout.toNanos();
@@ -131,9 +133,15 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   /** Ends the stream; a waiting iterator ends too. */
   @Override
   public void close() {
+    isLeft = true;
+    connection.followings().remove(this);
+    wake();
+  }
+
+  /** Has whoever waits look again; the client does so when it is closed. */
+  void wake() {
     closing.countDown();
     stream.cancel();
-    connection.followings().remove(this);
   }
 
   /** Hands everything to the listener, on a thread of its own. */
@@ -156,7 +164,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
           isOpenTold = true;
           listener.onOpen();
         }
-        while (events.page.hasNext() && !isClosed()) {
+        while (events.page.hasNext() && !isLeft) {
           listener.onEvent(events.next());
         }
         if (!cursor.equals(told)) {
@@ -181,6 +189,9 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private void advance(Duration patience) {
     if (refusal != null) {
       throw refusal;
+    }
+    if (connection.isClosed()) {
+      throw refused(PushException.closed());
     }
     try {
       Object signal = stream.take(isOpen ? patience : untilOpened(patience));
@@ -217,8 +228,8 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   }
 
   private void resume(PushException broken) throws InterruptedException {
-    if (isClosed()) {
-      return;
+    if (closing.getCount() == 0) {
+      return; // who waits finds out why
     }
     lastBreak = broken;
     Duration pause = backoff.next(broken.retryDelay());
@@ -250,7 +261,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
 
   private PushException unopened() {
     String detail = "the server sent nothing for " + connection.openingMax().toMillis() + " ms";
-    return PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail);
+    return PushException.local(Status.Code.UNAVAILABLE, "", detail);
   }
 
   private void pause(Duration pause) throws InterruptedException {
@@ -269,17 +280,13 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
     } finally {
       caller.detach(before);
     }
-    if (isClosed()) {
+    if (closing.getCount() == 0) {
       stream.cancel();
     }
   }
 
-  private boolean isClosed() {
-    return closing.getCount() == 0 || connection.isClosed();
-  }
-
   private boolean isOver() {
-    return isClosed() || (counts != null && !events.page.hasNext());
+    return isLeft || (counts != null && !events.page.hasNext());
   }
 
   /** The iterator: the rest of the page at hand, then the next one. */

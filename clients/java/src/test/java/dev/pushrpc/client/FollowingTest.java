@@ -1,18 +1,19 @@
 package dev.pushrpc.client;
 
+import static dev.pushrpc.client.Told.END;
+import static dev.pushrpc.client.Told.heartbeat;
+import static dev.pushrpc.client.Told.largePage;
+import static dev.pushrpc.client.Told.page;
+import static dev.pushrpc.client.Told.reconnect;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import dev.pushrpc.v1.DeliveryCounts;
 import dev.pushrpc.v1.DeliveryEvent;
 import dev.pushrpc.v1.SendNotificationResponse;
 import dev.pushrpc.v1.StreamDeliveryStatusRequest;
 import dev.pushrpc.v1.StreamDeliveryStatusResponse;
-import dev.pushrpc.v1.StreamEnd;
-import dev.pushrpc.v1.StreamHeartbeat;
-import dev.pushrpc.v1.StreamReconnect;
 import dev.pushrpc.v1.StreamStart;
 import io.grpc.Context;
 import io.grpc.Status;
@@ -22,29 +23,23 @@ import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CountDownLatch;
-import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Consumer;
 import java.util.stream.IntStream;
-import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 @Timeout(30)
 class FollowingTest {
   private static final StreamDeliveryStatusRequest APP = StreamDeliveryStatusRequest.getDefaultInstance();
-  private static final StreamDeliveryStatusResponse END =
-      StreamDeliveryStatusResponse.newBuilder()
-          .setCursor("c-end")
-          .setEnd(StreamEnd.newBuilder().setCounts(DeliveryCounts.newBuilder().setTotal(3).setSent(3)))
-          .build();
 
   private final FakeServer server = new FakeServer();
   private final PushClient push = server.connect();
@@ -141,16 +136,10 @@ class FollowingTest {
 
   @Test
   void comesBackWhenAskedAfterTheDelay() {
-    var delay = com.google.protobuf.Duration.newBuilder().setNanos((int) Duration.ofMillis(400).toNanos());
-    var reconnect =
-        StreamDeliveryStatusResponse.newBuilder()
-            .setCursor("c-2")
-            .setReconnect(StreamReconnect.newBuilder().setDelay(delay))
-            .build();
     answers(
         stream -> {
           tell(stream, page("c-1", "a"));
-          FakeServer.answer(stream, reconnect);
+          FakeServer.answer(stream, reconnect("c-2", Duration.ofMillis(400)));
         },
         stream -> tell(stream, page("c-3", "b"), END));
     long began = System.nanoTime();
@@ -256,9 +245,22 @@ class FollowingTest {
     answers();
     try (PushClient hasty = hasty(Duration.ofMillis(300))) {
       PushException failure = assertThrows(PushException.class, () -> hasty.follow(APP).iterator().hasNext());
-      assertEquals(Status.Code.DEADLINE_EXCEEDED, failure.code());
+      assertEquals(Status.Code.UNAVAILABLE, failure.code());
     }
     assertEquals(1, opened().size());
+  }
+
+  @Test
+  void aSilenceHidesNoErrorThatWasSaidBeforeIt() {
+    answers(
+        stream -> stream.onError(FakeServer.refusal(Status.Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")),
+        stream -> {});
+    try (PushClient hasty = hasty(Duration.ofMillis(600))) {
+      PushException failure = assertThrows(PushException.class, () -> hasty.follow(APP).iterator().hasNext());
+      assertEquals(Status.Code.RESOURCE_EXHAUSTED, failure.code());
+      assertEquals("TOO_MANY_STREAMS", failure.reason());
+    }
+    assertEquals(2, opened().size());
   }
 
   @Test
@@ -333,17 +335,32 @@ class FollowingTest {
     }
   }
 
-  @Test
-  void closingTheClientEndsWhatItFollows() throws Exception {
-    answers(stream -> tell(stream, heartbeat("c-1")));
+  @ParameterizedTest
+  @ValueSource(booleans = {false, true})
+  void closingTheClientIsAFailureOfWhatItFollows(boolean isPausing) throws Exception {
+    answers(stream -> tell(stream, isPausing ? reconnect("c-1", Duration.ofMinutes(1)) : heartbeat("c-1")));
     try (Threads threads = new Threads()) {
       Following following = push.follow(APP);
       var more = threads.pool.submit(() -> following.iterator().hasNext());
       long began = System.nanoTime();
       push.close();
-      assertFalse(more.get());
+      var failure = (PushException) assertThrows(ExecutionException.class, more::get).getCause();
+      assertEquals(Status.Code.CANCELLED, failure.code());
+      assertEquals("CLIENT_CLOSED", failure.reason());
       assertTrue(System.nanoTime() - began < Duration.ofSeconds(4).toNanos());
+      following.close();
+      assertFalse(following.iterator().hasNext());
     }
+  }
+
+  @Test
+  void closingTheClientIsToldToAListener() throws Exception {
+    answers(stream -> tell(stream, heartbeat("c-1")));
+    Heard heard = new Heard();
+    push.follow(APP, heard);
+    heard.until("open");
+    push.close();
+    heard.until("CLIENT_CLOSED");
   }
 
   @Test
@@ -440,26 +457,6 @@ class FollowingTest {
     }
   }
 
-  private static StreamDeliveryStatusResponse page(String cursor, String... eventIds) {
-    var events = Stream.of(eventIds).map(id -> DeliveryEvent.newBuilder().setEventId(id).build()).toList();
-    return StreamDeliveryStatusResponse.newBuilder().addAllEvents(events).setCursor(cursor).build();
-  }
-
-  private static StreamDeliveryStatusResponse largePage(int number, int events) {
-    var page = StreamDeliveryStatusResponse.newBuilder().setCursor("c-" + number);
-    for (int i = 0; i < events; i++) {
-      page.addEventsBuilder().setEventId(Integer.toString(number * events + i)).setToken("t".repeat(4096));
-    }
-    return page.build();
-  }
-
-  private static StreamDeliveryStatusResponse heartbeat(String cursor) {
-    return StreamDeliveryStatusResponse.newBuilder()
-        .setCursor(cursor)
-        .setHeartbeat(StreamHeartbeat.newBuilder().setCaughtUp(true))
-        .build();
-  }
-
   private static List<String> ids(Following following) {
     List<String> ids = new ArrayList<>();
     following.forEach(event -> ids.add(event.getEventId()));
@@ -474,42 +471,5 @@ class FollowingTest {
       Thread.sleep(200);
     } while (count.get() != before);
     return before;
-  }
-
-  private static final class Heard implements FollowListener {
-    private final BlockingQueue<String> said = new LinkedBlockingQueue<>();
-
-    List<String> until(String last) throws InterruptedException {
-      List<String> all = new ArrayList<>();
-      while (!all.contains(last)) {
-        all.add(said.take());
-      }
-      return all;
-    }
-
-    @Override
-    public void onOpen() {
-      said.add("open");
-    }
-
-    @Override
-    public void onEvent(DeliveryEvent event) {
-      said.add(event.getEventId());
-    }
-
-    @Override
-    public void onCursor(String cursor) {
-      said.add("cursor " + cursor);
-    }
-
-    @Override
-    public void onEnd(DeliveryCounts counts) {
-      said.add("end " + counts.getTotal());
-    }
-
-    @Override
-    public void onFailure(PushException failure) {
-      said.add(failure.reason().isEmpty() ? failure.code().name() : failure.reason());
-    }
   }
 }
