@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrpc.content import Content
-from pushrpc.model import Claimed, Lane, Notification, Outcome, Scope
+from pushrpc.model import Address, Claimed, Lane, Notification, Outcome, Scope
 from pushrpc.policy import (
     ATTEMPTS_MAX,
     BACKOFF_MAX_S,
     LANE_BACKOFF_MAX_S,
+    MOVES_MAX,
     PROBE_EVERY_IN_DOUBT_S,
     PROBE_EVERY_S,
     SECOND_US,
@@ -19,6 +20,7 @@ from pushrpc.policy import (
     LaneState,
     backoff_s,
     decide,
+    ends_always,
 )
 from pushrpc.words import FINAL_STATES, TRANSITIONS, Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
 
@@ -52,6 +54,25 @@ def delivery(
 def test_each_outcome_becomes_what_the_table_says(kind: OutcomeKind, state: DeliveryState, spend: bool) -> None:
     decision = decide(delivery(), Outcome(kind), NOW, 0.5)
     assert (decision.state, decision.spend) == (state, spend)
+
+
+MOVED = Outcome(OutcomeKind.TOKEN_INVALID, 301, replaced_by="https://b/2", replaced_origin="https://b")
+
+
+def test_a_moved_token_is_followed_at_once_and_costs_no_attempt() -> None:
+    for given_once in ({}, {"one_try": True}, {"at_most_once": True}, {"spent": ATTEMPTS_MAX - 1}):
+        decision = decide(delivery(**given_once), MOVED, NOW, 0.99)
+        assert decision == (DeliveryState.QUEUED, Cause.UNSPECIFIED, NOW, False)
+    assert decide(delivery(expire_us=NOW), MOVED, NOW, 0.0).state is DeliveryState.EXPIRED
+    assert ends_always(MOVED._replace(replaced_origin="")) and not ends_always(MOVED)
+    assert decide(delivery(), MOVED._replace(replaced_origin=""), NOW, 0.0).state is DeliveryState.UNREGISTERED
+
+
+def test_a_token_that_moves_in_circles_is_not_followed_for_ever() -> None:
+    for moves, state in ((MOVES_MAX - 1, DeliveryState.QUEUED), (MOVES_MAX, DeliveryState.FAILED)):
+        address = Address("p", "a", moved_to="https://b/1", moves=moves).text
+        decision = decide(delivery()._replace(address=address), MOVED, NOW, 0.0)
+        assert (decision.state, decision.cause is Cause.TRIES_USED_UP) == (state, state is DeliveryState.FAILED)
 
 
 def test_not_sent_and_what_a_renewal_may_mend_do_not_delay_the_delivery() -> None:

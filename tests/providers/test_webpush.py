@@ -752,24 +752,49 @@ def test_an_id_too_long_to_keep_is_none(push: WebPush) -> None:
 
 
 @pytest.mark.parametrize(
-    ("location", "moved_to"),
+    ("location", "moved_to", "origin"),
     [
-        ("https://updates.push.services.mozilla.com/wpush/fcm/new", f"{MOZILLA}/wpush/fcm/new"),
-        ("/wpush/fcm/new", f"{MOZILLA}/wpush/fcm/new"),
-        ("https://other.push.services.mozilla.com/new", "https://other.push.services.mozilla.com/new"),
+        ("https://updates.push.services.mozilla.com/wpush/fcm/new", f"{MOZILLA}/wpush/fcm/new", MOZILLA),
+        ("/wpush/fcm/new", f"{MOZILLA}/wpush/fcm/new", MOZILLA),
+        (
+            "//b.push.services.mozilla.com/n",
+            "https://b.push.services.mozilla.com/n",
+            "https://b.push.services.mozilla.com",
+        ),
+        ("HTTPS://Web.Push.Apple.Com/n", "https://Web.Push.Apple.Com/n", "https://web.push.apple.com"),
     ],
 )
-def test_a_subscription_moves(push: WebPush, location: str, moved_to: str) -> None:
+def test_a_subscription_moves(push: WebPush, location: str, moved_to: str, origin: str) -> None:
     outcome = classified(push, 301, b"", (b"location", location.encode()))
-    assert outcome == Outcome(OutcomeKind.TOKEN_INVALID, 301, replaced_by=moved_to)
+    assert outcome == Outcome(OutcomeKind.TOKEN_INVALID, 301, replaced_by=moved_to, replaced_origin=origin)
+
+
+def test_what_has_moved_is_sent_to_where_it_is_now_and_moves_on_from_there(push: WebPush) -> None:
+    here = "https://b.push.services.mozilla.com"
+    moved = delivery(notification())._replace(address=ADDRESS._replace(moved_to=f"{here}/1", moves=1).text)
+    requests = prepared(push, moved, origin=here)
+    assert (requests.rows[0].path, requests.templates[0].authority) == (b"/1", here.removeprefix("https://").encode())
+    assert read(requests)["title"] == "Order shipped"
+    token, _ = header(requests, "authorization").removeprefix("vapid t=").split(",", 1)
+    assert json.loads(urlsafe_b64decode(token.split(".")[1] + "=="))["aud"] == here
+    ((outcome, _),) = push.classify(Response(301, [(b"location", b"/2")], b""), [moved], NOW_US)
+    assert (outcome.replaced_by, outcome.replaced_origin) == (f"{here}/2", here)
+    ((again, _),) = push.classify(Response(301, [(b"location", b"/1")], b""), [moved], NOW_US)
+    assert (again.kind, again.replaced_origin) == (OutcomeKind.CREDENTIAL_REFUSED, "")
 
 
 @pytest.mark.parametrize(
-    "location", ["", TOKEN, "https://10.0.0.1/new", "http://updates.push.services.mozilla.com/new", "https://[", "\xff"]
+    "location",
+    [
+        *("", TOKEN, "https://[", "\xff", "https://10.0.0.1/new", "https://localhost/new", "https://shop.example/new"),
+        *("http://updates.push.services.mozilla.com/new", f"{MOZILLA}:8443/new", f"{MOZILLA}/{'x' * 4096}"),
+        *("https://me@updates.push.services.mozilla.com/new", f"{MOZILLA}/new#here", f"{MOZILLA}/a b"),
+    ],
 )
-def test_nobody_dies_of_a_move_to_nowhere(push: WebPush, location: str) -> None:
+def test_nobody_dies_of_a_move_to_nowhere_and_nothing_is_sent_there(push: WebPush, location: str) -> None:
     outcome = classified(push, 301, b"", (b"location", location.encode("latin-1")))
-    assert (outcome.kind, outcome.scope, outcome.replaced_by) == (OutcomeKind.CREDENTIAL_REFUSED, Scope.TOKEN, "")
+    assert (outcome.kind, outcome.scope) == (OutcomeKind.CREDENTIAL_REFUSED, Scope.TOKEN)
+    assert outcome.replaced_by == outcome.replaced_origin == ""
 
 
 @given(
