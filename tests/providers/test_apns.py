@@ -338,7 +338,7 @@ def test_push_type_and_priority_follow_from_the_message_when_unset(apns: Apns) -
     [
         (Content(data={"a": "b"}), "aps.alert or aps.badge or aps.sound or aps.content-available"),
         (Content(title="t", apns_json='{"aps": null}'), "aps.alert"),
-        (Content(title="t", apns_json='{"aps": 7}'), "aps.alert"),
+        (Content(title="t", apns_json='{"aps": {"alert": null}}'), "aps.alert"),
         (Content(silent=True, apns_json='{"aps": {"content-available": null}}'), "aps.content-available"),
         (Content(apns=ApnsOptions(push_type=ApnsPushType.MDM)), "mdm"),
         (Content(apns=ApnsOptions(push_type=ApnsPushType.FILE_PROVIDER)), "container-identifier, domain"),

@@ -149,7 +149,7 @@ def test_the_rest_of_the_message_travels_beside_aps(apns: Apns) -> None:
         (replace(live(ETA), apns_json='{"aps": {"event": "start"}}'), TokenKind.LIVE_ACTIVITY_START),
         (replace(live(RIDE), apns_json='{"aps": {"event": "update"}}'), TokenKind.LIVE_ACTIVITY),
         (replace(live(RIDE), apns_json="no JSON"), TokenKind.LIVE_ACTIVITY_START),
-        (replace(live(RIDE), apns_json='{"aps": {"event": 7}}'), TokenKind.LIVE_ACTIVITY),
+        (replace(live(RIDE), apns_json='{"aps": {"event": 7}}'), TokenKind.LIVE_ACTIVITY_START),
     ],
 )
 def test_each_event_goes_to_its_own_kind_of_token(apns: Apns, content: Content, kind: TokenKind) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pushrpc.content import Content
 from pushrpc.providers import MessageRefused
 from pushrpc.providers.payload import (
+    OBJECT,
     PATCH_DEPTH_MAX,
     cuts,
     dropped,
@@ -70,15 +71,15 @@ NESTED = '{"a":' * PATCH_DEPTH_MAX + "1" + "}" * PATCH_DEPTH_MAX
     ],
 )
 def test_what_cannot_be_a_patch_is_refused_with_its_reason(patch: str, problem: str) -> None:
-    assert problem in patch_problem(patch, {"token"})
+    assert problem in patch_problem(patch, OBJECT, {"token"})
     with pytest.raises(MessageRefused, match="fcm_json: "):
-        patched({}, patch, "fcm_json", {"token"})
+        patched({}, patch, "fcm_json", OBJECT, {"token"})
 
 
 @pytest.mark.parametrize("patch", ["", "{}", '{"a":' * (PATCH_DEPTH_MAX - 1) + "1" + "}" * (PATCH_DEPTH_MAX - 1)])
 def test_what_can_be_a_patch_has_no_problem(patch: str) -> None:
-    assert patch_problem(patch) == ""
-    patched({"b": 1}, patch, "apns_json")
+    assert patch_problem(patch, OBJECT) == ""
+    patched({"b": 1}, patch, "apns_json", OBJECT)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800"])
@@ -235,7 +236,7 @@ def test_a_cut_is_the_longest_that_fits_and_nothing_else_changes(body: str, room
     assert all(len(built(of_body(each))) > SHELL + room for each in longer)
 
 
-L, V, T = HAN
+L, V, T = tuple(HAN)
 TOGETHER = {(L, L), (L, V), (V, V), (V, T), (T, T)}
 
 

@@ -493,7 +493,7 @@ def test_a_patch_changes_the_message(push: WebPush) -> None:
 @pytest.mark.parametrize(
     ("content", "detail"),
     [
-        (Content(web_push_json='{"data": 1}'), "web_push_json: data is not an object"),
+        (Content(web_push_json='{"data": 1}'), "web_push_json: data must be an object"),
         (Content(web_push_json="[]"), "web_push_json: not a JSON object"),
         (Content(web_push=WebPushOptions(actions_json="{")), "web_push.actions_json: is not a JSON array"),
         (Content(web_push=WebPushOptions(actions_json="{}")), "web_push.actions_json: is not a JSON array"),

@@ -86,3 +86,27 @@ async def test_only_providers_that_can_check_are_asked(real: Running, asked: dic
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await real.stub.PreviewNotification(request(ask_provider=asked), timeout=10)
     assert failure(error.value).fields == [field]
+
+
+@pytest.mark.parametrize(
+    ("field", "patch", "path"),
+    [
+        ("apns_json", {"aps": {"badge": "1"}}, "aps.badge"),
+        ("fcm_json", {"android": {"ttl": "5"}}, "android.ttl"),
+        ("hms_json", {"notification": 5}, "notification"),
+        ("web_push_json", {"actions": {}}, "actions"),
+    ],
+)
+async def test_a_patch_of_another_shape_is_refused_before_the_accept(
+    running: Running, field: str, patch: dict[str, object], path: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await running.send("aa", request_id="r-1", message={"title": "Hi", field: json.dumps(patch)})
+    told = failure(error.value)
+    assert (told.code, told.reason, told.fields) == (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "OVERRIDE_INVALID",
+        [f"message.{field}"],
+    )
+    assert f"{path} must be" in str(error.value.details())
+    assert not (await running.ledger.notifications("shop", NotificationFilter(), 0, 10))[0]

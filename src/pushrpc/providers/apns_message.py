@@ -20,7 +20,22 @@ from aioapns.common import PRIORITY_HIGH, PRIORITY_NORMAL, PushType
 from pushrpc.content import Content, LiveActivity
 from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused
-from pushrpc.providers.payload import dropped, encoded, fitted, json_object, patched
+from pushrpc.providers.payload import (
+    FLAG,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    dropped,
+    either,
+    encoded,
+    fields,
+    fitted,
+    items,
+    json_object,
+    one_of,
+    patched,
+    whole,
+)
 from pushrpc.words import ApnsPushType, InterruptionLevel, LiveActivityEvent, Priority, RejectReason, TokenKind
 
 PAYLOAD_BYTES_MAX = 4096
@@ -121,7 +136,7 @@ def token_kind(content: Content) -> TokenKind:
 def live_event(content: Content) -> str:
     """What happens to a Live Activity: the patch's word, else that of its options; empty when neither has one."""
     try:
-        patch = patched({}, content.apns_json, "apns_json")
+        patch = patched({}, content.apns_json, "apns_json", SHAPE)
     except MessageRefused:
         patch = {}
     activity = content.apns.live_activity
@@ -130,6 +145,32 @@ def live_event(content: Content) -> str:
 
 
 # --- payload -----------------------------------------------------------------------------------------------------
+
+# Apple, "Generating a remote notification"; a Live Activity's texts may be objects of their own.
+_LOCALISED_TEXT = either(TEXT, fields({"loc-key": TEXT, "loc-args": items(TEXT)}))
+_SOUND = either(TEXT, fields({"critical": NUMBER, "name": TEXT, "volume": NUMBER}))
+_ALERT = fields(
+    dict.fromkeys(("subtitle", "launch-image", "title-loc-key", "subtitle-loc-key", "loc-key"), TEXT)
+    | dict.fromkeys(("title-loc-args", "subtitle-loc-args", "loc-args"), items(TEXT))
+    | {"title": _LOCALISED_TEXT, "body": _LOCALISED_TEXT, "sound": _SOUND}
+)
+_APS = fields(
+    dict.fromkeys(("thread-id", "category", "target-content-id", "filter-criteria", "attributes-type"), TEXT)
+    | dict.fromkeys(("mutable-content", "content-available", "relevance-score"), NUMBER)
+    | dict.fromkeys(("timestamp", "stale-date", "dismissal-date", "input-push-token"), NUMBER)
+    | {
+        "alert": either(TEXT, _ALERT),
+        "badge": whole(0, 2**31 - 1),
+        "sound": _SOUND,
+        "interruption-level": one_of(*_INTERRUPTION_LEVELS.values()),
+        "content-changed": FLAG,
+        "event": one_of(*_EVENTS.values()),
+        "content-state": OBJECT,
+        "attributes": OBJECT,
+        "input-push-channel": TEXT,
+    }
+)
+SHAPE = fields({"aps": _APS} | dict.fromkeys(("container-identifier", "domain", "mdm"), TEXT))
 
 
 def aps(notification: Notification, kind: ApnsPushType) -> dict[str, Any]:
@@ -259,7 +300,7 @@ def _payload(notification: Notification, content: Content) -> bytes:
     built: dict[str, Any] = {key: value for key, value in own.items() if value} | dict(content.data)
     if kind not in _WITHOUT_APS:
         built["aps"] = aps(notification, kind)
-    built = patched(built, content.apns_json, "apns_json")
+    built = patched(built, content.apns_json, "apns_json", SHAPE)
     built["notification_id"] = notification.notification_id  # in every payload, whatever a patch says
     if content.apns.live_activity and kind is not ApnsPushType.LIVE_ACTIVITY:
         detail = f"apns.live_activity cannot be sent with push type {PUSH_KINDS[kind].word}; unset apns.push_type"

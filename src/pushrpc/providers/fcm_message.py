@@ -17,8 +17,22 @@ from typing import Any, NamedTuple
 
 from pushrpc.content import Content
 from pushrpc.model import Notification
-from pushrpc.providers import MessageRefused, apns_message
-from pushrpc.providers.payload import dropped, encoded, fitted, patched
+from pushrpc.providers import MessageRefused, apns_message, webpush_message
+from pushrpc.providers.payload import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    Shape,
+    dropped,
+    encoded,
+    entries,
+    fields,
+    fitted,
+    items,
+    matching,
+    must_be,
+    patched,
+)
 from pushrpc.words import ApnsPushType, AudienceKind, Priority, RejectReason
 
 PAYLOAD_BYTES_MAX = 4096  # of what one platform gets
@@ -65,6 +79,89 @@ def _given(**parts: Any) -> dict[str, Any]:
     return {key: value for key, value in parts.items() if value}
 
 
+# --- shape -------------------------------------------------------------------------------------------------------
+
+
+def _message_of(known: Mapping[str, Shape]) -> Shape:
+    """Google reads its fields by both names, collapse_key and collapseKey ("Protobuf's JSON mapping")."""
+    return fields(
+        {_CAMEL.sub(lambda part: part[1].upper(), name): shape for name, shape in known.items()} | dict(known)
+    )
+
+
+def _enum(*words: str) -> Shape:
+    """Google reads them in any case."""
+    return must_be(f"one of {', '.join(words)}", lambda value: isinstance(value, str) and value.upper() in words)
+
+
+_CAMEL = re.compile(r"_([a-z])")
+_DURATION = matching('a duration such as "5s" or "3.5s"', r"[0-9]{1,12}(\.[0-9]{1,9})?s")
+_COUNT = must_be("a whole number", lambda value: type(value) is int or (isinstance(value, str) and value.isdecimal()))
+_LABEL = matching("1 to 50 of [a-zA-Z0-9-_.~%]", r"[a-zA-Z0-9\-_.~%]{1,50}")
+_ANDROID_NOTIFICATION = _message_of(
+    dict.fromkeys(("title", "body", "icon", "color", "sound", "tag", "click_action", "ticker", "event_time"), TEXT)
+    | dict.fromkeys(("body_loc_key", "title_loc_key", "channel_id", "image"), TEXT)
+    | dict.fromkeys(("body_loc_args", "title_loc_args"), items(TEXT))
+    | dict.fromkeys(("sticky", "local_only", "default_sound"), FLAG)
+    | dict.fromkeys(("default_vibrate_timings", "default_light_settings", "bypass_proxy_notification"), FLAG)
+    | {
+        "notification_count": _COUNT,
+        "vibrate_timings": items(_DURATION),
+        "notification_priority": _enum(
+            *(f"PRIORITY_{level}" for level in ("UNSPECIFIED", "MIN", "LOW", "DEFAULT", "HIGH", "MAX"))
+        ),
+        "visibility": _enum("VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"),
+        "proxy": _enum("PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"),
+        "light_settings": _message_of(
+            {
+                "color": _message_of(dict.fromkeys(("red", "green", "blue", "alpha"), NUMBER)),
+                "light_on_duration": _DURATION,
+                "light_off_duration": _DURATION,
+            }
+        ),
+    }
+)
+SHAPE = _message_of(
+    {
+        "data": entries(TEXT),
+        "notification": _message_of(dict.fromkeys(("title", "body", "image"), TEXT)),
+        "android": _message_of(
+            {
+                "collapse_key": TEXT,
+                "priority": _enum("NORMAL", "HIGH"),
+                "ttl": _DURATION,
+                "restricted_package_name": TEXT,
+                "data": entries(TEXT),
+                "notification": _ANDROID_NOTIFICATION,
+                "fcm_options": _message_of({"analytics_label": _LABEL}),
+                "direct_boot_ok": FLAG,
+                "bandwidth_constrained_ok": FLAG,
+                "restricted_satellite_ok": FLAG,
+            }
+        ),
+        "apns": _message_of(
+            {
+                "headers": entries(TEXT),
+                "payload": apns_message.SHAPE,
+                "fcm_options": _message_of({"analytics_label": _LABEL, "image": TEXT}),
+                "live_activity_token": TEXT,
+            }
+        ),
+        "webpush": _message_of(
+            {
+                "headers": entries(TEXT),
+                "data": entries(TEXT),
+                "notification": fields(webpush_message.OPTIONS),
+                "fcm_options": _message_of({"analytics_label": _LABEL, "link": TEXT}),
+            }
+        ),
+        "fcm_options": _message_of({"analytics_label": _LABEL}),
+    }
+)
+
+# --- message -----------------------------------------------------------------------------------------------------
+
+
 class Built(NamedTuple):
     """A message without its target. `size_bytes` is what Google counts against `limit_bytes`."""
 
@@ -108,13 +205,12 @@ def _message(notification: Notification, now_us: int) -> dict[str, Any]:
         webpush=_webpush(notification, now_us),
         fcm_options=_given(analytics_label=content.fcm.analytics_label),
     )
-    message = patched(message, content.fcm_json, "fcm_json", TARGET_KEYS)
-    data = message.get("data", {})
-    if not isinstance(data, dict):
-        raise MessageRefused(RejectReason.FIELD_MISSING, "fcm_json: data is not an object")
     if content.fcm_json:
-        _check_patched(data)
-    message["data"] = data | {"notification_id": notification.notification_id}  # whatever a patch says
+        message = patched(message, content.fcm_json, "fcm_json", SHAPE, TARGET_KEYS)
+        _refuse_reserved(message)
+    message["data"] = message.get("data", {}) | {
+        "notification_id": notification.notification_id
+    }  # whatever a patch says
     if content.fcm.live_activity_token:
         payload = _object(_object(message.get("apns")).get("payload"))
         apns_message.check_complete(ApnsPushType.LIVE_ACTIVITY, payload, "fcm_json")
@@ -126,13 +222,13 @@ def reserved_data_key(key: str) -> bool:
     return key in _RESERVED or key.startswith(("google", "gcm."))
 
 
-def _check_patched(data: Mapping[str, Any]) -> None:
+def _refuse_reserved(message: Mapping[str, Any]) -> None:
     """What Google would refuse in every single push."""
-    for key, value in data.items():
-        if not isinstance(value, str):
-            raise MessageRefused(RejectReason.FIELD_MISSING, f"fcm_json: data.{key[:40]} is not a text")
-        if reserved_data_key(key):
-            raise MessageRefused(RejectReason.FIELD_MISSING, f"fcm_json: data.{key[:40]} is a key that Google keeps")
+    for at, part in (("", message), ("android.", _object(message.get("android")))):
+        for key in filter(reserved_data_key, part.get("data", ())):
+            raise MessageRefused(
+                RejectReason.FIELD_MISSING, f"fcm_json: {at}data.{key[:40]} is a key that Google keeps"
+            )
 
 
 def lost(content: Content) -> tuple[str, ...]:

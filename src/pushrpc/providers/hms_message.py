@@ -14,6 +14,19 @@ from typing import Any, NamedTuple
 from pushrpc.content import Content
 from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused, payload
+from pushrpc.providers.payload import (
+    FLAG,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    entries,
+    fields,
+    items,
+    matching,
+    must_be,
+    one_of,
+    whole,
+)
 from pushrpc.words import Priority, RejectReason
 
 BODY_BYTES_MAX = 4096  # of a request without its tokens
@@ -30,6 +43,71 @@ _OPEN_APP, _OPEN_URL, _OPEN_INTENT = 3, 2, 1
 _DEEP_LINK = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^#;\s]*)")
 _TEST_USER = 1
 _NOWHERE = ("subtitle", "category")
+
+
+# --- shape -------------------------------------------------------------------------------------------------------
+
+_SHOWN = dict.fromkeys(("title", "body", "image"), TEXT)
+_SECONDS = matching('seconds such as "5s" or "3.5"', r"[0-9]{1,9}(\.[0-9]{1,9})?[sS]?")
+_USER_TYPE = fields({"target_user_type": whole(0, 1)})
+_ANDROID_NOTIFICATION = fields(
+    _SHOWN
+    | dict.fromkeys(("icon", "sound", "tag", "group", "channel_id", "profile_id", "notify_summary", "ticker"), TEXT)
+    | dict.fromkeys(("body_loc_key", "title_loc_key", "big_title", "big_body", "when"), TEXT)
+    | dict.fromkeys(("body_loc_args", "title_loc_args", "inbox_content"), items(TEXT))
+    | dict.fromkeys(("default_sound", "foreground_show", "use_default_vibrate", "use_default_light"), FLAG)
+    | dict.fromkeys(("style", "notify_id"), whole(-(2**31), 2**31 - 1))
+    | {
+        "color": matching("a color such as #AACCDD", "#[0-9A-Fa-f]{6}"),
+        "importance": one_of("LOW", "NORMAL", "HIGH"),
+        "visibility": one_of("VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"),
+        "multi_lang_key": OBJECT,
+        "click_action": fields(
+            {"type": whole(1, 4)} | dict.fromkeys(("intent", "action", "url", "rich_resource"), TEXT)
+        ),
+        "badge": fields({"add_num": whole(1, BADGE_MAX), "set_num": whole(0, BADGE_MAX), "class": TEXT}),
+        "vibrate_config": items(_SECONDS),
+        "light_settings": fields(
+            {
+                "color": fields(dict.fromkeys(("alpha", "red", "green", "blue"), NUMBER)),
+                "light_on_duration": _SECONDS,
+                "light_off_duration": _SECONDS,
+            }
+        ),
+        "buttons": items(fields({"name": TEXT, "intent": TEXT, "data": TEXT})),
+    }
+)
+# An object is written as the string that Huawei takes.
+_DATA = must_be("a JSON object, or one in a string", lambda value: isinstance(value, dict | str))
+SHAPE = fields(
+    {
+        "data": _DATA,
+        "notification": fields(_SHOWN),
+        "android": fields(
+            dict.fromkeys(("category", "bi_tag", "receipt_id"), TEXT)
+            | {
+                "collapse_key": whole(_STORE_ALL, 100),
+                "urgency": one_of("HIGH", "NORMAL"),
+                "ttl": _SECONDS,
+                "fast_app_target": whole(1, 2),
+                "target_user_type": whole(0, 1),
+                "data": _DATA,
+                "notification": _ANDROID_NOTIFICATION,
+            }
+        ),
+        "apns": fields({"headers": entries(TEXT), "payload": OBJECT, "hms_options": _USER_TYPE}),
+        "webpush": fields(
+            {
+                "headers": entries(TEXT),
+                "data": TEXT,
+                "notification": OBJECT,
+                "hms_options": fields({"link": TEXT}),
+            }
+        ),
+    }
+)
+
+# --- message -----------------------------------------------------------------------------------------------------
 
 
 class Built(NamedTuple):
@@ -82,20 +160,18 @@ def _message(notification: Notification, content: Content, now_us: int) -> dict[
     )
     if not content.hms_json:
         return message
-    message = payload.patched(message, content.hms_json, "hms_json", TARGET_KEYS)
+    message = payload.patched(message, content.hms_json, "hms_json", SHAPE, TARGET_KEYS)
     message["data"] = _with(own_id, message.get("data"))
-    android = message.get("android")
-    if isinstance(android, dict) and "data" in android:  # which devices get instead of the message's own
+    android = message.get("android", {})
+    if "data" in android:  # which devices get instead of the message's own
         android["data"] = _with(own_id, android["data"])
     return message
 
 
-def _with(own_id: dict[str, str], data: object) -> str:
+def _with(own_id: dict[str, str], data: str | dict[str, Any] | None) -> str:
     """The data that a patch has made, as a string and with the notification's id in it."""
     if isinstance(data, str):
         data = payload.json_object(data, "hms_json: data")
-    if data is not None and not isinstance(data, dict):
-        raise MessageRefused(RejectReason.FIELD_MISSING, "hms_json: data: not a JSON object, nor one in a string")
     return payload.encoded((data or {}) | own_id).decode()
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
@@ -110,21 +111,26 @@ def merged(target: object, patch: object) -> Any:
     return result
 
 
-def patch_problem(patch_json: str, forbidden: Collection[str] = ()) -> str:
+def patch_problem(patch_json: str, shape: Shape, forbidden: Collection[str] = ()) -> str:
     """Empty when the text can serve as a patch on a payload, otherwise what is wrong. An empty text is no patch."""
     try:
-        _read(patch_json, forbidden)
+        _read(patch_json, shape, forbidden)
     except ValueError as error:
         return str(error)
     return ""
 
 
-def patched(built: dict[str, Any], patch_json: str, field: str, forbidden: Collection[str] = ()) -> dict[str, Any]:
-    """What was built, with the patch applied. Raises MessageRefused, naming `field`, when the patch is unusable."""
+def patched(
+    built: dict[str, Any], patch_json: str, field: str, shape: Shape, forbidden: Collection[str] = ()
+) -> dict[str, Any]:
+    """What was built, with the patch applied. Raises MessageRefused, naming `field`, when the patch is unusable.
+
+    What was built has the provider's shape, so with a patch that has it too the whole still has.
+    """
     if not patch_json:
         return built
     try:
-        result: dict[str, Any] = merged(built, _read(patch_json, forbidden))
+        result: dict[str, Any] = merged(built, _read(patch_json, shape, forbidden))
     except ValueError as error:
         raise MessageRefused(RejectReason.FIELD_MISSING, f"{field}: {error}") from None
     return result
@@ -138,10 +144,12 @@ def json_object(text: str, field: str) -> dict[str, Any]:
         raise MessageRefused(RejectReason.FIELD_MISSING, f"{field}: {error}") from None
 
 
-def _read(patch_json: str, forbidden: Collection[str]) -> dict[str, Any]:
+def _read(patch_json: str, shape: Shape, forbidden: Collection[str]) -> dict[str, Any]:
     patch = _parsed(patch_json) if patch_json else {}
     for key in patch.keys() & set(forbidden):
         raise ValueError(f"may not set {key}")
+    if problem := shape("", patch):
+        raise ValueError(problem)
     return patch
 
 
@@ -176,3 +184,86 @@ def _is_deeper(value: object, levels: int) -> bool:
             for child in (parent.values() if isinstance(parent, dict) else parent)
         ]
     return bool(level)
+
+
+# --- shapes ------------------------------------------------------------------------------------------------------
+
+# What a provider documents of a value in its payload: given the value's path, "" or what is wrong with it. Unknown
+# fields fit, because providers add some; so does null, with which a patch removes a field.
+Shape = Callable[[str, Any], str]
+
+
+def must_be(said: str, fits: Callable[[Any], bool]) -> Shape:
+    """Any rule; `said` ends the sentence "must be"."""
+    return lambda path, value: "" if value is None or fits(value) else f"{path} must be {said}"
+
+
+def matching(said: str, pattern: str) -> Shape:
+    """A text of the pattern, whole."""
+    form = re.compile(pattern)
+    return must_be(said, lambda value: isinstance(value, str) and form.fullmatch(value) is not None)
+
+
+def one_of(*words: str) -> Shape:
+    return must_be(f"one of {', '.join(words)}", lambda value: value in words)
+
+
+def whole(least: int, most: int) -> Shape:
+    return must_be(
+        f"a whole number from {least} to {most}", lambda value: type(value) is int and least <= value <= most
+    )
+
+
+TEXT = must_be("a string", lambda value: isinstance(value, str))
+FLAG = must_be("true or false", lambda value: isinstance(value, bool))
+NUMBER = must_be("a number", lambda value: type(value) in (int, float))
+OBJECT = must_be("an object", lambda value: isinstance(value, dict))
+
+
+def fields(known: Mapping[str, Shape]) -> Shape:
+    """An object whose fields of these names, where there are any, have these shapes."""
+
+    def problem(path: str, value: Any) -> str:
+        if not isinstance(value, dict):
+            return OBJECT(path, value)
+        of_known = (known[name](f"{path}.{name}".lstrip("."), value[name]) for name in known.keys() & value.keys())
+        return min(filter(None, of_known), default="")
+
+    return problem
+
+
+def entries(shape: Shape) -> Shape:
+    """An object whose values all have this shape, whatever their names."""
+
+    def problem(path: str, value: Any) -> str:
+        if not isinstance(value, dict):
+            return OBJECT(path, value)
+        return next(filter(None, (shape(f"{path}.{name[:40]}", each) for name, each in value.items())), "")
+
+    return problem
+
+
+def items(shape: Shape) -> Shape:
+    """A list whose items all have this shape. There is no null in it: a patch replaces lists whole."""
+
+    def problem(path: str, value: Any) -> str:
+        if not isinstance(value, list):
+            return "" if value is None else f"{path} must be a list"
+        of_items = (
+            shape(f"{path}[{i}]", each) if each is not None else f"{path}[{i}] is null" for i, each in enumerate(value)
+        )
+        return next(filter(None, of_items), "")
+
+    return problem
+
+
+def either(plain: Shape, of_object: Shape) -> Shape:
+    """An object of the second shape, or a value of the first."""
+
+    def problem(path: str, value: Any) -> str:
+        if isinstance(value, dict):
+            return of_object(path, value)
+        said = plain(path, value)
+        return f"{said} or an object" if said else ""
+
+    return problem

@@ -19,7 +19,19 @@ from typing import Any
 from pushrpc.content import Content
 from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused
-from pushrpc.providers.payload import encoded, fitted, patched
+from pushrpc.providers.payload import (
+    FLAG,
+    NUMBER,
+    OBJECT,
+    TEXT,
+    encoded,
+    fields,
+    fitted,
+    items,
+    must_be,
+    one_of,
+    patched,
+)
 from pushrpc.providers.webpush_crypto import PLAINTEXT_BYTES_MAX
 from pushrpc.words import RejectReason
 
@@ -36,6 +48,20 @@ NOT_CARRIED = (
     "body_loc_key",
     "body_loc_args",
 )
+
+
+# W3C, "Notifications API": NotificationOptions and NotificationAction.
+OPTIONS = (
+    dict.fromkeys(("title", "body", "icon", "badge", "image", "tag", "lang", "navigate"), TEXT)
+    | dict.fromkeys(("requireInteraction", "renotify", "silent"), FLAG)
+    | {
+        "actions": items(fields(dict.fromkeys(("action", "title", "icon", "navigate"), TEXT))),
+        "dir": one_of("auto", "ltr", "rtl"),
+        "timestamp": NUMBER,
+        "vibrate": must_be("a number or a list of them", lambda value: type(value) in (int, float, list)),
+    }
+)
+SHAPE = fields(OPTIONS | {"data": OBJECT})
 
 
 def payload(notification: Notification) -> tuple[bytes, bool]:
@@ -63,11 +89,9 @@ def _built(notification: Notification, content: Content) -> bytes:
     }
     built: dict[str, Any] = {name: value for name, value in parts.items() if value}
     built["data"] = ({"link": content.link} if content.link else {}) | dict(content.data)
-    built = patched(built, content.web_push_json, "web_push_json")
-    data = built.get("data", {})
-    if not isinstance(data, dict):
-        raise MessageRefused(RejectReason.FIELD_MISSING, "web_push_json: data is not an object")
-    built["data"] = data | {"notification_id": notification.notification_id}  # whatever a patch says
+    built = patched(built, content.web_push_json, "web_push_json", SHAPE)
+    # In every payload, whatever a patch says.
+    built["data"] = built.get("data", {}) | {"notification_id": notification.notification_id}
     return encoded(built)
 
 

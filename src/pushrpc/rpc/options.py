@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pushrpc.content import ApnsOptions, FcmOptions, HmsOptions, HubOptions, LiveActivity, WebPushOptions, WnsOptions
-from pushrpc.providers import fcm_message, hms_message, wns_message
-from pushrpc.providers.payload import patch_problem
+from pushrpc.providers import apns_message, fcm_message, hms_message, webpush_message, wns_message
+from pushrpc.providers.payload import OBJECT, Shape, patch_problem
 from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields, passes
 from pushrpc.rpc.limits import (
@@ -149,11 +149,13 @@ def _hubs(options: sending_pb2.NotificationHubsOptions, fields: Fields, path: st
     return HubOptions(headers, properties)
 
 
-def _patch(patch: str, fields: Fields, path: str, limit: int, forbidden: Collection[str] = frozenset()) -> str:
+def _patch(
+    patch: str, fields: Fields, path: str, limit: int, shape: Shape = OBJECT, forbidden: Collection[str] = frozenset()
+) -> str:
     if passes(patch, limit):
         problem = f"has {len(patch.encode()):,} bytes, and no payload of this provider more than {limit:,}"
         fields.wrong(Reason.PAYLOAD_TOO_LARGE, path, problem, limit)
-    elif problem := patch_problem(patch, forbidden):
+    elif problem := patch_problem(patch, shape, forbidden):
         fields.wrong(Reason.OVERRIDE_INVALID, path, f"cannot be used: {problem}")
     return patch
 
@@ -178,9 +180,15 @@ OPTIONS: Mapping[str, Reader] = {
     "notification_hubs": _hubs,
 }
 OVERRIDES: Mapping[str, Reader] = {
-    "apns_json": lambda patch, fields, path: _patch(patch, fields, path, APNS_JSON_BYTES_MAX),
-    "fcm_json": lambda patch, fields, path: _patch(patch, fields, path, FCM_JSON_BYTES_MAX, fcm_message.TARGET_KEYS),
-    "web_push_json": lambda patch, fields, path: _patch(patch, fields, path, WEB_PUSH_JSON_BYTES_MAX),
-    "hms_json": lambda patch, fields, path: _patch(patch, fields, path, HMS_JSON_BYTES_MAX, hms_message.TARGET_KEYS),
+    "apns_json": lambda patch, fields, path: _patch(patch, fields, path, APNS_JSON_BYTES_MAX, apns_message.SHAPE),
+    "fcm_json": lambda patch, fields, path: _patch(
+        patch, fields, path, FCM_JSON_BYTES_MAX, fcm_message.SHAPE, fcm_message.TARGET_KEYS
+    ),
+    "web_push_json": lambda patch, fields, path: _patch(
+        patch, fields, path, WEB_PUSH_JSON_BYTES_MAX, webpush_message.SHAPE
+    ),
+    "hms_json": lambda patch, fields, path: _patch(
+        patch, fields, path, HMS_JSON_BYTES_MAX, hms_message.SHAPE, hms_message.TARGET_KEYS
+    ),
     "wns_xml": _xml,
 }
