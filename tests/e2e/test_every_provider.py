@@ -365,3 +365,16 @@ async def test_a_hub_whose_clock_is_ahead_is_shown_a_fresh_signature(stage: Stag
     answer = await stage.send({"tokens": [hub | {"tokens": [second]}]})
     assert states(answer) == {Provider.NOTIFICATION_HUBS: DeliveryState.SENT}
     assert stage.emulator.journal.answers["notification_hubs", 401] <= 1
+
+
+async def test_a_hub_of_the_free_tier_gets_its_handles_one_by_one(stage: Stage) -> None:
+    stage.emulator.notification_hubs.put_hub("shop-hub", free=True)
+    hub = {"provider": Provider.NOTIFICATION_HUBS, "hub_platform": HubPlatform.APNS}
+    tokens = apns_tokens(300, seed=12)
+    for some in (tokens[:1], tokens[1:]):  # the first shows that the credential is good
+        answer = await stage.send({"tokens": [hub | {"tokens": some}]})
+        assert answer.complete and states(answer) == {Provider.NOTIFICATION_HUBS: DeliveryState.SENT}, answer.statuses
+    assert {entry.token for entry in stage.emulator.journal.entries("notification_hubs")} == set(tokens)
+    answers = stage.emulator.journal.answers
+    assert (answers["notification_hubs", 201], 1 <= answers["notification_hubs", 403] <= 2) == (300, True)
+    assert "lane_paused" not in stage.server.log()

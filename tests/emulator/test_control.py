@@ -139,6 +139,8 @@ async def test_keys_made_elsewhere(emulator: Emulator, control: Control) -> None
         "hms": {"apps": ["101234567"]},
         "notification_hubs": {"hubs": ["shop-hub"]},
     }
+    await control("POST", "/apps", {"hub": "shop-hub", "free": True})
+    assert (await control("GET", "/apps"))["notification_hubs"] == {"hubs": ["shop-hub"]}
     assert (await control("DELETE", "/keys/ABC1234567"))["revoked"]
     assert (await control("GET", "/apps"))["apns"]["keys"] == []
 

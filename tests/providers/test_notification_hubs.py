@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from pushrpc.accounts import HubAccount
 from pushrpc.content import ApnsOptions, Content, HubOptions
 from pushrpc.exchange import Endpoint, Requests, Response, Row
-from pushrpc.model import Address, Device
+from pushrpc.model import NOT_SENT, Address, Device, Outcome
 from pushrpc.providers import AccountError, GivesFeedback, KeepsDevices, MessageRefused, open_account
-from pushrpc.providers.notification_hubs import HANDLES_MAX, NotificationHub
+from pushrpc.providers.notification_hubs import HANDLES_MAX, ONE_BY_ONE_S, NotificationHub
 from pushrpc.words import (
     ApnsPushType,
     AudienceKind,
@@ -218,6 +218,45 @@ def test_a_batch_is_bounded_in_handles_and_in_bytes(hub: NotificationHub) -> Non
     assert len(long.rows) > 2
     assert all(len(body_of(long, row)) <= 65_536 for row in long.rows)
     assert [position for row in long.rows for position in row.covers] == list(range(300))
+
+
+def test_what_a_batch_leaves_over_goes_alone(hub: NotificationHub) -> None:
+    requests = sent(hub, Content(title="t"), on(HubPlatform.BAIDU), *(f"{n}" for n in range(HANDLES_MAX + 1)))
+    assert [b"$batch" in row.path for row in requests.rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "batches"),
+    [
+        (Response(403, (), b"<Error><Detail>This operation is not available for your tier.</Detail></Error>"), 0),
+        (Response(403, [(b"retry-after", b"9")], b"This operation is not available for your tier"), 0),
+        (Response(403, (), b""), 0),
+        (Response(403, [(b"retry-after", b"9")], b"Too much."), 1),
+        (Response(401, (), b""), 1),
+        (Response(413, (), b""), 1),
+    ],
+)
+def test_a_hub_that_takes_no_batches_gets_handles_one_by_one(
+    account: HubAccount, answer: Response, batches: int
+) -> None:
+    hub = NotificationHub(account)
+    of = notification(Content(title="t"))
+    deliveries = [claimed(of, f"{n:064x}", n, on(HubPlatform.APNS).text) for n in range(3)]
+    told = hub.classify(answer, deliveries, NOW_US)
+    assert ([outcome for outcome, _ in told] == [NOT_SENT] * 3) is (batches == 0)
+
+    def batched(now_us: int) -> int:
+        return sum(b"$batch" in row.path for row in hub.prepare(batch(hub, deliveries), b"s", now_us).rows)
+
+    assert batched(NOW_US) == batches
+    assert batched(NOW_US + int(ONE_BY_ONE_S * 1e6)) == 1, "the tier may be another one by now"
+
+
+def test_a_single_handle_that_is_forbidden_pauses_the_lane(account: HubAccount) -> None:
+    of = notification(Content(title="t"))
+    answer = Response(403, (), b"<Error><Code>403</Code><Detail>No Send right.</Detail></Error>")
+    ((outcome, _),) = NotificationHub(account).classify(answer, [claimed(of)], NOW_US)
+    assert outcome == Outcome(OutcomeKind.CREDENTIAL_REFUSED, 403, "403", "No Send right.")
 
 
 @pytest.mark.parametrize("platform", [HubPlatform.FCM_V1, HubPlatform.BROWSER])

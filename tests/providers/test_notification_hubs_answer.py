@@ -41,7 +41,6 @@ ANSWERS: Sequence[tuple[int, Headers, bytes, Outcome]] = [
     (401, (), error(401), Outcome(SETTINGS, 401, "401", renew=True, **TOLD)),
     (403, AFTER_9, error(403), Outcome(THROTTLED, 403, "403", retry_after_s=9.0, **TOLD)),
     (403, ((b"retry-after", b"soon"),), error(403), Outcome(THROTTLED, 403, "403", **TOLD)),
-    (403, (), error(403), Outcome(SETTINGS, 403, "403", **TOLD)),
     (404, (), error(404), Outcome(SETTINGS, 404, "404", **TOLD)),
     (409, (), error(409), Outcome(DOWN, 409, "409", **TOLD)),
     (410, (), error(410), Outcome(SETTINGS, 410, "410", **TOLD)),

@@ -7,6 +7,7 @@
     curl 127.0.0.1:8090/apps -d '{"client_id": "ms-app://s-1-15-2-7", "client_secret": "...", "tenant_id": ""}'
     curl 127.0.0.1:8090/apps -d '{"hms_app_id": "101234567", "client_secret": "..."}'
     curl 127.0.0.1:8090/apps -d '{"hub": "shop-hub", "key_name": "Send", "key": "...", "rights": ["Send"]}'
+    curl 127.0.0.1:8090/apps -d '{"hub": "shop-hub", "free": true}'  a hub of the Free tier: no batches, no telemetry
     curl 127.0.0.1:8090/keys -d '{"key_id": "ABC1234567", "team_id": "TEAM123456", "public_key": "-----BEGIN ..."}'
     curl 127.0.0.1:8090/keys -d '{"client_email": "a@b", "key_id": "1f", "project_id": "shop", "public_key": "..."}'
     curl -X DELETE 127.0.0.1:8090/keys/ABC1234567                   revokes an APNs key
@@ -152,7 +153,9 @@ class Control:
             self._emulator.hms.put_app(str(body["hms_app_id"]), str(body["client_secret"]))
         elif "hub" in body:
             hub, rights = str(body["hub"]), body.get("rights", ALL_RIGHTS)
-            self._emulator.notification_hubs.put_rule(hub, str(body["key_name"]), str(body["key"]), rights)
+            if "key" in body:
+                self._emulator.notification_hubs.put_rule(hub, str(body["key_name"]), str(body["key"]), rights)
+            self._emulator.notification_hubs.put_hub(hub, free=bool(body["free"]) if "free" in body else None)
         elif "client_secret" in body:
             client_id, secret = str(body["client_id"]), str(body["client_secret"])
             self._emulator.wns.put_app(client_id, secret, tenant_id=str(body.get("tenant_id", "")))

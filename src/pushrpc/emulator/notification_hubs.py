@@ -46,6 +46,8 @@ STREAMS_MAX = 100
 MESSAGES_MAX = 100_000
 """Messages whose telemetry is remembered; the oldest is forgotten first, and is then not found."""
 TEST_DEVICES_MAX = 10
+# Second-hand, of a direct batch (Azure/azure-notificationhubs-dotnet, issue 200); assumed of what else costs more.
+NOT_FOR_FREE = "This operation is not available for your tier."
 ENQUEUED_S, PROCESSING_S = 0.5, 1.0  # from the send: until then Enqueued, until then Processing
 
 SEND, LISTEN, MANAGE = "Send", "Listen", "Manage"
@@ -155,10 +157,11 @@ class NotificationHubs:
     def hubs(self) -> Sequence[str]:
         return sorted(self._hubs)
 
-    def put_hub(self, name: str, *, host: str = "", free: bool = False) -> None:
-        """Makes a hub, or leaves it as it is but for its tier and its namespace's host."""
+    def put_hub(self, name: str, *, host: str | None = None, free: bool | None = None) -> None:
+        """Makes a hub, or leaves it as it is but for what is given: its namespace's host, whether its tier is Free."""
         hub = self._hubs.setdefault(name.lower(), Hub(name))
-        hub.host, hub.free = host.lower(), free
+        hub.host = hub.host if host is None else host.lower()
+        hub.free = hub.free if free is None else free
 
     def put_rule(self, hub: str, name: str, key: str, rights: Iterable[str] = ALL_RIGHTS) -> None:
         """A policy of a hub, which is made when there is none. Raises ValueError for a right that Azure has not."""
@@ -230,7 +233,7 @@ class NotificationHubs:
             return Verdict(self._telemetry(hub, rest, now_us))
         if (call.method, kind, rest) == (b"GET", "feedbackcontainer", ""):
             if hub.free:
-                raise Refusal(403, "Feedback is for hubs of the Standard tier.")
+                raise Refusal(403, NOT_FOR_FREE)
             host = call.header(b"host").decode("latin-1")
             return Verdict(
                 Response(200, [(b"content-type", b"text/plain")], hub.feedback.address(host, now_us).encode())
@@ -278,7 +281,7 @@ class NotificationHubs:
             after = str(max(1, math.ceil(wait_s))).encode()
             raise Refusal(403, "The hub's quota of operations is exceeded.", [(b"retry-after", after)])
         if batch and hub.free:
-            raise Refusal(403, "Direct batches are not for hubs of the Free tier.")
+            raise Refusal(403, NOT_FOR_FREE)
         send = read_send(call, batch, "direct" in query)
         targets = self._targets(call, hub, send)
         message = _Message(hub, self._id(), now_us, send.format, call.headers, targets)
@@ -347,7 +350,7 @@ class NotificationHubs:
 
     def _telemetry(self, hub: Hub, message_id: str, now_us: int) -> Response:
         if hub.free:
-            raise Refusal(403, "Telemetry is for hubs of the Standard tier.")
+            raise Refusal(403, NOT_FOR_FREE)
         message = self._messages.get(message_id)
         if message is None or message.hub is not hub:
             raise Refusal(404, "The specified notification does not exist.")

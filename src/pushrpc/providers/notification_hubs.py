@@ -1,7 +1,8 @@
 """Azure Notification Hubs: a gateway in front of other push services, with a registry of installations of its own.
 
 A hub answers before it has called anybody, so what it accepts is SENT, and its telemetry tells later what became of it.
-Telemetry and tokens by the batch are not for hubs of the Free tier.
+Telemetry and handles by the batch are not for hubs of the Free tier: there is no feedback from one, and its handles go
+one by one.
 
 Sources: Microsoft, Notification Hubs REST API: "Direct send", "Direct batch send", "Send a native notification",
 "Send a template notification", "Create or overwrite an installation", "Get notification message telemetry",
@@ -11,14 +12,14 @@ Sources: Microsoft, Notification Hubs REST API: "Direct send", "Direct batch sen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
 from pushrpc.accounts import HubAccount
 from pushrpc.exchange import Endpoint, Headers, Requests, Response, Row, Template
-from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Device, Lane, Notification, Outcome, Refused
+from pushrpc.model import NO_ADDRESS, NOT_SENT, Address, Batch, Claimed, Device, Lane, Notification, Outcome, Refused
 from pushrpc.providers import (
     AccountError,
     Call,
@@ -32,7 +33,7 @@ from pushrpc.providers import (
     wns,
 )
 from pushrpc.providers.credentials import check_ca_file
-from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of
+from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of, refuses_batches
 from pushrpc.providers.notification_hubs_message import BODY_BYTES_MAX, NO_PLATFORM, HubMessage, build
 from pushrpc.providers.notification_hubs_tags import expression_problem, is_tag
 from pushrpc.providers.origin import Origin
@@ -52,6 +53,7 @@ from pushrpc.words import (
 
 API_VERSION = "2020-06"  # of Microsoft's current clients
 HANDLES_MAX = 1_000  # in a batch
+ONE_BY_ONE_S = 3600.0  # after a refused batch: so soon a hub that has got a higher tier is noticed
 FEEDBACK_AFTER_S = 10.0
 TOKEN_CHARS_MAX = 4096
 TAGS_MAX = 60  # of an installation
@@ -113,6 +115,7 @@ class NotificationHub:
         self._authority = self._origin.authority.encode()
         self._ca_file = account.ca_file
         self._hub = account.hub
+        self._one_by_one_until_us = 0
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
         return self._endpoint()
@@ -191,28 +194,42 @@ class NotificationHub:
         for (_, form), positions in alike.items():
             message = build(batch.deliveries[positions[0]].notification, form, now_us)
             headers = _authorized(authorization, message.header_lines)
-            rows += self._rows(len(templates), message, form, positions, batch.deliveries)
+            groups: Iterable[Sequence[int]] = [(each,) for each in positions]
+            if not form.audience and form.platform not in ALONE and now_us >= self._one_by_one_until_us:
+                groups = _batches(message, positions, batch.deliveries)
+            rows += self._rows(len(templates), message, form, groups, batch.deliveries)
             templates.append(Template(b"POST", self._authority, headers, message.body))
         return Requests(templates, rows)
 
     def _rows(
-        self, template: int, message: HubMessage, form: Address, positions: list[int], deliveries: Sequence[Claimed]
+        self,
+        template: int,
+        message: HubMessage,
+        form: Address,
+        groups: Iterable[Sequence[int]],
+        deliveries: Sequence[Claimed],
     ) -> Iterator[Row]:
-        if not form.audience and form.platform not in ALONE and len(positions) > 1:
-            path = self._path("messages/$batch", "direct&")
-            for covered, body, boundary in _batches(message, positions, deliveries):
-                headers = ((b"content-type", b'multipart/mixed; boundary="' + boundary + b'"'),)
-                yield Row(template, path, headers, body, covered)
-            return
-        path = self._path("messages/", "" if form.audience else "direct&")
+        boundary = sha256(message.body).hexdigest()[:32].encode()  # no payload holds its own digest
+        mixed = (b"content-type", b'multipart/mixed; boundary="' + boundary + b'"')
         own = (b"content-type", message.content_type)
-        for position in positions:
-            yield Row(template, path, (own, *_target(deliveries[position], form)), None, (position,))
+        batch_path = self._path("messages/$batch", "direct&")
+        path = self._path("messages/", "" if form.audience else "direct&")
+        for group in groups:
+            if len(group) > 1:
+                body = _multipart(message, [deliveries[each].token for each in group], boundary)
+                yield Row(template, batch_path, (mixed,), body, group)
+            else:
+                yield Row(template, path, (own, *_target(deliveries[group[0]], form)), None, group)
 
     def _path(self, below: str, query: str = "") -> bytes:
         return f"/{self._hub}/{below}?{query}api-version={API_VERSION}".encode()
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
+        if len(covered) > 1 and refuses_batches(response):
+            # None of them was looked at: all go again at once, each in a request of its own. Were it something else
+            # that is forbidden, that request is told so too.
+            self._one_by_one_until_us = now_us + int(ONE_BY_ONE_S * 1e6)
+            return [(NOT_SENT, "")] * len(covered)
         outcome = outcome_of(response, now_us)
         accepted = outcome.kind is OutcomeKind.ACCEPTED
         return [(outcome, message_id_of(response) if accepted else "")] * len(covered)
@@ -272,29 +289,27 @@ def _target(delivery: Claimed, form: Address) -> Headers:
     return (handle, (b"p256dh", address.p256dh.encode()), (b"auth", address.auth.encode()))
 
 
-def _batches(
-    message: HubMessage, positions: Sequence[int], deliveries: Sequence[Claimed]
-) -> Iterator[tuple[Sequence[int], bytes, bytes]]:
-    """Positions, multipart body (RFC 2046 §5.1) and boundary of each request.
+def _batches(message: HubMessage, positions: Sequence[int], deliveries: Sequence[Claimed]) -> Iterator[Sequence[int]]:
+    """The positions of each request.
 
     Bounded in bytes too: whether the hub's limit is on a message or on a request is not documented, and a 413 would
     refuse everybody in it.
     """
-    boundary = sha256(message.body).hexdigest()[:32].encode()  # no payload holds its own digest
     room = BODY_BYTES_MAX - len(message.body) - _MULTIPART_BYTES
     covered: list[int] = []
     used = 0
     for position in positions:
         size = len(deliveries[position].token) + len('"",')
         if covered and (used + size > room or len(covered) == HANDLES_MAX):
-            yield covered, _multipart(message, [deliveries[each].token for each in covered], boundary), boundary
+            yield tuple(covered)
             covered, used = [], 0
         covered.append(position)
         used += size
-    yield covered, _multipart(message, [deliveries[each].token for each in covered], boundary), boundary
+    yield tuple(covered)
 
 
 def _multipart(message: HubMessage, handles: Sequence[str], boundary: bytes) -> bytes:
+    """RFC 2046 §5.1."""
     parts = (("notification", message.content_type, message.body), ("devices", b"application/json", encoded(handles)))
     lines = []
     for name, content_type, body in parts:

@@ -84,6 +84,18 @@ def outcome_of(response: Response, now_us: int) -> Outcome:
     )
 
 
+def refuses_batches(response: Response) -> bool:
+    """Whether a direct batch was refused for being one.
+
+    "Direct batch send" only says that it is for the Basic and Standard tiers. Second-hand, and so not the only words
+    that are believed: a hub of the Free tier answers 403, "This operation is not available for your tier"
+    (Azure/azure-notificationhubs-dotnet, issue 200). A 403 that says when to come back is about how much is sent.
+    """
+    if response.status != 403:
+        return False
+    return response.header(b"retry-after") == b"" or b"for your tier" in response.body
+
+
 def message_id_of(response: Response) -> str:
     """The last segment of Location, by which the hub's telemetry knows the message; empty when there is none."""
     location = response.header(b"location").decode("latin-1")
