@@ -115,8 +115,14 @@ async def test_nothing_is_asked_before_there_can_be_an_answer(scene: Scene) -> N
 
 
 def _still_working(scene: Scene) -> float:
-    scene.hub.said = Feedback(DONE, due_s=7.0)
+    scene.hub.said = Feedback(Outcome(OutcomeKind.UNKNOWN, 200, reason="Processing"), due_s=7.0)
     return 7.0
+
+
+def _refused(scene: Scene) -> float:
+    scene.answer = Response(403, (), b"")
+    scene.hub.said = Feedback(Outcome(OutcomeKind.CREDENTIAL_REFUSED, 403), due_s=9.0)
+    return 9.0
 
 
 def _unreachable(scene: Scene) -> float:
@@ -134,7 +140,7 @@ def _without_account(scene: Scene) -> float:
     return AGAIN_MAX_S
 
 
-@pytest.mark.parametrize("trouble", [_still_working, _unreachable, _silent, _without_account])
+@pytest.mark.parametrize("trouble", [_still_working, _refused, _unreachable, _silent, _without_account])
 async def test_without_a_last_word_it_is_asked_again_but_not_for_ever(
     scene: Scene, trouble: Callable[[Scene], float]
 ) -> None:
@@ -147,6 +153,22 @@ async def test_without_a_last_word_it_is_asked_again_but_not_for_ever(
     await scene.step()
     (confirmation,) = scene.ledger.confirmed
     assert (confirmation.due_us, confirmation.outcome and confirmation.outcome.kind) == (0, OutcomeKind.UNKNOWN)
+
+
+async def test_what_was_told_so_far_is_the_last_word_when_no_other_comes(scene: Scene) -> None:
+    """A hub may stay at DetailedStateAvailable for good."""
+    scene.hub.said = Feedback(DONE, due_s=7.0)
+    asked, age_s = 0, 10.0
+    while age_s <= GIVE_UP_S:
+        scene.message(age_s)
+        await scene.step()
+        waits_s = scene.again_in_s()
+        scene.ledger.confirmed.clear()
+        asked, age_s = asked + 1, age_s + waits_s
+    scene.message(age_s)
+    await scene.step()
+    assert [(each.outcome, each.due_us) for each in scene.ledger.confirmed] == [(DONE, 0)]
+    assert asked < 40, "ever more rarely"
 
 
 async def test_a_provider_that_tells_nothing_later_is_not_asked_again(scene: Scene) -> None:

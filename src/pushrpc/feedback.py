@@ -24,6 +24,7 @@ AT_ONCE = 16  # questions on the wire; a hub's answer comes in milliseconds
 SLICE = 256  # of what is due, read from the ledger at once
 AGAIN_S = 5.0  # after a question without an answer
 AGAIN_MAX_S = 3600.0
+AGAIN_PART = 4  # a question is repeated after this part of the message's age, so that old ones cost little
 GIVE_UP_S = 2 * 3600.0  # a hub drops what it cannot hand on for 30 minutes (Azure, "Push notifications FAQ")
 
 AccountOf = Callable[[Lane], ProviderAccount | None]
@@ -87,17 +88,19 @@ class ProviderFeedback:
             return self._later(message, AGAIN_S, now_us)
         outcome, due_s = account.feedback(answer, now_us)
         if due_s:
-            return self._later(message, due_s, now_us)
+            told = answer.status == 200 and outcome.kind is not OutcomeKind.UNKNOWN
+            return self._later(message, due_s, now_us, outcome if told else _NEVER_TOLD)
         return Confirmation(lane, message_id, outcome, 0, now_us)
 
-    def _later(self, message: Unconfirmed, wait_s: float, now_us: int) -> Confirmation:
-        """Asks again, unless that has gone on for too long; 0 is nothing to ask."""
+    def _later(self, message: Unconfirmed, wait_s: float, now_us: int, so_far: Outcome = _NEVER_TOLD) -> Confirmation:
+        """Asks again, unless that has gone on for too long: then `so_far` is all there is. 0 is nothing to ask."""
         lane, message_id, accepted_us = message
         if not wait_s:
             return Confirmation(lane, message_id, None, 0, now_us)
-        if now_us - accepted_us > GIVE_UP_S * 1e6:
-            return Confirmation(lane, message_id, _NEVER_TOLD, 0, now_us)
-        return Confirmation(lane, message_id, None, now_us + int(wait_s * 1e6), now_us)
+        age_s = (now_us - accepted_us) / 1e6
+        if age_s > GIVE_UP_S:
+            return Confirmation(lane, message_id, so_far, 0, now_us)
+        return Confirmation(lane, message_id, None, now_us + int(max(wait_s, age_s / AGAIN_PART) * 1e6), now_us)
 
     # --- what a provider knows of a device
 

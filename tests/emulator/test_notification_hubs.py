@@ -325,6 +325,7 @@ def test_a_send_is_enqueued_then_processed_then_completed(world: World) -> None:
     sent = world.send()
     assert world.telemetry(sent, 0.1) == ("Enqueued", {})
     assert world.telemetry(sent, 0.5) == ("Processing", {})
+    assert world.telemetry(sent, 0.5) == ("DetailedStateAvailable", {"Apns": {"Success": 1}})
     assert world.telemetry(sent, 0.5) == ("Completed", {"Apns": {"Success": 1}})
 
 

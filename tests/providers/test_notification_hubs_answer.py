@@ -150,7 +150,7 @@ ACCEPTED, DEAD, UNKNOWN = OutcomeKind.ACCEPTED, OutcomeKind.TOKEN_INVALID, Outco
 TELEMETRY: Sequence[tuple[str, str, dict[str, int], OutcomeKind, str]] = [
     ("Completed", "Apns", counts(Success=1), ACCEPTED, "Success"),
     ("Completed", "Apns", counts(Success=5, Skipped=2), ACCEPTED, "Success"),
-    ("DetailedStateAvailable", "Gcm", counts(Success=1), ACCEPTED, "Success"),
+    ("Completed", "Gcm", counts(Success=1), ACCEPTED, "Success"),
     ("Completed", "Apns", counts(BadChannel=1), DEAD, "BadChannel"),
     ("Completed", "Apns", counts(ExpiredChannel=1), DEAD, "ExpiredChannel"),
     ("Completed", "FcmV1", counts(InvalidToken=1), DEAD, "InvalidToken"),
@@ -200,7 +200,12 @@ def test_platforms_are_summed(hub: NotificationHub) -> None:
     [
         (details("Enqueued"), UNKNOWN, 10.0),
         (details("Processing"), UNKNOWN, 10.0),
+        (details("Scheduled"), UNKNOWN, 10.0),
         (details("Unknown"), UNKNOWN, 10.0),
+        (details("SomethingNew", Apns=counts(BadChannel=1)), DEAD, 10.0),
+        (details("DetailedStateAvailable"), UNKNOWN, 10.0),
+        (details("DetailedStateAvailable", Apns=counts(Success=1)), ACCEPTED, 10.0),
+        (details("DetailedStateAvailable", Apns=counts(Success=1, BadChannel=1)), UNKNOWN, 10.0),
         (details(""), UNKNOWN, 10.0),
         (Response(200, (), b""), UNKNOWN, 10.0),
         (Response(200, (), b"<Other><State>Completed</State></Other>"), UNKNOWN, 10.0),

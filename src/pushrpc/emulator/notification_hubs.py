@@ -48,7 +48,8 @@ MESSAGES_MAX = 100_000
 TEST_DEVICES_MAX = 10
 # Second-hand, of a direct batch (Azure/azure-notificationhubs-dotnet, issue 200); assumed of what else costs more.
 NOT_FOR_FREE = "This operation is not available for your tier."
-ENQUEUED_S, PROCESSING_S = 0.5, 1.0  # from the send: until then Enqueued, until then Processing
+# From the send: until then Enqueued, Processing, and DetailedStateAvailable, which shows counts before the end.
+ENQUEUED_S, PROCESSING_S, DETAILED_S = 0.5, 1.0, 1.5
 
 SEND, LISTEN, MANAGE = "Send", "Listen", "Manage"
 ALL_RIGHTS = (SEND, LISTEN, MANAGE)
@@ -358,6 +359,8 @@ class NotificationHubs:
         state = "Completed" if message.counts else "NoTargetFound"
         if age_s < PROCESSING_S:
             state = "Enqueued" if age_s < ENQUEUED_S else "Processing"
+        elif message.counts and age_s < DETAILED_S:
+            state = "DetailedStateAvailable"
         root = Element("NotificationDetails", xmlns=CONNECT)
         SubElement(root, "NotificationId").text = message_id
         SubElement(root, "State").text = state
@@ -365,7 +368,8 @@ class NotificationHubs:
         if state != "Enqueued":
             SubElement(root, "StartTime").text = _iso(message.sent_us + int(ENQUEUED_S * 1e6))
         if state not in ("Enqueued", "Processing"):
-            SubElement(root, "EndTime").text = _iso(message.sent_us + int(PROCESSING_S * 1e6))
+            if state != "DetailedStateAvailable":
+                SubElement(root, "EndTime").text = _iso(message.sent_us + int(DETAILED_S * 1e6))
             SubElement(root, "TargetPlatforms").text = message.format
             _count(root, message.counts)
         return Response(200, [_XML], tostring(root))

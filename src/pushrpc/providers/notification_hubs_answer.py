@@ -140,7 +140,7 @@ _OUTCOMES: Mapping[str, Outcome] = {
 }
 # At Windows these two are about the access token with which the hub calls, not about the channel.
 _OF_WINDOWS: Mapping[str, Outcome] = {"InvalidToken": _SETTINGS, "WrongToken": _SETTINGS}
-_WAITING = frozenset({"Enqueued", "Processing", "Scheduled", "Unknown"})
+_ENDED = "Completed"
 _ENDED_UNSENT: Mapping[str, Outcome] = {
     "Abandoned": _DOWN,
     # Which says nothing of a handle: a hub without the platform's credential has no targets either.
@@ -164,7 +164,12 @@ class _Count(NamedTuple):
 
 
 def feedback_of(response: Response, now_us: int) -> Feedback:
-    """Reads NotificationDetails. What cannot be read, or is not there yet, is to be asked again."""
+    """Reads NotificationDetails. What cannot be read, or is not there yet, is to be asked again.
+
+    Only Completed, and the states in which nothing is sent any more, are the last word. Enqueued, Processing, Scheduled
+    and Unknown tell nothing yet; the counts of DetailedStateAvailable, of which Microsoft does not say whether they
+    still grow, are told as what is known so far.
+    """
     if response.status != 200:
         outcome = outcome_of(response, now_us)
         again_s = outcome.retry_after_s
@@ -173,11 +178,10 @@ def feedback_of(response: Response, now_us: int) -> Feedback:
         return Feedback(outcome, max(again_s, ASK_AGAIN_S))
     root = read_xml(response.body)
     state = word(_child(root, "State")) if root is not None and _name(root) == "NotificationDetails" else ""
-    if root is None or not state or state in _WAITING:
-        return Feedback(Outcome(OutcomeKind.UNKNOWN, 200, reason=state), ASK_AGAIN_S)
     if state in _ENDED_UNSENT:
         return Feedback(_ENDED_UNSENT[state]._replace(provider_status=200, reason=state))
-    return Feedback(_summed(state, _counts(root)))
+    outcome = _summed(state, [] if root is None else _counts(root))
+    return Feedback(outcome, 0.0 if state == _ENDED else ASK_AGAIN_S)
 
 
 def _counts(root: Element) -> list[_Count]:
