@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from pushrpc.emulator import SERVICES, Credentials, Emulator
+from pushrpc.emulator import SERVICES, Credentials, Emulator, issue_vapid_key
 from tests.emulator.client import DEADLINE_S, connect
 from tests.emulator.conftest import PAYLOAD
 
@@ -109,6 +109,15 @@ async def test_tokens_are_made_different_each_time(control: Control) -> None:
     assert {row["app"] for row in listed["tokens"]} == {"shop-example", ""}
 
 
+async def test_a_browser_subscribes_and_moves(emulator: Emulator, control: Control) -> None:
+    key, _ = issue_vapid_key(emulator.ca_file.parent)
+    (old,) = (await control("POST", "/subscriptions", {"vapid_public_key": key}))["subscriptions"]
+    (new,) = (await control("POST", "/subscriptions", {"move": old["endpoint"]}))["subscriptions"]
+    assert new["keys"] == old["keys"] and new["endpoint"] != old["endpoint"]
+    (row,) = (await control("GET", "/tokens?provider=web_push"))["tokens"]
+    assert (row["token"], row["state"], row["moved_to"]) == (old["endpoint"], "moved", new["endpoint"])
+
+
 async def test_unknown_tokens_and_quotas(emulator: Emulator, headers: dict[str, str], control: Control) -> None:
     await control("POST", "/unknown", {"provider": "apns", "state": "unregistered"})
     assert await send(emulator, headers, "aa" * 32) == 410
@@ -161,6 +170,7 @@ async def test_keys_made_elsewhere(emulator: Emulator, control: Control) -> None
         ("/clock", {}, "advance_s"),
         ("/quotas", {"apns": 5}, "apns"),
         ("/unknown", {"provider": "apns", "state": "asleep"}, "asleep"),
+        ("/subscriptions", {"move": "https://127.0.0.1/wpush/v2/none"}, "none of its"),
     ],
 )
 async def test_a_mistake_is_told(control: Control, path: str, body: object, word: str) -> None:
