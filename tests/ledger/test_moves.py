@@ -298,6 +298,17 @@ async def test_a_notification_reaches_an_endpoint_once(engine: Engine, clock: Ma
     assert (new.token, found.counts) == (NEW, Counts(total=2, sent=1, unregistered=1))
 
 
+async def test_a_sibling_whose_device_lost_the_endpoint_does_not_stop_it(engine: Engine, clock: ManualClock) -> None:
+    await registered(engine, clock, "first", NEW)
+    clock.advance(10)
+    await registered(engine, clock, "second")
+    notification_id = await sent(engine, clock, NEW, OLD)
+    await engine.ledger.settle([moved(clock, await one(engine))])
+    cancelled, followed = await status(engine, notification_id)
+    assert (cancelled.state, followed.state) == (DeliveryState.CANCELLED, QUEUED)
+    assert (await one(engine, ELSEWHERE)).device_id == "second"
+
+
 async def test_a_sibling_that_was_refused_there_does_not_stop_it(engine: Engine, clock: ManualClock) -> None:
     await sent(engine, clock, OLD, NEW)
     refused = await one(engine, ELSEWHERE)
