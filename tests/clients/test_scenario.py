@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 from pushrpc import words
+from pushrpc.clock import SystemClock
 from pushrpc.emulator import Emulator
+from pushrpc.ledger import open_ledger
 from pushrpc.v1 import following_pb2
 from tests.clients.runners import ROOT, RUNNERS, built
 from tests.e2e.running import ServerProcess, apps_at, stub
@@ -25,6 +27,9 @@ TABLE = ROOT / "build" / "scenarios.md"
 LINE_S = 70.0  # a runner itself gives a step 60 s
 SETTLED_S = 20.0
 BUSY_TOKEN = "5107"
+LOST_TOKEN = "5108"
+LOST_RETRY_S = 5  # longer than it takes to see the first try and to kill the server
+QUEUE_MAX = 10  # one step sends more than that
 
 Results = dict[str, Any]
 
@@ -64,17 +69,22 @@ async def play(command: list[str], directory: Path) -> Results:
     (directory / "server").mkdir()
     async with (
         Emulator.start(directory / "emulator", seed=1) as emulator,
-        ServerProcess(directory / "server", apps_at(emulator)) as server,
+        ServerProcess(directory / "server", apps_at(emulator), queue_max=QUEUE_MAX) as server,
         silence() as silent,
     ):
         emulator.set_tokens("apns", ["dead"], state="unregistered", since_ms=int(time.time() * 1000))
         fault = {"provider": "apns", "action": "status", "status": 503, "reason": "ServiceUnavailable"}
         emulator.add_fault(**fault, token=BUSY_TOKEN, share=1.0, retry_after_s=60, count=1_000_000)
+        emulator.add_fault(**fault, token=LOST_TOKEN, share=1.0, retry_after_s=LOST_RETRY_S, count=1)
         async with running(command, server.target, silent, directory / "runner.log") as runner:
             try:
-                return {step: result async for step, result in results(runner, server)}
+                told = {step: result async for step, result in results(runner, server)}
             except (TimeoutError, AssertionError) as error:
                 raise AssertionError(f"{error!r}\n{(directory / 'runner.log').read_text()}{server.log()}") from error
+        pushed = emulator.journal.accepted_by_token("apns")
+        assert pushed[LOST_TOKEN] == 1
+        assert set(pushed.values()) == {1}, f"pushed more than once: {pushed}"
+        return told
 
 
 @asynccontextmanager
@@ -116,24 +126,30 @@ async def running(
 async def results(runner: asyncio.subprocess.Process, server: ServerProcess) -> AsyncIterator[tuple[str, Any]]:
     assert runner.stdin is not None
     assert runner.stdout is not None
+    meanwhile: list[asyncio.Task[None]] = []
     while line := await asyncio.wait_for(runner.stdout.readline(), LINE_S):
         told = json.loads(line)
         if "pause" in told:
-            await PAUSES[told["pause"]](server)
+            if told["pause"] in MEANWHILE:
+                meanwhile.append(asyncio.create_task(MEANWHILE[told["pause"]](server)))
+            else:
+                await PAUSES[told["pause"]](server)
             runner.stdin.write(b"\n")
         elif "failed" in told:
             yield told["step"], {"failed": told["failed"]}
         else:
             yield told["step"], told["result"]
+    for task in meanwhile:
+        await task
 
 
-async def until_tried(server: ServerProcess) -> None:
+async def until_tried(server: ServerProcess, token: str = BUSY_TOKEN) -> None:
     """The provider has refused once, and the server has noted when to come back."""
-    request = following_pb2.ListDeliveriesRequest(app_id="shop", token=BUSY_TOKEN)
+    request = following_pb2.ListDeliveriesRequest(app_id="shop", token=token)
     async with server.channel() as channel, asyncio.timeout(SETTLED_S):
         while True:
-            (delivery,) = (await stub(channel).ListDeliveries(request, timeout=SETTLED_S)).deliveries
-            if delivery.attempt == 1 and delivery.state == int(words.DeliveryState.QUEUED):
+            answer = await stub(channel).ListDeliveries(request, timeout=SETTLED_S)
+            if [(each.attempt, each.state) for each in answer.deliveries] == [(1, int(words.DeliveryState.QUEUED))]:
                 return
             await asyncio.sleep(0.02)  # paces the polling only
 
@@ -148,7 +164,29 @@ async def kill_and_start(server: ServerProcess) -> None:
     await server.start()
 
 
-PAUSES = {"tried": until_tried, "stop": stop_and_start, "kill": kill_and_start}
+async def kill_once_tried(server: ServerProcess) -> None:
+    """Somebody waits for final answers of what was accepted and tried; nobody will give them that answer."""
+    await until_tried(server, LOST_TOKEN)
+    await kill_and_start(server)
+
+
+async def forget(server: ServerProcess) -> None:
+    """What the server does when what it keeps of finished notifications has become too old."""
+    assert await server.stop() == 0
+    clock = SystemClock()
+    ledger = await open_ledger(
+        "sqlite:///ledger.db", clock, base=server.directory, event_retention_us=0, request_id_retention_us=0,
+        queue_max=QUEUE_MAX,
+    )  # fmt: skip
+    while await ledger.prune(clock.now_us()):
+        pass
+    await ledger.close()
+    await server.start()
+
+
+PAUSES = {"tried": until_tried, "stop": stop_and_start, "kill": kill_and_start, "forget": forget}
+MEANWHILE = {"kill once tried": kill_once_tried}
+"""Begun while the runner goes on."""
 
 
 def as_table(expected: Results, played: dict[str, Results]) -> str:

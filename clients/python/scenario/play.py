@@ -20,6 +20,8 @@ from pushrpc_client import Client, PushError, v1
 
 STEP_TIMEOUT_S = 60.0
 LATE_S = 5.0
+AT_ONCE_S = 4.0  # less than any time that a server asks callers to wait
+CLOSE_AFTER_S = 0.3
 
 Form = TypeVar("Form", bound=Message)
 Step = dict[str, Any]
@@ -30,9 +32,9 @@ class Player:
     """Each method is one kind of step, and returns its result."""
 
     def __init__(self, connect: Callable[[str], Client], address: str) -> None:
-        self._connect = connect
+        self._connect, self._address = connect, address
         self._push = connect(address)
-        self._sent: dict[str, str] = {}
+        self._sent: dict[str, v1.SendNotificationResponse] = {}
         self._of_app = Watch()
 
     def register(self, step: Step) -> Result:
@@ -44,14 +46,20 @@ class Player:
         receipt = self._push.send(request)
         if step.get("again"):
             receipt = self._push.send(request)
-        self._sent[step["name"]] = receipt.notification_id
+        self._sent[step["name"]] = receipt
         rejected = [v1.RejectReason.Name(each.reason).removeprefix("REJECT_REASON_") for each in receipt.rejected]
         return {"target_count": receipt.target_count, "replayed": receipt.replayed, "rejected": rejected}
 
     def send_error(self, step: Step) -> Result:
+        began = time.monotonic()
         error = failure(self._push, parsed(step["request"], v1.SendNotificationRequest()))
-        fields = [violation.field for violation in error.field_violations]
-        return {"code": error.code.name, "reason": error.reason, "fields": fields}
+        return {
+            "code": error.code.name,
+            "reason": error.reason,
+            "fields": [violation.field for violation in error.field_violations],
+            "retry_after_s": int(error.retry_delay or 0),
+            "at_once": time.monotonic() - began < AT_ONCE_S,
+        }
 
     def bulk(self, step: Step) -> Result:
         requests = [parsed(each, v1.SendNotificationRequest()) for each in step["requests"]]
@@ -63,9 +71,14 @@ class Player:
         return {"accepted": errors.count(None), "errors": told}
 
     def follow(self, step: Step) -> Result:
-        with self._push.follow(self._sent[step["of"]]) as events:
+        with self._push.follow(self._sent[step["of"]].notification_id) as events:
             told = [(e.token, v1.DeliveryState.Name(e.state).removeprefix("DELIVERY_STATE_"), e.final) for e in events]
             return {"states": sorted(told), "ended": events.counts is not None}
+
+    def follow_error(self, step: Step) -> Result:
+        cursor = step["cursor"] if "cursor" in step else self._sent[step["of"]].cursor
+        error = end_of(self._push.follow(cursor=cursor))
+        return {"code": error.code.name, "reason": error.reason, "tells_oldest": "oldest_cursor" in error.metadata}
 
     def follow_app(self, _step: Step) -> Result:
         events = self._push.follow()
@@ -83,9 +96,17 @@ class Player:
         return {"finals": len(tokens), "tokens": sorted(tokens), "repeats": repeats}
 
     def cancel(self, step: Step) -> Result:
-        answer = self._push.cancel(v1.CancelNotificationRequest(notification_id=self._sent[step["of"]]))
+        answer = self._push.cancel(v1.CancelNotificationRequest(notification_id=self._sent[step["of"]].notification_id))
         counts = ("cancelled_count", "in_flight_count", "already_final_count")
         return {name: getattr(answer, name) for name in counts}
+
+    def close(self, _step: Step) -> Result:
+        closing_one = self._connect(self._address)
+        events = closing_one.follow()
+        events.__enter__()
+        threading.Timer(CLOSE_AFTER_S, closing_one.close).start()
+        error = end_of(events)
+        return {"code": error.code.name, "reason": error.reason}
 
     def deadline(self, step: Step) -> Result:
         timeout = step["timeout_ms"] / 1000
@@ -129,6 +150,16 @@ def failure(push: Client, request: v1.SendNotificationRequest, timeout: float | 
     except PushError as error:
         return error
     raise AssertionError("it was accepted")
+
+
+def end_of(events: Iterator[v1.DeliveryEvent]) -> PushError:
+    """What ends a follower, at once or later."""
+    try:
+        for _ in events:
+            pass
+    except PushError as error:
+        return error
+    raise AssertionError("it ended well")
 
 
 def connect(address: str) -> Client:

@@ -11,6 +11,7 @@ import {
   RegisterDeviceRequestSchema,
   RejectReason,
   SendNotificationRequestSchema,
+  type SendNotificationResponse,
 } from "@pushrpc/client";
 
 interface Step {
@@ -19,20 +20,24 @@ interface Step {
   readonly request: JsonObject;
   readonly requests: readonly JsonObject[];
   readonly again?: boolean;
-  readonly of: string;
+  readonly of?: string;
+  readonly cursor?: string;
   readonly why: string;
   readonly finals: number;
   readonly timeout_ms: number;
 }
 
 const STEP_MS = 60_000;
+const AT_ONCE_MS = 4_000; // less than any time that a server asks callers to wait
+const CLOSE_AFTER_MS = 300;
 
 const [, , scenario, address] = process.argv;
 if (!scenario || !address) throw new Error("usage: main.js scenario.json ADDRESS");
-const client = PushClient.connect(address, "shop", { plaintext: true });
+const target = address;
+const client = PushClient.connect(target, "shop", { plaintext: true });
 const input = createInterface({ input: process.stdin });
 const lines = input[Symbol.asyncIterator]();
-const notificationIds = new Map<string, string>();
+const receipts = new Map<string, SendNotificationResponse>();
 let appFollower: Follower | undefined;
 let background = Promise.resolve();
 const seen = { tokens: [] as string[], eventIds: new Set<string>(), repeats: 0, told: () => {} };
@@ -47,14 +52,21 @@ const kinds = {
     const message = parse(SendNotificationRequestSchema, request);
     let receipt = await client.send(message);
     if (again) receipt = await client.send(message);
-    notificationIds.set(name, receipt.notificationId);
+    receipts.set(name, receipt);
     const rejected = receipt.rejected.map(({ reason }) => RejectReason[reason]);
     return { target_count: receipt.targetCount, replayed: receipt.replayed, rejected };
   },
 
   async send_error({ request }: Step) {
+    const began = performance.now();
     const error = await errorOf(client.send(parse(SendNotificationRequestSchema, request)));
-    return { code: error.code, reason: error.reason, fields: error.fieldViolations.map(({ field }) => field) };
+    return {
+      code: error.code,
+      reason: error.reason,
+      fields: error.fieldViolations.map(({ field }) => field),
+      retry_after_s: (error.retryDelayMs ?? 0) / 1_000,
+      at_once: performance.now() - began < AT_ONCE_MS,
+    };
   },
 
   async bulk({ requests }: Step) {
@@ -83,9 +95,14 @@ const kinds = {
 
   async follow({ of }: Step) {
     const states: [string, string | undefined, boolean][] = [];
-    const follower = client.follow({ notificationIds: [idOf(of)] });
+    const follower = client.follow({ notificationIds: [receiptOf(of).notificationId] });
     for await (const event of follower) states.push([event.token, DeliveryState[event.state], event.final]);
     return { states: states.sort(), ended: follower.counts !== undefined };
+  },
+
+  async follow_error({ of, cursor }: Step) {
+    const error = await errorOf(drain(client.follow({ cursor: cursor ?? receiptOf(of).cursor })));
+    return { code: error.code, reason: error.reason, tells_oldest: Boolean(error.metadata.oldest_cursor) };
   },
 
   async follow_app() {
@@ -113,12 +130,23 @@ const kinds = {
   },
 
   async cancel({ of }: Step) {
-    const counts = await client.cancel({ notificationId: idOf(of) });
+    const counts = await client.cancel({ notificationId: receiptOf(of).notificationId });
     return {
       cancelled_count: counts.cancelledCount,
       in_flight_count: counts.inFlightCount,
       already_final_count: counts.alreadyFinalCount,
     };
+  },
+
+  async close() {
+    const closing = PushClient.connect(target, "shop", { plaintext: true });
+    const follower = closing.follow();
+    await follower.open();
+    const ended = errorOf(drain(follower));
+    await setTimeout(CLOSE_AFTER_MS);
+    closing.close();
+    const { code, reason } = await ended;
+    return { code, reason };
   },
 
   async deadline({ timeout_ms: timeoutMs }: Step) {
@@ -166,10 +194,14 @@ async function errorOf(answer: Promise<unknown>): Promise<PushError> {
   throw new Error("it was accepted");
 }
 
-function idOf(name: string): string {
-  const id = notificationIds.get(name);
-  if (id === undefined) throw new Error(`nothing was sent in "${name}"`);
-  return id;
+async function drain(follower: Follower): Promise<void> {
+  for await (const _ of follower);
+}
+
+function receiptOf(name = ""): SendNotificationResponse {
+  const receipt = receipts.get(name);
+  if (receipt === undefined) throw new Error(`nothing was sent in "${name}"`);
+  return receipt;
 }
 
 function parse<Schema extends DescMessage>(schema: Schema, request: JsonObject): MessageShape<Schema> {

@@ -23,6 +23,8 @@ import (
 
 const (
 	stepTimeout = 60 * time.Second
+	atOnce      = 4 * time.Second // less than any time that a server asks callers to wait
+	closeAfter  = 300 * time.Millisecond
 	eventsMax   = 1000 // more than the scenario makes
 )
 
@@ -33,6 +35,7 @@ type step struct {
 	Requests  []json.RawMessage
 	Again     bool
 	Of        string
+	Cursor    string
 	Why       string
 	Finals    int
 	TimeoutMS int `json:"timeout_ms"`
@@ -42,12 +45,13 @@ type result map[string]any
 
 // player remembers what later steps are about.
 type player struct {
+	address string
 	client  *pushrpc.Client
 	stdin   *bufio.Reader
-	sent    map[string]string // notification ids by the names of their steps
-	events  chan event        // of the whole app
-	seen    map[string]bool   // event ids
-	tokens  []string          // of final events
+	sent    map[string]*pushrpcv1.SendNotificationResponse // by the names of their steps
+	events  chan event                                     // of the whole app
+	seen    map[string]bool                                // event ids
+	tokens  []string                                       // of final events
 	repeats int
 }
 
@@ -77,7 +81,10 @@ func run(file, address string) error {
 		return err
 	}
 	defer client.Close()
-	p := &player{client: client, stdin: bufio.NewReader(os.Stdin), sent: map[string]string{}, seen: map[string]bool{}}
+	p := &player{
+		address: address, client: client, stdin: bufio.NewReader(os.Stdin),
+		sent: map[string]*pushrpcv1.SendNotificationResponse{}, seen: map[string]bool{},
+	}
 	for _, each := range steps {
 		line := result{"step": each.Name}
 		if told, err := p.play(each); err != nil {
@@ -112,6 +119,8 @@ func (p *player) play(each step) (result, error) {
 		return p.bulk(ctx, each)
 	case "follow":
 		return p.follow(ctx, each)
+	case "follow_error":
+		return p.followError(ctx, each)
 	case "follow_app":
 		return p.followApp()
 	case "pause":
@@ -120,6 +129,8 @@ func (p *player) play(each step) (result, error) {
 		return p.collect(each)
 	case "cancel":
 		return p.cancel(ctx, each)
+	case "close":
+		return p.close(ctx)
 	case "deadline":
 		return deadline(each)
 	}
@@ -154,7 +165,7 @@ func (p *player) send(ctx context.Context, each step) (result, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.sent[each.Name] = receipt.NotificationId
+	p.sent[each.Name] = receipt
 	rejected := []string{}
 	for _, rejection := range receipt.Rejected {
 		rejected = append(rejected, strings.TrimPrefix(rejection.Reason.String(), "REJECT_REASON_"))
@@ -167,7 +178,9 @@ func (p *player) sendError(ctx context.Context, each step) (result, error) {
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	_, err = p.client.Send(ctx, request)
+	took := time.Since(began)
 	failure, err := expected(err)
 	if err != nil {
 		return nil, err
@@ -176,7 +189,10 @@ func (p *player) sendError(ctx context.Context, each step) (result, error) {
 	for _, violation := range failure.FieldViolations {
 		fields = append(fields, violation.Field)
 	}
-	return result{"code": name(failure), "reason": failure.Reason, "fields": fields}, nil
+	return result{
+		"code": name(failure), "reason": failure.Reason, "fields": fields,
+		"retry_after_s": int(failure.RetryDelay.Seconds()), "at_once": took < atOnce,
+	}, nil
 }
 
 func expected(err error) (*pushrpc.Error, error) {
@@ -222,7 +238,7 @@ func (p *player) bulk(ctx context.Context, each step) (result, error) {
 }
 
 func (p *player) follow(ctx context.Context, each step) (result, error) {
-	request := &pushrpcv1.StreamDeliveryStatusRequest{NotificationIds: []string{p.sent[each.Of]}}
+	request := &pushrpcv1.StreamDeliveryStatusRequest{NotificationIds: []string{p.sent[each.Of].GetNotificationId()}}
 	follower, err := p.client.Follow(ctx, request)
 	if err != nil {
 		return nil, err
@@ -242,6 +258,48 @@ func (p *player) follow(ctx context.Context, each step) (result, error) {
 		)
 	})
 	return result{"states": states, "ended": follower.End() != nil}, nil
+}
+
+func (p *player) followError(ctx context.Context, each step) (result, error) {
+	cursor := each.Cursor
+	if each.Of != "" {
+		cursor = p.sent[each.Of].GetCursor()
+	}
+	failure, err := expected(ended(p.client.Follow(ctx, &pushrpcv1.StreamDeliveryStatusRequest{Cursor: cursor})))
+	if err != nil {
+		return nil, err
+	}
+	return result{
+		"code": name(failure), "reason": failure.Reason, "tells_oldest": failure.Metadata["oldest_cursor"] != "",
+	}, nil
+}
+
+// ended is the error that ends a follower, at once or later.
+func ended(follower *pushrpc.Follower, err error) error {
+	if err != nil {
+		return err
+	}
+	for _, err = range follower.Events() {
+	}
+	return err
+}
+
+// close closes a client while its follower waits for an event.
+func (p *player) close(ctx context.Context) (result, error) {
+	client, err := pushrpc.NewClient(p.address, "shop", pushrpc.WithPlaintext())
+	if err != nil {
+		return nil, err
+	}
+	follower, err := client.Follow(ctx, &pushrpcv1.StreamDeliveryStatusRequest{})
+	if err != nil {
+		return nil, err
+	}
+	time.AfterFunc(closeAfter, func() { client.Close() })
+	failure, err := expected(ended(follower, nil))
+	if err != nil {
+		return nil, err
+	}
+	return result{"code": name(failure), "reason": failure.Reason}, nil
 }
 
 func (p *player) followApp() (result, error) {
@@ -289,7 +347,7 @@ func (p *player) pause(each step) (result, error) {
 }
 
 func (p *player) cancel(ctx context.Context, each step) (result, error) {
-	request := &pushrpcv1.CancelNotificationRequest{NotificationId: p.sent[each.Of]}
+	request := &pushrpcv1.CancelNotificationRequest{NotificationId: p.sent[each.Of].GetNotificationId()}
 	response, err := p.client.Cancel(ctx, request)
 	if err != nil {
 		return nil, err

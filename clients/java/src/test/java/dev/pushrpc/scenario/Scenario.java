@@ -37,11 +37,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.TimeUnit;
 
 /** Plays clients/scenarios/scenario.json through the public API: Scenario scenario.json ADDRESS. */
 public final class Scenario {
   static final Duration STEP_TIMEOUT = Duration.ofSeconds(60);
   private static final Duration LATE = Duration.ofSeconds(5);
+  private static final Duration AT_ONCE = Duration.ofSeconds(4); // less than a server asks callers to wait
+  private static final long CLOSE_AFTER_MS = 300;
   private static final String APP = "shop";
   private static final Gson JSON = new GsonBuilder().disableHtmlEscaping().create();
 
@@ -49,9 +52,11 @@ public final class Scenario {
   private final BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
   private final Map<String, SendNotificationResponse> sent = new HashMap<>();
   private final AppWatch ofApp = new AppWatch();
+  private final String address;
   private final PushClient push;
 
-  private Scenario(PushClient push) {
+  private Scenario(String address, PushClient push) {
+    this.address = address;
     this.push = push;
   }
 
@@ -64,7 +69,7 @@ public final class Scenario {
   public static void main(String[] arguments) throws Exception {
     JsonArray steps = JsonParser.parseString(Files.readString(Path.of(arguments[0]))).getAsJsonArray();
     try (PushClient push = PushClient.builder(arguments[1], APP).plaintext().connect()) {
-      Scenario scenario = new Scenario(push);
+      Scenario scenario = new Scenario(arguments[1], push);
       steps.forEach(step -> scenario.play(step.getAsJsonObject()));
     }
   }
@@ -88,10 +93,12 @@ public final class Scenario {
       case "send_error" -> sendError(step);
       case "bulk" -> bulk(step);
       case "follow" -> follow(step);
+      case "follow_error" -> followError(step);
       case "follow_app" -> followApp();
       case "pause" -> pause(step);
       case "collect" -> ofApp.collected(step.get("finals").getAsInt());
       case "cancel" -> cancel(step);
+      case "close" -> close();
       case "deadline" -> deadline(step);
       default -> throw new IllegalArgumentException("unknown kind of step: " + kind);
     };
@@ -116,9 +123,15 @@ public final class Scenario {
   }
 
   private Map<String, ?> sendError(JsonObject step) throws InvalidProtocolBufferException {
+    long began = System.nanoTime();
     PushException failure = failure(push, sendRequest(step.get("request")));
     List<String> fields = failure.fieldViolations().stream().map(FieldViolation::getField).toList();
-    return Map.of("code", failure.code().name(), "reason", failure.reason(), "fields", fields);
+    return Map.of(
+        "code", failure.code().name(),
+        "reason", failure.reason(),
+        "fields", fields,
+        "retry_after_s", failure.retryDelay().orElse(Duration.ZERO).toSeconds(),
+        "at_once", System.nanoTime() - began < AT_ONCE.toNanos());
   }
 
   private Map<String, ?> bulk(JsonObject step) throws Exception {
@@ -156,6 +169,23 @@ public final class Scenario {
       }
       return Map.of("states", states, "ended", following.counts().isPresent());
     }
+  }
+
+  private Map<String, ?> followError(JsonObject step) {
+    String cursor =
+        step.has("cursor") ? step.get("cursor").getAsString() : sent.get(step.get("of").getAsString()).getCursor();
+    PushException failure = end(push.followApp(cursor));
+    boolean tellsOldest = failure.metadata().containsKey("oldest_cursor");
+    return Map.of("code", failure.code().name(), "reason", failure.reason(), "tells_oldest", tellsOldest);
+  }
+
+  private Map<String, ?> close() throws Exception {
+    PushClient closing = PushClient.builder(address, APP).plaintext().connect();
+    Following following = closing.follow(StreamDeliveryStatusRequest.getDefaultInstance());
+    following.awaitOpen(STEP_TIMEOUT);
+    CompletableFuture.delayedExecutor(CLOSE_AFTER_MS, TimeUnit.MILLISECONDS).execute(closing::close);
+    PushException failure = end(following);
+    return Map.of("code", failure.code().name(), "reason", failure.reason());
   }
 
   private Map<String, ?> followApp() throws Exception {
@@ -198,6 +228,16 @@ public final class Scenario {
       return failure;
     }
     throw new IllegalStateException("it was accepted");
+  }
+
+  /** What ends it, at once or later. */
+  private static PushException end(Following following) {
+    try (following) {
+      following.forEach(event -> {});
+    } catch (PushException failure) {
+      return failure;
+    }
+    throw new IllegalStateException("it ended well");
   }
 
   private static SendNotificationRequest sendRequest(JsonElement json) throws InvalidProtocolBufferException {
