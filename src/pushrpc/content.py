@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from operator import attrgetter
 from typing import Any
+
+import orjson
 
 from pushrpc.words import ApnsPushType, InterruptionLevel, LiveActivityEvent, Urgency, WnsType
 
@@ -127,12 +129,9 @@ class Content:
 
     def to_json(self) -> str:
         """Only what differs from an empty content, so that stored rows stay small and readable."""
-        raw: dict[str, Any] = {}
-        for name, value, empty in zip(_EMPTY, _values(self), _EMPTY.values(), strict=True):
-            if value is not empty and value != empty:
-                # asdict copies all it meets: only the parts that need it get it.
-                raw[name] = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        return _encode(raw)
+        differs = zip(_EMPTY, _values(self), _EMPTY.values(), strict=True)
+        raw = {name: value for name, value, empty in differs if value is not empty and value != empty}
+        return orjson.dumps(raw, default=_plain).decode()
 
     @staticmethod
     def from_json(text: str) -> Content:
@@ -160,4 +159,3 @@ def _plain(value: object) -> object:
 _EMPTY: Mapping[str, Any] = {f.name: getattr(Content(), f.name) for f in fields(Content)}
 _OPTIONS: Mapping[str, Any] = {name: type(value) for name, value in _EMPTY.items() if is_dataclass(value)}
 _values = attrgetter(*_EMPTY)
-_encode = json.JSONEncoder(ensure_ascii=False, default=_plain).encode  # made once: `dumps` makes one a call

@@ -267,9 +267,12 @@ def target_count(target: sending_pb2.Target) -> int:
 def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> Target:
     target = request.target
     groups, device_ids, user_ids = target.tokens[:], target.device_ids, target.user_ids
+    audiences = target.provider_audiences
     tokens = [group.tokens[:] for group in groups]
-    audiences, subscriptions = target.provider_audiences, [group.subscriptions for group in groups]
-    count = sum(map(len, tokens)) + sum(map(len, subscriptions)) + len(device_ids) + len(user_ids) + len(audiences)
+    subscriptions = [group.subscriptions for group in groups]
+    count = len(device_ids) + len(user_ids) + len(audiences)
+    for of_group, beside in zip(tokens, subscriptions, strict=True):
+        count += len(of_group) + len(beside)
     if not count:
         fields.wrong(Reason.TARGET_EMPTY, "target", "names nothing")
     elif count > TARGETS_PER_SEND_MAX:
@@ -283,7 +286,9 @@ def target_of(request: sending_pb2.SendNotificationRequest, fields: Fields) -> T
         parts,
         _ids(device_ids, fields, "target.device_ids", ID_BYTES_MAX) if device_ids else (),
         _ids(user_ids, fields, "target.user_ids", USER_ID_BYTES_MAX) if user_ids else (),
-        [_audience(each, fields, f"target.provider_audiences[{place}]") for place, each in enumerate(audiences)],
+        [_audience(each, fields, f"target.provider_audiences[{place}]") for place, each in enumerate(audiences)]
+        if audiences
+        else (),
     )
 
 
@@ -374,17 +379,18 @@ def _message_of(request: Asking, fields: Fields) -> Content:
 
 
 def fingerprint(request: sending_pb2.SendNotificationRequest) -> bytes:
-    """What makes two requests under one request_id the same: everything but request_id and wait.
+    """What makes two requests under one request_id the same: everything but wait.
 
     Presence that changes nothing (an empty `options`) is no difference.
     """
-    canonical = sending_pb2.SendNotificationRequest()
-    canonical.CopyFrom(request)
-    canonical.ClearField("request_id")
-    canonical.ClearField("wait")
-    if not canonical.options.ListFields():
-        canonical.ClearField("options")
-    return hashlib.sha256(canonical.SerializeToString(deterministic=True)).digest()
+    if request.HasField("wait") or (request.HasField("options") and not request.options.ListFields()):
+        canonical = sending_pb2.SendNotificationRequest()
+        canonical.CopyFrom(request)
+        canonical.ClearField("wait")
+        if not canonical.options.ListFields():
+            canonical.ClearField("options")
+        request = canonical
+    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
 
 
 # --- accounts as one message sees them ---------------------------------------------------------------------------
