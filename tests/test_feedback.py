@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -16,7 +17,7 @@ from pushrpc.model import Device, Lane, Outcome
 from pushrpc.providers import Call, Feedback
 from pushrpc.record import Confirmation, Synced, Unconfirmed, Unsynced
 from pushrpc.telemetry import Telemetry
-from pushrpc.words import Environment, OutcomeKind, Provider
+from pushrpc.words import DeviceState, Environment, OutcomeKind, Provider
 from tests.clocks import ManualClock
 
 HUB = Lane("shop", Provider.NOTIFICATION_HUBS, "ns/hub", Environment.UNSPECIFIED)
@@ -50,6 +51,7 @@ class Hub:
 
     credential = None
     feedback_after_s = 3.0
+    tags_max = 2
 
     def __init__(self) -> None:
         self.said = Feedback(DONE)
@@ -62,6 +64,9 @@ class Hub:
 
     def feedback(self, response: Response, now_us: int) -> Feedback:
         return self.said
+
+    def tag_problem(self, tag: str) -> str:
+        return "is bad" if tag.startswith("bad") else ""
 
     def device_call(self, device: Device, authorization: bytes | None) -> Call:
         self.asked.append(device.device_id)
@@ -78,6 +83,7 @@ class Scene:
         self.hub = Hub()
         self.answer: Answer = Response(200, (), b"")
         self.account: object | None = self.hub
+        self.telemetry = Telemetry()
 
     async def step(self) -> bool:
         async def carry(endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
@@ -85,7 +91,7 @@ class Scene:
 
         calls = ProviderCalls(carry, Authorizations(cast(Any, None), self.clock))
         account_of = cast(AccountOf, lambda lane: self.account)
-        return await ProviderFeedback(cast(Ledger, self.ledger), calls, account_of, self.clock, Telemetry()).step()
+        return await ProviderFeedback(cast(Ledger, self.ledger), calls, account_of, self.clock, self.telemetry).step()
 
     def message(self, age_s: float = 10.0) -> None:
         self.ledger.messages = [Unconfirmed(HUB, "m-1", self.clock.now_us() - int(age_s * 1e6))]
@@ -178,6 +184,31 @@ async def test_a_provider_that_tells_nothing_later_is_not_asked_again(scene: Sce
     await scene.step()
     assert scene.ledger.confirmed == [Confirmation(HUB, "m-1", None, 0, scene.clock.now_us())]
     assert scene.ledger.told == [Synced(DEVICE)]
+
+
+class Told(Telemetry):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: list[int] = []
+
+    def tags_left_out(self, lane: Lane, device_id: str, count: int) -> None:
+        assert (lane, device_id) == (HUB, "d-1")
+        self.left_out.append(count)
+
+
+@pytest.mark.parametrize(
+    ("tags", "left_out"),
+    [((), []), (("a", "b"), []), (("a", "bad"), [1]), (("a", "b", "c"), [1]), (("bad", "b", "c", "d"), [2])],
+)
+async def test_tags_that_are_not_kept_are_told_of(scene: Scene, tags: tuple[str, ...], left_out: list[int]) -> None:
+    scene.telemetry = told = Told()
+    device = replace(DEVICE, tags=tags)
+    scene.ledger.devices = [Unsynced(device, 0)]
+    await scene.step()
+    assert (scene.ledger.told, told.left_out) == ([Synced(device)], left_out)
+    scene.ledger.devices = [Unsynced(replace(device, state=DeviceState.REMOVED), 0)]
+    await scene.step()
+    assert told.left_out == left_out, "who is removed misses nothing"
 
 
 async def test_a_device_is_told_and_then_done(scene: Scene) -> None:

@@ -13,11 +13,11 @@ from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock
 from pushrpc.exchange import Response
 from pushrpc.ledger import Ledger, LedgerError
-from pushrpc.model import Lane, Outcome
+from pushrpc.model import Device, Lane, Outcome
 from pushrpc.providers import GivesFeedback, KeepsDevices, ProviderAccount
 from pushrpc.record import Confirmation, Synced, Unconfirmed, Unsynced
 from pushrpc.telemetry import Telemetry
-from pushrpc.words import OutcomeKind
+from pushrpc.words import DeviceState, OutcomeKind
 
 LOOK_EVERY_S = 1.0
 AT_ONCE = 16  # questions on the wire; a hub's answer comes in milliseconds
@@ -119,6 +119,8 @@ class ProviderFeedback:
         now_us = self._clock.now_us()
         outcome = account.device_result(answer, now_us) if isinstance(answer, Response) else answer
         if outcome.kind is OutcomeKind.ACCEPTED:
+            if left_out := _left_out(account, device):
+                self._telemetry.tags_left_out(lane, device.device_id, left_out)
             return Synced(device)
         wait_s = max(outcome.retry_after_s or 0.0, min(AGAIN_S * 2 ** min(tries, 16), AGAIN_MAX_S))
         return Synced(device, now_us + int(wait_s * 1e6))
@@ -130,3 +132,11 @@ def _of_feedback(account: GivesFeedback, now_us: int, response: Response) -> Out
 
 def _of_device(account: KeepsDevices, now_us: int, response: Response) -> Outcome:
     return account.device_result(response, now_us)
+
+
+def _left_out(account: KeepsDevices, device: Device) -> int:
+    """How many tags of a device its provider's registry does not keep: of one that was stored before it was checked."""
+    if device.state in (DeviceState.DEAD, DeviceState.REMOVED):
+        return 0
+    kept = sum(not account.tag_problem(tag) for tag in device.tags)
+    return len(device.tags) - min(kept, account.tags_max)

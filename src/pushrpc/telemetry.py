@@ -49,6 +49,7 @@ class LogEvent(StrEnum):
     LANE_RENEWING = "lane_renewing"
     LANE_RESUMED = "lane_resumed"
     CREDENTIAL_RENEWED = "credential_renewed"
+    TAGS_LEFT_OUT = "tags_left_out"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -77,7 +78,7 @@ LOG_KEYS = frozenset(
         *("event", "level", "timestamp", "version", "listen", "port", "ledger_file", "ledger_id"),
         *("open_deliveries", "key", "problem", "remedy", "rows"),
         *LANE_KEYS,
-        *("state", "reason", "hold_seconds", "where", "error", "stack", "hidden_keys"),
+        *("state", "reason", "hold_seconds", "where", "error", "stack", "hidden_keys", "device_id"),
     }
 )
 VALUE_CHARS_MAX = 500
@@ -261,6 +262,10 @@ class Telemetry:
 
     def credential_renewed(self, lane: Lane) -> None:
         self._tell("info", LogEvent.CREDENTIAL_RENEWED, **_lane(lane))
+
+    def tags_left_out(self, lane: Lane, device_id: str, count: int) -> None:
+        """So many tags of a device do not reach the registry that its provider keeps: sends by tag miss it."""
+        self._tell("warning", LogEvent.TAGS_LEFT_OUT, **_lane(lane), device_id=device_id, rows=count)
 
     # --- bugs
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from pushrpc.accounts import ApnsAccount, FcmAccount, HmsAccount, HubAccount, WebPushAccount, WnsAccount
 from pushrpc.exchange import Response
-from pushrpc.model import Outcome
+from pushrpc.model import NOT_SENT, Outcome
 from pushrpc.providers import (
     GivesFeedback,
     KeepsChannels,
@@ -24,7 +24,7 @@ from pushrpc.providers import (
 )
 from pushrpc.providers.answer import DETAIL_BYTES_MAX, REASON_CHARS_MAX, RETRY_AFTER_S_MAX
 from pushrpc.providers.credentials import ExchangedToken
-from pushrpc.words import OutcomeKind
+from pushrpc.words import OutcomeKind, Provider
 from tests.providers.conftest import pem
 from tests.providers.samples import NOW_US, claimed, notification
 
@@ -86,6 +86,8 @@ def play(data: bytes) -> None:
         classified = account.classify(response, covered, NOW_US)
         assert len(classified) == len(covered)
         for outcome, message_id in classified:
+            if outcome is NOT_SENT and account.provider is Provider.NOTIFICATION_HUBS and status == 403:
+                continue  # a hub that takes no batches has looked at none of it
             assert outcome.provider_status == status, account.provider.name
             check(outcome, message_id)
         if isinstance(account, GivesFeedback):

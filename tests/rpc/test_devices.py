@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
+from pushrpc.exchange import Response
+from pushrpc.model import Device, Outcome, Registration
+from pushrpc.providers import Call
 from pushrpc.rpc import limits, pages
 from pushrpc.v1 import devices_pb2 as devices
 from pushrpc.v1 import enums_pb2 as e
-from pushrpc.words import DeliveryState, OutcomeKind, Provider
-from tests.rpc.harness import APNS_LANE, Running, failure
+from pushrpc.words import DeliveryState, Environment, OutcomeKind, Provider
+from tests.rpc.harness import ACCOUNTS, APNS_LANE, FakeAccount, Running, failure, serving
 
 EVERYTHING: dict[str, Any] = {
     "device_id": "d-1",
@@ -31,6 +36,11 @@ EVERYTHING: dict[str, Any] = {
 async def register(running: Running, token: str = "aa", **fields: Any) -> devices.RegisterDeviceResponse:
     given: dict[str, Any] = {"app_id": "shop", "provider": Provider.APNS, "token": token} | fields
     return await running.stub.RegisterDevice(devices.RegisterDeviceRequest(**given), timeout=10)
+
+
+async def update(running: Running, **fields: Any) -> devices.Device:
+    request = devices.UpdateDeviceRequest(app_id="shop", device_id="d-1", **fields)
+    return (await running.stub.UpdateDevice(request, timeout=10)).device
 
 
 async def get(running: Running, **fields: Any) -> devices.Device:
@@ -209,3 +219,76 @@ async def test_a_dead_device_tells_why_and_since_when(running: Running) -> None:
     assert (device.state, device.dead_reason) == (e.DEVICE_STATE_DEAD, "Unregistered")
     assert device.HasField("dead_time")
     assert await ids(running, filter={"states": [e.DEVICE_STATE_DEAD]}) == ["d-1"]
+
+
+# --- tags that a provider's own registry cannot keep
+
+
+class Hub(FakeAccount):
+    """Keeps two tags of a device, and none that starts with "bad"."""
+
+    tags_max = 2
+
+    def tag_problem(self, tag: str) -> str:
+        return "is bad" if tag.startswith("bad") else ""
+
+    def device_call(self, device: Device, authorization: bytes | None) -> Call:
+        raise NotImplementedError
+
+    def device_result(self, response: Response, now_us: int) -> Outcome:
+        raise NotImplementedError
+
+
+AT_HUB: dict[str, Any] = {"provider": Provider.NOTIFICATION_HUBS, "device_id": "d-1"}
+
+
+@pytest.fixture
+async def with_hub(tmp_path: Path) -> AsyncIterator[Running]:
+    hub = Hub(Provider.NOTIFICATION_HUBS, "ns/hub", Environment.UNSPECIFIED)
+    async with serving(tmp_path, accounts={"shop": {**ACCOUNTS["shop"], Provider.NOTIFICATION_HUBS: [hub]}}) as running:
+        yield running
+
+
+async def stored_before(running: Running, *tags: str) -> None:
+    """A device from the time when nobody looked at its tags."""
+    lane = Provider.NOTIFICATION_HUBS, "ns/hub", Environment.UNSPECIFIED
+    now_us = running.clock.now_us()
+    registration = Registration("shop", *lane, "aa", device_id="d-1", tags=tags, registered_us=now_us)
+    await running.ledger.register(registration, now_us)
+
+
+async def refused(call: Awaitable[object]) -> tuple[str, list[str], str]:
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await call
+    told = failure(error.value)
+    return told.reason, told.fields, told.message
+
+
+async def test_tags_that_a_hub_would_leave_out_are_refused(with_hub: Running) -> None:
+    reason, fields, message = await refused(register(with_hub, tags=["a", "bad one"], **AT_HUB))
+    assert (reason, fields, "is bad" in message) == ("FIELD_INVALID", ["tags[1]"], True)
+    reason, fields, message = await refused(register(with_hub, tags=["a", "b", "c"], **AT_HUB))
+    assert (reason, fields, "3 tags" in message) == ("FIELD_TOO_LONG", ["tags"], True)
+    await register(with_hub, tags=["a", "b"], **AT_HUB)
+    assert (await register(with_hub, tags=["bad", "b", "c"])).device.tags == ["bad", "b", "c"], "Apple keeps no tags"
+
+
+async def test_a_change_of_tags_that_a_hub_would_leave_out_is_refused(with_hub: Running) -> None:
+    await register(with_hub, tags=["a"], **AT_HUB)
+    assert (await refused(update(with_hub, add_tags=["bad"])))[:2] == ("FIELD_INVALID", ["add_tags[0]"])
+    assert (await refused(update(with_hub, add_tags=["b", "c"])))[:2] == ("FIELD_TOO_LONG", ["add_tags"])
+    masked = {"device": {"tags": ["bad"]}, "update_mask": {"paths": ["tags"]}}
+    assert (await refused(update(with_hub, **masked)))[:2] == ("FIELD_INVALID", ["tags[0]"])
+    await update(with_hub, add_tags=["b", "c"], remove_tags=["a"])
+    assert list((await get(with_hub, device_id="d-1")).tags) == ["b", "c"]
+
+
+async def test_no_device_is_lost_for_tags_that_it_has_already(with_hub: Running) -> None:
+    await stored_before(with_hub, "bad", "b", "c")
+    again = await register(with_hub, tags=["bad", "b", "c"], **AT_HUB)
+    assert not again.created
+    rotated = await register(with_hub, "bb", tags=["c", "bad"], **AT_HUB)
+    assert (rotated.device.device_id, rotated.device.token) == ("d-1", "bb")
+    assert (await refused(register(with_hub, "bb", tags=["bad", "bad too"], **AT_HUB)))[1] == ["tags[1]"]
+    await update(with_hub, remove_tags=["bad"])
+    assert list((await get(with_hub, device_id="d-1")).tags) == ["c"]

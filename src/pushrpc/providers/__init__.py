@@ -199,7 +199,16 @@ class GivesFeedback(Protocol):
 
 @runtime_checkable
 class KeepsDevices(Protocol):
-    """A provider with a registry of its own that is kept in step with ours: a hub's installations."""
+    """A provider with a registry of its own that is kept in step with ours: a hub's installations.
+
+    Ours takes more than such a registry may: `tags_max` and `tag_problem` say what it keeps of a device.
+    """
+
+    tags_max: int
+
+    def tag_problem(self, tag: str) -> str:
+        """Why it cannot keep a tag, for people; empty when it can."""
+        ...
 
     def device_call(self, device: Device, authorization: bytes | None) -> Call:
         """Writes the device as it stands, or removes it when its state says so. The same call again changes nothing."""

@@ -35,7 +35,7 @@ from pushrpc.providers import (
 from pushrpc.providers.credentials import check_ca_file
 from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of, refuses_batches
 from pushrpc.providers.notification_hubs_message import BODY_BYTES_MAX, NO_PLATFORM, HubMessage, build
-from pushrpc.providers.notification_hubs_tags import expression_problem, is_tag
+from pushrpc.providers.notification_hubs_tags import expression_problem, tag_problem
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import encoded
 from pushrpc.providers.sas import SasToken, read_connection_string
@@ -56,7 +56,6 @@ HANDLES_MAX = 1_000  # in a batch
 ONE_BY_ONE_S = 3600.0  # after a refused batch: so soon a hub that has got a higher tier is noticed
 FEEDBACK_AFTER_S = 10.0
 TOKEN_CHARS_MAX = 4096
-TAGS_MAX = 60  # of an installation
 # Microsoft documents batches for neither: they go one by one.
 ALONE = frozenset({HubPlatform.FCM_V1, HubPlatform.BROWSER})
 # In an installation; a send has words of its own.
@@ -91,6 +90,7 @@ class NotificationHub:
     tokens_per_request = HANDLES_MAX
     environment = Environment.UNSPECIFIED
     feedback_after_s = FEEDBACK_AFTER_S
+    tags_max = 60  # of an installation
 
     def __init__(self, account: HubAccount) -> None:
         """Reads the connection string. Raises AccountError."""
@@ -244,6 +244,9 @@ class NotificationHub:
 
     # --- installations
 
+    def tag_problem(self, tag: str) -> str:
+        return tag_problem(tag)
+
     def device_call(self, device: Device, authorization: bytes | None) -> Call:
         known = _INSTALLATION.fullmatch(device.device_id)
         installation_id = device.device_id if known else sha256(device.device_id.encode("utf-8", "replace")).hexdigest()
@@ -252,7 +255,20 @@ class NotificationHub:
         of_another_kind = device.token_kind is not TokenKind.STANDARD
         if of_another_kind or device.state in (DeviceState.DEAD, DeviceState.REMOVED):
             return self._call(b"DELETE", path, authorization)
-        return self._call(b"PUT", path, authorization, encoded(_installation(device, installation_id)))
+        return self._call(b"PUT", path, authorization, encoded(self._installation(device, installation_id)))
+
+    def _installation(self, device: Device, installation_id: str) -> dict[str, Any]:
+        """Of a device whose tags the hub cannot keep, which is none that was registered for one, those that it can."""
+        channel: object = device.token
+        if device.address.platform is HubPlatform.BROWSER:
+            channel = {"endpoint": device.token, "p256dh": device.address.p256dh, "auth": device.address.auth}
+        written: dict[str, Any] = {
+            "installationId": installation_id,
+            "platform": PLATFORMS.get(device.address.platform, ""),
+            "pushChannel": channel,
+            "tags": [tag for tag in device.tags if not tag_problem(tag)][: self.tags_max],
+        }
+        return written | ({"userId": device.user_id} if device.user_id else {})
 
     def device_result(self, response: Response, now_us: int) -> Outcome:
         return outcome_of(response, now_us)
@@ -316,17 +332,3 @@ def _multipart(message: HubMessage, handles: Sequence[str], boundary: bytes) -> 
         disposition = f"Content-Disposition: inline; name={name}".encode()
         lines += [b"--" + boundary, b"Content-Type: " + content_type, disposition, b"", body]
     return b"\r\n".join([*lines, b"--" + boundary + b"--", b""])
-
-
-def _installation(device: Device, installation_id: str) -> dict[str, Any]:
-    """Tags that a hub cannot keep are left out, as are those past its limit."""
-    channel: object = device.token
-    if device.address.platform is HubPlatform.BROWSER:
-        channel = {"endpoint": device.token, "p256dh": device.address.p256dh, "auth": device.address.auth}
-    written: dict[str, Any] = {
-        "installationId": installation_id,
-        "platform": PLATFORMS.get(device.address.platform, ""),
-        "pushChannel": channel,
-        "tags": [tag for tag in device.tags if is_tag(tag)][:TAGS_MAX],
-    }
-    return written | ({"userId": device.user_id} if device.user_id else {})

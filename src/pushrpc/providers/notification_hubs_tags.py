@@ -1,4 +1,4 @@
-"""Tag expressions, which choose the installations of a hub.
+"""Tags of a hub's installations, and tag expressions, which choose among them.
 
 Source: Microsoft, "Routing and tag expressions" (Azure Notification Hubs): tags joined by &&, || and !, with
 parentheses; up to 20 tags with || alone, otherwise up to 6.
@@ -19,9 +19,11 @@ _TOKENS = re.compile(rf" *(?:(?P<tag>{_TAG}|{_IMPLICIT})|(?P<operator>&&|\|\||[!
 _PLAIN = re.compile(_TAG)
 
 
-def is_tag(text: str) -> bool:
-    """Whether a hub would keep it as an installation's tag."""
-    return len(text) <= TAG_CHARS_MAX and _PLAIN.fullmatch(text) is not None
+def tag_problem(tag: str) -> str:
+    """Empty when a hub would keep it as an installation's tag, otherwise what is wrong with it."""
+    if len(tag) > TAG_CHARS_MAX:
+        return f"has {len(tag)} characters, a hub's tags have at most {TAG_CHARS_MAX}"
+    return "" if _PLAIN.fullmatch(tag) else "is no tag of a hub, which are letters, digits and _@#.:-"
 
 
 def expression_problem(expression: str) -> str:

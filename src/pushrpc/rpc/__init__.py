@@ -108,7 +108,7 @@ class PushService(service_pb2_grpc.PushServiceServicer):
     async def UpdateDevice(
         self, request: devices.UpdateDeviceRequest, context: Context
     ) -> devices.UpdateDeviceResponse:
-        return await self._answer(context, request, lambda _: self._devices.update(request))
+        return await self._answer(context, request, lambda accounts: self._devices.update(request, accounts))
 
     async def UnregisterDevice(
         self, request: devices.UnregisterDeviceRequest, context: Context

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pushrpc.audience import choose
@@ -19,7 +19,7 @@ from pushrpc.model import (
     Refused,
     Registration,
 )
-from pushrpc.providers import ProviderAccount
+from pushrpc.providers import KeepsDevices, ProviderAccount
 from pushrpc.rpc.apps import AppAccounts
 from pushrpc.rpc.cursors import Cursors
 from pushrpc.rpc.errors import Reason, Refusal, Violation, invalid
@@ -57,6 +57,7 @@ class Devices:
         """Raises Refusal, with TOKEN_MALFORMED and PROVIDER_NOT_CONFIGURED besides what any request can get."""
         now_us = self._clock.now_us()
         registration = await self._with_address(_registration(request, accounts, now_us), accounts)
+        await self._check_tags(registration, accounts)
         registered = await self._ledger.register(registration, now_us)
         response = devices_pb2.RegisterDeviceResponse(
             created=registered.created, superseded_device_ids=registered.superseded_device_ids
@@ -81,14 +82,27 @@ class Devices:
             raise invalid([Violation("token" if of_token else beside, _reason(problem), problem.detail)])
         return registration
 
-    async def update(self, request: devices_pb2.UpdateDeviceRequest) -> devices_pb2.UpdateDeviceResponse:
+    async def _check_tags(self, registration: Registration, accounts: AppAccounts) -> None:
+        """Raises Refusal, but never for what the device has already: it would be lost to whoever repeats it."""
+        account, _ = _account(accounts, registration.provider, registration.provider_app_id, registration.environment)
+        fields = _not_kept(account, "tags", registration.tags)
+        for which in _earlier(registration) if fields.violations else ():
+            if stored := await self._ledger.device(registration.app_id, which):
+                fields = _not_kept(account, "tags", registration.tags, stored.tags)
+                break
+        fields.refuse()
+
+    async def update(
+        self, request: devices_pb2.UpdateDeviceRequest, accounts: AppAccounts
+    ) -> devices_pb2.UpdateDeviceResponse:
         fields = Fields()
         device_id = fields.text("device_id", request.device_id, ID_BYTES_MAX, required=True)
         change = _change(request, fields)
         fields.refuse()
-        if change.add_tags or change.add_topics:
-            stored = await self._ledger.device(request.app_id, DeviceSelector(device_id=device_id))
-            _refuse_growth(_existing(stored), change)
+        if change.add_tags or change.add_topics or "tags" in change.values:
+            stored = _existing(await self._ledger.device(request.app_id, DeviceSelector(device_id=device_id)))
+            _refuse_growth(stored, change)
+            _refuse_what_is_not_kept(stored, change, accounts)
         device = await self._ledger.update(request.app_id, device_id, change, self._clock.now_us())
         response = devices_pb2.UpdateDeviceResponse()
         put_device(response.device, _existing(device))
@@ -274,6 +288,48 @@ def _refuse_growth(device: Device, change: DeviceChange) -> None:
         if added and count > TAGS_MAX:
             fields.too_long(field, count, TAGS_MAX, "entries with those stored")
     fields.refuse()
+
+
+def _refuse_what_is_not_kept(device: Device, change: DeviceChange, accounts: AppAccounts) -> None:
+    """Tags that the provider's own registry would leave out. Raises Refusal."""
+    account = choose(accounts.get(device.provider, ()), device.provider_app_id, device.environment)
+    if isinstance(account, Refused):
+        return  # it is no longer configured
+    if "tags" in change.values:
+        _not_kept(account[0], "tags", change.values["tags"], device.tags).refuse()
+    elif change.add_tags:
+        kept = [tag for tag in device.tags if tag not in change.remove_tags]
+        _not_kept(account[0], "add_tags", change.add_tags, device.tags, kept).refuse()
+
+
+def _not_kept(
+    account: ProviderAccount,
+    field: str,
+    given: Sequence[str],
+    stored: Sequence[str] = (),
+    beside: Sequence[str] = (),
+) -> Fields:
+    """What is wrong with tags for the registry of a provider that has one; nothing with those that are stored already.
+
+    `beside` are those that stay beside the given ones.
+    """
+    fields = Fields()
+    if isinstance(account, KeepsDevices):
+        for position, tag in enumerate(given):
+            if tag not in stored and (problem := account.tag_problem(tag)):
+                fields.wrong(Reason.FIELD_INVALID, f"{field}[{position}]", problem)
+        count = len({*given, *beside})
+        if count > max(account.tags_max, len(stored)):
+            fields.too_long(field, count, account.tags_max, "tags of a device, as many as a hub keeps")
+    return fields
+
+
+def _earlier(registration: Registration) -> Iterator[DeviceSelector]:
+    """How what is registered may be known already."""
+    for token in filter(None, (registration.token, registration.replaces_token)):
+        yield DeviceSelector(provider=registration.provider, token=token)
+    if registration.device_id:
+        yield DeviceSelector(device_id=registration.device_id)
 
 
 def _filter(given: devices_pb2.DeviceFilter, fields: Fields) -> DeviceFilter:
