@@ -205,6 +205,9 @@ def _write_deliveries(notification: Notification, app: int, audience: Audience, 
         shared = (app, notification.key, lane_key, priority, due_us)
         if len(tokens) >= _TOKENS_MIN and not (device_ids or user_ids or addresses):
             sql.execute(_INSERT_TOKENS, (first_key, *shared, json.dumps(tokens)))
+        elif len(tokens) == 1:
+            named = [column[0] if column else "" for column in (device_ids, user_ids, addresses)]
+            sql.execute(_INSERT_DELIVERY, (first_key, *shared, tokens[0], *named))
         else:
             columns = (column or repeat("") for column in (device_ids, user_ids, addresses))
             rows = zip(count(first_key), tokens, *columns)
