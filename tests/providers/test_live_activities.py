@@ -190,7 +190,7 @@ def test_a_certificate_cannot_carry_them(keys: Keys) -> None:
 def test_what_a_live_activity_cannot_show_is_told(apns: Apns) -> None:
     content = live(ETA, title="t", subtitle="s", badge=0, sound="x", category="c", android_channel_id="a")
     preview = apns.preview(notification(content), Address(), NOW_US)
-    lost = ("message.android_channel_id", "message.subtitle", "message.badge", "message.category")
+    lost = ("message.subtitle", "message.badge", "message.category", "message.android_channel_id")
     assert preview.dropped == lost
 
 

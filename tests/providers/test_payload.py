@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrpc.content import Content
+from pushrpc.content import Content, FcmOptions
 from pushrpc.providers import MessageRefused
 from pushrpc.providers.payload import (
     OBJECT,
     PATCH_DEPTH_MAX,
     cuts,
-    dropped,
     encoded,
     fitted,
     json_object,
+    lost,
     merged,
     patch_problem,
     patched,
@@ -262,7 +262,18 @@ def test_what_is_no_object_is_refused_by_its_field(text: str) -> None:
         json_object(text, "apns.x")
 
 
-def test_only_what_is_set_can_be_dropped() -> None:
-    content = Content(badge=0, title="t", title_loc_args=("1",))
-    names = ("title", "body", "badge", "title_loc_args", "body_loc_args", "data", "sound")
-    assert dropped(content, names) == ("message.title", "message.badge", "message.title_loc_args")
+def test_all_that_is_set_and_not_carried_is_told_by_its_path() -> None:
+    content = Content(
+        badge=0, title="t", title_loc_args=("1",), data={"link": "d"}, link="l", fcm=FcmOptions(data_only=True)
+    )
+    assert lost(content, ()) == tuple(
+        f"message.{name}" for name in ("title", "data", "badge", "link", "title_loc_args", "fcm.data_only")
+    )
+    assert lost(content, {"title", "data", "link", "title_loc_args", "fcm"}) == ("message.badge",)
+    assert lost(content, {"title", "data", "badge", "link", "title_loc_args", "fcm.data_only"}) == ()
+    assert lost(Content(truncate=True), ()) == ()
+
+
+def test_what_goes_among_the_entries_of_data_is_lost_where_the_callers_own_win() -> None:
+    content = Content(link="l", data={"link": "d", "image_url": "i"})
+    assert lost(content, {"data", "link", "image_url"}, {"link", "image_url"}) == ("message.link",)

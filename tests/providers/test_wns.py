@@ -458,7 +458,7 @@ def test_a_preview_tells_what_is_not_carried(wns: Wns) -> None:
     assert set(dropped(Content(title="t", link="l", wns_xml="<toast/>"))) == set(own)
     assert set(dropped(Content(title="t", link="l", wns=WnsOptions(raw=b"x")))) == set(own)
     cached = Content(title="t", wns=WnsOptions(WnsType.TOAST, raw=b"x", cache=False))
-    assert dropped(cached) == ("message.wns.cache", "message.wns.raw")
+    assert dropped(cached) == ("message.wns.raw", "message.wns.cache")
 
 
 def test_a_preview_shows_headers_without_the_credential_and_the_body(wns: Wns) -> None:

@@ -26,19 +26,25 @@ class AccountError(Exception):
 
 
 class MessageRefused(Exception):
-    """This provider can never carry this message: the reason, and for people the detail with sizes and what to do."""
+    """This provider can never carry this message: the reason, and for people the detail with sizes and what to do.
 
-    def __init__(self, reason: RejectReason, detail: str) -> None:
+    Where the payload could be built for all that, `size_bytes` is what the provider would have counted against
+    `limit_bytes`; both are 0 elsewhere.
+    """
+
+    def __init__(self, reason: RejectReason, detail: str, size_bytes: int = 0, limit_bytes: int = 0) -> None:
         super().__init__(detail)
         self.reason = reason
         self.detail = detail
+        self.size_bytes, self.limit_bytes = size_bytes, limit_bytes
 
 
 class Preview(NamedTuple):
     """What a push would look like. `headers` hold no credential; `payload` is the body as a person can read it.
 
     `size_bytes` is what the provider counts against `limit_bytes`. `truncated` and `dropped` are paths of the contract,
-    such as "message.body": what was cut because the caller asked for it, and what this provider cannot carry.
+    such as "message.body": what was cut because the caller asked for it, and everything that is set and that this
+    provider cannot carry as it is. "options.ttl" stands for an expiry in either form, and for the default one.
     """
 
     headers: Sequence[tuple[str, str]]

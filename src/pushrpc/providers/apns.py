@@ -24,10 +24,10 @@ from pushrpc.providers.apns_message import (
     PUSH_KINDS,
     TOKEN_KEY_ONLY,
     collapse_id,
+    dropped,
     expiration,
     limit_bytes,
     live_event,
-    lost,
     payload,
     priority,
     push_type,
@@ -146,17 +146,20 @@ class Apns:
             self._payloads.keep(notification, body)
 
     def _checked(self, notification: Notification, address: Address) -> tuple[bytes, bool]:
-        content = notification.content
-        if content.apns.topic and not _TOPIC.fullmatch(content.apns.topic):
-            raise MessageRefused(RejectReason.PROVIDER_APP_UNKNOWN, "apns.topic is not a bundle id with a suffix")
+        content, broadcast = notification.content, bool(address.audience)
         kind = push_type(content)
-        if self._certificate and kind in TOKEN_KEY_ONLY:
-            detail = f"{PUSH_KINDS[kind].word} pushes need a token key; this account has a certificate"
-            raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail)
-        if address.audience and (kind is not ApnsPushType.LIVE_ACTIVITY or live_event(content) == "start"):
+        if broadcast and (kind is not ApnsPushType.LIVE_ACTIVITY or live_event(content) == "start"):
             detail = "a broadcast channel takes updates and ends of Live Activities only; set apns.live_activity"
             raise MessageRefused(RejectReason.FIELD_MISSING, detail)
-        return payload(notification, broadcast=bool(address.audience))
+        body, was_cut = payload(notification, broadcast)
+        sizes = len(body), limit_bytes(content, broadcast)
+        if content.apns.topic and not _TOPIC.fullmatch(content.apns.topic):
+            detail = "apns.topic is not a bundle id with a suffix"
+            raise MessageRefused(RejectReason.PROVIDER_APP_UNKNOWN, detail, *sizes)
+        if self._certificate and kind in TOKEN_KEY_ONLY:
+            detail = f"{PUSH_KINDS[kind].word} pushes need a token key; this account has a certificate"
+            raise MessageRefused(RejectReason.PROVIDER_NOT_CONFIGURED, detail, *sizes)
+        return body, was_cut
 
     def preview(self, notification: Notification, address: Address, now_us: int) -> Preview:
         body, was_cut = self._checked(notification, address)
@@ -168,7 +171,7 @@ class Apns:
             len(body),
             limit_bytes(notification.content, broadcast),
             ("message.body",) if was_cut else (),
-            lost(notification.content),
+            dropped(notification, broadcast),
         )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:

@@ -25,15 +25,18 @@ from pushrpc.providers.payload import (
     NUMBER,
     OBJECT,
     TEXT,
-    dropped,
+    TEXTS,
+    check_size,
     either,
     encoded,
     fields,
     fitted,
     items,
     json_object,
+    lost,
     one_of,
     patched,
+    unmet,
     whole,
 )
 from pushrpc.words import ApnsPushType, InterruptionLevel, LiveActivityEvent, Priority, RejectReason, TokenKind
@@ -285,14 +288,12 @@ def payload(notification: Notification, broadcast: bool = False) -> tuple[bytes,
     """The body of every request of a notification, and whether its text was cut to fit. Raises MessageRefused."""
     content = notification.content
     limit = limit_bytes(content, broadcast)
-    body, was_cut = fitted(content, limit, partial(_payload, notification))
-    if len(body) > limit:
-        detail = f"the payload for Apple has {len(body)} bytes, {len(body) - limit} more than the {limit} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    body, was_cut = fitted(content, limit, partial(_payload, notification, limit))
+    check_size("Apple", len(body), limit)
     return body, was_cut
 
 
-def _payload(notification: Notification, content: Content) -> bytes:
+def _payload(notification: Notification, limit: int, content: Content) -> bytes:
     if content is not notification.content:
         notification = replace(notification, content=content)
     kind = push_type(content)
@@ -305,26 +306,61 @@ def _payload(notification: Notification, content: Content) -> bytes:
     if content.apns.live_activity and kind is not ApnsPushType.LIVE_ACTIVITY:
         detail = f"apns.live_activity cannot be sent with push type {PUSH_KINDS[kind].word}; unset apns.push_type"
         raise MessageRefused(RejectReason.FIELD_MISSING, detail)
-    check_complete(kind, built, "apns_json")
+    check_complete(kind, built, "apns_json", limit)
     return encoded(built)
 
 
-_SHOWN = ("title", "subtitle", "body", "badge", "sound", "category", "thread_id")
-_LOCALISED = ("title_loc_key", "title_loc_args", "body_loc_key", "body_loc_args")
+# Custom keys, headers, and what decides the push type.
+_BESIDE_APS = frozenset({"apns_json", "data", "silent", "apns.push_type", "apns.topic", "apns.live_activity"})
+_OWN_KEYS = frozenset({"image_url", "link"})
+_NOTICED = frozenset(
+    {"subtitle", "badge", "sound", "category", "thread_id", "apns.interruption_level", "apns.relevance_score"}
+    | {"apns.mutable_content", "apns.content_available", "apns.target_content_id", "apns.filter_criteria"}
+    | {"apns.critical_sound_volume"}
+)
 
 
-def lost(content: Content) -> tuple[str, ...]:
-    """Paths of what is set and no push of this type can carry."""
-    kind = push_type(content)
-    names: tuple[str, ...] = ("android_channel_id",)
+def dropped(notification: Notification, broadcast: bool = False) -> tuple[str, ...]:
+    """Paths of what is set and a push of this type cannot carry, or only otherwise."""
+    content, kind = notification.content, push_type(notification.content)
+    carried = _BESIDE_APS | _OWN_KEYS | carried_by_aps(content, kind)
+    if broadcast:
+        carried -= {"apns.topic"}
+    activity = content.apns.live_activity
+    return (
+        *lost(content, carried, _OWN_KEYS),
+        *(lost_of_activity(activity) if activity else ()),
+        *unmet(
+            priority=priority(notification, kind) != _ANY[notification.urgency],
+            collapse_key=broadcast and bool(notification.collapse_key),
+            ttl=not (PUSH_KINDS[kind].stored or notification.one_try),
+        ),
+    )
+
+
+def carried_by_aps(content: Content, kind: ApnsPushType) -> frozenset[str]:
+    """The fields that `aps` has a place for."""
+    if kind in _WITHOUT_APS + _REDRAWN:
+        return frozenset()
     if kind is ApnsPushType.LIVE_ACTIVITY and content.apns.live_activity:
-        names += ("subtitle", "badge", "category", "thread_id")
-    elif kind in _WITHOUT_APS + _REDRAWN or _is_silent(content, kind):
-        names += _SHOWN + _LOCALISED
-    return dropped(content, names)
+        of_title = {"title_loc_key", "title_loc_args"} if content.title_loc_key else {"title"}
+        of_body = {"body_loc_key", "body_loc_args"} if content.body_loc_key else {"body"}
+        shown = set() if content.silent else {"sound"} | of_title | of_body
+        return frozenset({"apns.relevance_score"} | shown)
+    if _is_silent(content, kind):
+        return frozenset({"apns.content_available"} if content.apns.content_available else ())
+    return TEXTS | _NOTICED
 
 
-def check_complete(kind: ApnsPushType, built: Mapping[str, Any], patch: str) -> None:
+def lost_of_activity(activity: LiveActivity) -> tuple[str, ...]:
+    """Paths of what only a start has a place for."""
+    if activity.event is LiveActivityEvent.START:
+        return ()
+    names = ("attributes_type", "attributes_json", "channel_id")
+    return tuple(f"message.apns.live_activity.{name}" for name in names if getattr(activity, name))
+
+
+def check_complete(kind: ApnsPushType, built: Mapping[str, Any], patch: str, limit: int) -> None:
     """Raises MessageRefused when a finished payload lacks what its push type needs; `patch` is a field to set it in."""
     required = PUSH_KINDS[kind].required
     if kind is ApnsPushType.LIVE_ACTIVITY:
@@ -333,7 +369,8 @@ def check_complete(kind: ApnsPushType, built: Mapping[str, Any], patch: str) -> 
     if absent:
         needs = ", ".join(paths.replace("|", " or ") for paths in absent)
         what = f"push type {PUSH_KINDS[kind].word} needs {needs}"
-        raise MessageRefused(RejectReason.FIELD_MISSING, f"{what}; set it in the message or with {patch}")
+        detail = f"{what}; set it in the message or with {patch}"
+        raise MessageRefused(RejectReason.FIELD_MISSING, detail, len(encoded(built)), limit)
 
 
 @cache
@@ -366,5 +403,4 @@ def collapse_id(collapse_key: str) -> str:
 
 def priority(notification: Notification, kind: ApnsPushType) -> str:
     """apns-priority, within what the push type allows. Unset: now when visible, power-saving when silent."""
-    unset = Priority.NORMAL if notification.content.silent else Priority.HIGH
-    return PUSH_KINDS[kind].priorities[notification.priority or unset]
+    return PUSH_KINDS[kind].priorities[notification.urgency]

@@ -17,7 +17,7 @@ from pushrpc.model import NO_ADDRESS, Address, Batch, Claimed, Lane, Notificatio
 from pushrpc.providers import AccountError, Call, Classified, Credential, Preview
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import GoogleToken, check_ca_file, read_service_account
-from pushrpc.providers.fcm_message import built, condition_problem, lost, topic_problem
+from pushrpc.providers.fcm_message import built, condition_problem, dropped, topic_problem
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import encoded
 from pushrpc.words import AudienceKind, Environment, OutcomeKind, Provider, RejectReason, TokenKind
@@ -99,7 +99,7 @@ class Fcm:
             made.size_bytes,
             made.limit_bytes,
             ("message.body",) if made.was_cut else (),
-            lost(notification.content),
+            dropped(notification),
         )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:

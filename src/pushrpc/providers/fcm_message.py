@@ -22,13 +22,15 @@ from pushrpc.providers.payload import (
     FLAG,
     NUMBER,
     TEXT,
+    TEXTS,
     Shape,
-    dropped,
+    check_size,
     encoded,
     entries,
     fields,
     fitted,
     items,
+    lost,
     matching,
     must_be,
     patched,
@@ -187,10 +189,7 @@ def built(notification: Notification, audience: AudienceKind | None, now_us: int
         return Built(message, _payload_bytes(message), limit)
 
     made, was_cut = fitted(notification.content, limit, build, _size)
-    if made.size_bytes > limit:
-        over = made.size_bytes - limit
-        detail = f"the payload for Google has {made.size_bytes} bytes, {over} more than the {limit} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    check_size("Google", made.size_bytes, limit)
     return Built(made.message, made.size_bytes, limit, True) if was_cut else made
 
 
@@ -213,7 +212,7 @@ def _message(notification: Notification, now_us: int) -> dict[str, Any]:
     }  # whatever a patch says
     if content.fcm.live_activity_token:
         payload = _object(_object(message.get("apns")).get("payload"))
-        apns_message.check_complete(ApnsPushType.LIVE_ACTIVITY, payload, "fcm_json")
+        apns_message.check_complete(ApnsPushType.LIVE_ACTIVITY, payload, "fcm_json", PAYLOAD_BYTES_MAX)
     return message
 
 
@@ -231,21 +230,24 @@ def _refuse_reserved(message: Mapping[str, Any]) -> None:
             )
 
 
-def lost(content: Content) -> tuple[str, ...]:
+def dropped(notification: Notification) -> tuple[str, ...]:
     """Paths of what is set and reaches neither Android nor Apple nor a browser."""
-    names: tuple[str, ...] = ()
-    if not _shows_text(content):
-        names += ("android_channel_id",)
-    if content.fcm.live_activity_token:
-        names += ("subtitle", "badge", "category", "thread_id")
-        if not content.fcm.data_only:
-            names += ("image_url",)
-    elif _is_data(content):
-        names += ("subtitle", "badge", "sound", "category", "thread_id")
-        if not content.fcm.data_only:
-            names += ("title", "body", "image_url", "title_loc_key", "title_loc_args", "body_loc_key", "body_loc_args")
-    unused = content.apns.live_activity and not content.fcm.live_activity_token
-    return dropped(content, names) + (("message.apns.live_activity",) if unused else ())
+    content, kind = notification.content, _apns_kind(notification.content)
+    carried = {"data", "silent", "fcm", "fcm_json"}
+    activity = content.apns.live_activity if content.fcm.live_activity_token else None
+    if activity:
+        carried.add("apns.live_activity")
+    if activity or kind is not ApnsPushType.LIVE_ACTIVITY:
+        carried |= apns_message.carried_by_aps(content, kind)
+    if apns_message.push_type(content) is kind:
+        carried.add("apns.push_type")
+    if _shows_text(content):
+        carried |= TEXTS | {"image_url", "badge", "sound", "android_channel_id"}
+    if content.link.startswith("https://"):
+        carried.add("link")
+    beside_data = ({"link"} | (TEXTS | {"image_url"} if content.fcm.data_only else set())) - carried
+    told = lost(content, carried | beside_data, beside_data)
+    return (*told, *apns_message.lost_of_activity(activity)) if activity else told
 
 
 def _is_data(content: Content) -> bool:
@@ -304,8 +306,7 @@ def _apns(notification: Notification, now_us: int) -> dict[str, Any]:
     content = notification.content
     if content.fcm.live_activity_token:
         return _apns_live_activity(notification, now_us)
-    noticed = _shows_text(content) or (not _is_data(content) and (content.badge is not None or bool(content.sound)))
-    kind = ApnsPushType.ALERT if noticed else ApnsPushType.BACKGROUND
+    kind = _apns_kind(content)
     aps = apns_message.aps(notification, kind)
     if aps.get("alert", {}).keys() <= {"title", "body"}:
         aps.pop("alert", None)
@@ -317,6 +318,13 @@ def _apns(notification: Notification, now_us: int) -> dict[str, Any]:
     if notification.collapse_key:
         headers["apns-collapse-id"] = apns_message.collapse_id(notification.collapse_key)
     return _given(headers=headers, payload=_given(aps=aps))
+
+
+def _apns_kind(content: Content) -> ApnsPushType:
+    if content.fcm.live_activity_token:
+        return ApnsPushType.LIVE_ACTIVITY
+    noticed = _shows_text(content) or (not _is_data(content) and (content.badge is not None or bool(content.sound)))
+    return ApnsPushType.ALERT if noticed else ApnsPushType.BACKGROUND
 
 
 def _apns_live_activity(notification: Notification, now_us: int) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class Hms:
             built.size_bytes,
             hms_message.BODY_BYTES_MAX - (hms_message.AUDIENCE_BYTES if of_audience else 0),
             ("message.body",) if built.cut else (),
-            hms_message.dropped(notification),
+            hms_message.dropped(notification, now_us),
         )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pushrpc.content import Content
 from pushrpc.model import Notification
-from pushrpc.providers import MessageRefused, payload
+from pushrpc.providers import payload
 from pushrpc.providers.payload import (
     FLAG,
     NUMBER,
@@ -27,7 +27,7 @@ from pushrpc.providers.payload import (
     one_of,
     whole,
 )
-from pushrpc.words import Priority, RejectReason
+from pushrpc.words import Priority
 
 BODY_BYTES_MAX = 4096  # of a request without its tokens
 ENVELOPE_BYTES = len(b'{"validate_only":false,"message":}')
@@ -42,7 +42,6 @@ _GROUP = re.compile(r"[1-9][0-9]?|100")
 _OPEN_APP, _OPEN_URL, _OPEN_INTENT = 3, 2, 1
 _DEEP_LINK = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^#;\s]*)")
 _TEST_USER = 1
-_NOWHERE = ("subtitle", "category")
 
 
 # --- shape -------------------------------------------------------------------------------------------------------
@@ -130,20 +129,30 @@ def build(notification: Notification, now_us: int, of_audience: bool = False) ->
         return payload.encoded(_message(notification, content, now_us))
 
     built = Built(*payload.fitted(notification.content, limit - ENVELOPE_BYTES, of))
-    if built.size_bytes > limit:
-        over = built.size_bytes - limit
-        detail = f"the payload for Huawei has {built.size_bytes} bytes, {over} more than the {limit} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    payload.check_size("Huawei", built.size_bytes, limit)
     return built
 
 
-def dropped(notification: Notification) -> tuple[str, ...]:
-    """Paths of what is set and that Push Kit has no place for."""
+def dropped(notification: Notification, now_us: int) -> tuple[str, ...]:
+    """Paths of what is set and Push Kit has no place for, or only with another value."""
     content, key = notification.content, notification.collapse_key
-    if _shows_text(content):
-        return payload.dropped(content, _NOWHERE)
-    told = payload.dropped(content, (*_NOWHERE, "badge", "sound", "thread_id", "android_channel_id"))
-    return (*told, "options.collapse_key") if key and not _GROUP.fullmatch(key) else told
+    shows = _shows_text(content)
+    opens = shows and _click_action(content.link)["type"] != _OPEN_APP
+    # Launchers show no more than 99: what is sent is not what was set.
+    badge_fits = shows and content.badge is not None and content.badge <= BADGE_MAX
+    carried = _ALWAYS_CARRIED | (_CARRIED_SHOWN if shows else frozenset()) | ({"badge"} if badge_fits else set())
+    return (
+        *payload.lost(content, carried, () if opens else ("link",)),
+        *payload.unmet(
+            priority=notification.urgency is Priority.LOW,
+            collapse_key=bool(key) and not shows and not _GROUP.fullmatch(key),
+            ttl=_ttl_s(notification, now_us) != notification.left_s(now_us),
+        ),
+    )
+
+
+_ALWAYS_CARRIED = frozenset({"data", "link", "silent", "hms", "hms_json"})
+_CARRIED_SHOWN = payload.TEXTS | {"image_url", "sound", "thread_id", "android_channel_id"}
 
 
 def _given(**parts: Any) -> dict[str, Any]:

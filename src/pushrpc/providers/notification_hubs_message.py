@@ -18,7 +18,7 @@ from pushrpc.content import Content
 from pushrpc.exchange import Headers
 from pushrpc.model import Address, Notification
 from pushrpc.providers import MessageRefused, apns_message, fcm_message, webpush_message, wns_message
-from pushrpc.providers.payload import dropped, encoded, fitted
+from pushrpc.providers.payload import TEXTS, check_size, encoded, fitted, lost, unmet
 from pushrpc.providers.webpush_crypto import PLAINTEXT_BYTES_MAX
 from pushrpc.words import HubPlatform, Priority, RejectReason, WnsType
 
@@ -68,17 +68,15 @@ def build(notification: Notification, address: Address, now_us: int) -> HubMessa
         message = _BUILDERS[address.platform](notification, now_us)
     else:
         raise MessageRefused(RejectReason.FIELD_MISSING, _WITHOUT_TEMPLATE if address.audience else NO_PLATFORM)
-    if message.size_bytes > message.limit_bytes:
-        over = message.size_bytes - message.limit_bytes
-        what = f"the payload for {message.format} has {message.size_bytes} bytes"
-        raise MessageRefused(
-            RejectReason.PAYLOAD_TOO_LARGE, f"{what}, {over} more than the {message.limit_bytes} allowed"
-        )
+    sizes = message.size_bytes, message.limit_bytes
+    check_size(message.format, *sizes)
     headers = dict(message.headers) | _callers(notification.content.notification_hubs.headers)
     for name, value in headers.items():
         if not _HEADER_VALUE.fullmatch(value):
-            raise MessageRefused(RejectReason.FIELD_MISSING, f"header {name} has a value that no header can carry")
-    return message._replace(headers=headers)
+            detail = f"header {name} has a value that no header can carry"
+            raise MessageRefused(RejectReason.FIELD_MISSING, detail, *sizes)
+    told = tuple(path for path in message.dropped if path != "message.notification_hubs.headers")
+    return message._replace(headers=headers, dropped=told)
 
 
 NO_PLATFORM = "a hub's handle needs a hub_platform: the push service that issued it"
@@ -101,7 +99,12 @@ def _template(notification: Notification) -> HubMessage:
     """Templates see `notification_id` beside the caller's properties."""
     properties = notification.content.notification_hubs.template_properties
     body = encoded({**properties, "notification_id": notification.notification_id})
-    return HubMessage("template", {}, JSON, body, len(body), BODY_BYTES_MAX)
+    told = (*lost(notification.content, ("notification_hubs",)), *_no_options(notification))
+    return HubMessage("template", {}, JSON, body, len(body), BODY_BYTES_MAX, dropped=told)
+
+
+def _no_options(notification: Notification) -> tuple[str, ...]:
+    return unmet(priority=True, collapse_key=bool(notification.collapse_key), ttl=True)
 
 
 # --- platforms that we also speak ourselves -----------------------------------------------------------------------
@@ -124,15 +127,15 @@ def _apple(notification: Notification, now_us: int) -> HubMessage:
         headers["apns-topic"] = content.apns.topic
     if notification.collapse_key:
         headers["apns-collapse-id"] = _ascii(apns_message.collapse_id(notification.collapse_key))
-    limit, lost = apns_message.limit_bytes(content), apns_message.lost(content)
-    return HubMessage("apple", headers, JSON, body, len(body), limit, cut, lost)
+    limit, told = apns_message.limit_bytes(content), apns_message.dropped(notification)
+    return HubMessage("apple", headers, JSON, body, len(body), limit, cut, told)
 
 
 def _google(notification: Notification, now_us: int) -> HubMessage:
     """The hub puts the token in."""
     message, size, limit, cut = fcm_message.built(notification, None, now_us)
-    lost = fcm_message.lost(notification.content)
-    return HubMessage("fcmV1", {}, JSON, encoded({"message": message}), size, limit, cut, lost)
+    told = fcm_message.dropped(notification)
+    return HubMessage("fcmV1", {}, JSON, encoded({"message": message}), size, limit, cut, told)
 
 
 def _windows(notification: Notification, now_us: int) -> HubMessage:
@@ -140,15 +143,15 @@ def _windows(notification: Notification, now_us: int) -> HubMessage:
     headers = {name.decode(): value.decode() for name, value in wns_message.headers(notification, kind, now_us)}
     del headers["content-type"]
     content_type = b"application/octet-stream" if kind is WnsType.RAW else b"application/xml"
-    lost = wns_message.not_carried(notification.content, kind)
-    return HubMessage("windows", headers, content_type, body, len(body), wns_message.PAYLOAD_BYTES_MAX, cut, lost)
+    told = wns_message.dropped(notification, kind)
+    return HubMessage("windows", headers, content_type, body, len(body), wns_message.PAYLOAD_BYTES_MAX, cut, told)
 
 
 def _browser(notification: Notification, now_us: int) -> HubMessage:
     """The hub encrypts it."""
     body, cut = webpush_message.payload(notification)
-    lost = dropped(notification.content, webpush_message.NOT_CARRIED)
-    return HubMessage("browser", {}, JSON, body, len(body), PLAINTEXT_BYTES_MAX, cut, lost)
+    told = webpush_message.dropped_by_hub(notification)
+    return HubMessage("browser", {}, JSON, body, len(body), PLAINTEXT_BYTES_MAX, cut, told)
 
 
 def _ascii(word: str) -> str:
@@ -173,18 +176,24 @@ def _json_message(
     notification: Notification,
     form: tuple[str, int],
     headers: Mapping[str, str],
-    loses: tuple[str, ...],
+    carried: frozenset[str],
+    options: tuple[str, ...],
     parts: Callable[[Content], dict[str, Any]],
 ) -> HubMessage:
-    """A JSON payload whose body is cut where the caller allows it. `form` is the hub's word and the limit in bytes."""
+    """A JSON payload whose body is cut where the caller allows it. `form` is the hub's word and the limit in bytes.
+
+    `carried` are the fields it has a place for, beside what every platform's app may want to read, and `options` paths
+    of those that it cannot meet.
+    """
     word, limit = form
     body, cut = fitted(notification.content, limit, lambda content: encoded(parts(content)))
-    return HubMessage(word, headers, JSON, body, len(body), limit, cut, dropped(notification.content, loses))
+    told = lost(notification.content, carried | {"data", "silent"} | _OWN_TEXTS, _OWN_TEXTS)
+    return HubMessage(word, headers, JSON, body, len(body), limit, cut, (*told, *options))
 
 
-_ADM_LOSES = ("subtitle", "badge", "category", "thread_id")
-_LOCALISED = ("title_loc_key", "title_loc_args", "body_loc_key", "body_loc_args")
-_OTHERS_LOSE = (*_ADM_LOSES, "sound", "android_channel_id", *_LOCALISED)
+_OWN_TEXTS = frozenset({"link", "image_url"})
+_ADM_CARRIES = TEXTS | {"sound", "android_channel_id"}
+_OTHERS_CARRY = frozenset({"title", "body"})
 
 
 def _adm(notification: Notification, now_us: int) -> HubMessage:
@@ -210,7 +219,13 @@ def _adm(notification: Notification, now_us: int) -> HubMessage:
             expiresAfter=min(max(left_s, ADM_EXPIRY_S_MIN), ADM_EXPIRY_S_MAX),
         )
 
-    return _json_message(notification, ("adm", ADM_BYTES_MAX), {}, _ADM_LOSES, parts)
+    silent = notification.content.silent
+    options = unmet(
+        priority=notification.urgency is Priority.LOW or (silent and notification.urgency is Priority.HIGH),
+        ttl=not ADM_EXPIRY_S_MIN <= left_s <= ADM_EXPIRY_S_MAX,
+    )
+    carried = frozenset() if silent else _ADM_CARRIES
+    return _json_message(notification, ("adm", ADM_BYTES_MAX), {}, carried, options, parts)
 
 
 def _baidu(notification: Notification, now_us: int) -> HubMessage:
@@ -220,7 +235,9 @@ def _baidu(notification: Notification, now_us: int) -> HubMessage:
 
     # 0 reaches the app alone, 1 is shown.
     headers = {"x-baidu-message-type": "0" if notification.content.silent else "1"}
-    return _json_message(notification, ("baidu", BAIDU_BYTES_MAX), headers, _OTHERS_LOSE, parts)
+    return _json_message(
+        notification, ("baidu", BAIDU_BYTES_MAX), headers, _OTHERS_CARRY, _no_options(notification), parts
+    )
 
 
 def _xiaomi(notification: Notification, now_us: int) -> HubMessage:
@@ -229,7 +246,9 @@ def _xiaomi(notification: Notification, now_us: int) -> HubMessage:
         shown = _given(title=content.title, description=content.body)
         return {**shown, "payload": payload, "pass_through": int(content.silent)}
 
-    return _json_message(notification, ("xiaomi", XIAOMI_BYTES_MAX), {}, _OTHERS_LOSE, parts)
+    return _json_message(
+        notification, ("xiaomi", XIAOMI_BYTES_MAX), {}, _OTHERS_CARRY, _no_options(notification), parts
+    )
 
 
 _BUILDERS: Mapping[HubPlatform, Callable[[Notification, int], HubMessage]] = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NoReturn, TypeVar
 
 import regex
@@ -72,12 +74,55 @@ def shortened(text: str, place: int) -> str:
     return text[:place].rstrip() + "…"
 
 
-def dropped(content: Content, names: Iterable[str]) -> tuple[str, ...]:
-    """Paths in the contract of those of the named fields that are set, for Preview.dropped."""
-    return tuple(f"message.{name}" for name in names if getattr(content, name) not in _UNSET)
+def check_size(whose: str, size_bytes: int, limit_bytes: int) -> None:
+    """Raises MessageRefused for more than the provider takes."""
+    if size_bytes > limit_bytes:
+        over = size_bytes - limit_bytes
+        detail = f"the payload for {whose} has {size_bytes} bytes, {over} more than the {limit_bytes} allowed"
+        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail, size_bytes, limit_bytes)
 
 
-_UNSET: tuple[object, ...] = (None, "", (), {})  # a badge of 0 is set: it clears
+# --- what a push does not carry ----------------------------------------------------------------------------------
+
+TEXTS = frozenset({"title", "body", "title_loc_key", "title_loc_args", "body_loc_key", "body_loc_args"})
+
+
+def lost(content: Content, carried: Collection[str], beside_data: Collection[str] = ()) -> tuple[str, ...]:
+    """Paths in the contract of all that is set and not carried, for Preview.dropped.
+
+    `carried` are names of fields: "apns.topic" is one of the options, "apns" all of them. Whatever is not named is
+    told, so that no field can be forgotten. Those `beside_data` go among entries of data, where the caller's own win.
+    """
+    return tuple(
+        f"message.{path}"
+        for path, value, empty in zip(_PATHS, _values(content), _EMPTY, strict=True)
+        if value != empty
+        and (
+            not (path in carried or path.partition(".")[0] in carried) or (path in beside_data and path in content.data)
+        )
+    )
+
+
+def unmet(**options: bool) -> tuple[str, ...]:
+    """Paths of those of the send's options that a push cannot meet."""
+    return tuple(f"options.{name}" for name, is_unmet in options.items() if is_unmet)
+
+
+def _paths(value: Any, prefix: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        if dataclasses.is_dataclass(inner):
+            yield from _paths(inner, f"{field.name}.")
+        elif field.name != "truncate":  # an option of the send, and Preview.truncated tells of it
+            yield prefix + field.name
+
+
+_PATHS = tuple(_paths(Content()))
+_values = attrgetter(*_PATHS)
+_EMPTY = _values(Content())
+
+
+# --- payloads that are kept ---------------------------------------------------------------------------------------
 
 
 class KeptPayloads:
@@ -96,6 +141,9 @@ class KeptPayloads:
         """Only for the very content that it was built of."""
         content, payload = self._kept.get(notification.notification_id) or (None, None)
         return payload if content is notification.content else None
+
+
+# --- patches ------------------------------------------------------------------------------------------------------
 
 
 def merged(target: object, patch: object) -> Any:

@@ -22,7 +22,7 @@ from pushrpc.providers import AccountError, Classified, Credential, Preview
 from pushrpc.providers.answer import by_status, cause_of, clip, json_object, retry_after_s, text, word
 from pushrpc.providers.credentials import check_ca_file, read_vapid_key
 from pushrpc.providers.origin import Origin
-from pushrpc.providers.payload import KeptPayloads, dropped
+from pushrpc.providers.payload import KeptPayloads
 from pushrpc.providers.webpush_crypto import (
     PLAINTEXT_BYTES_MAX,
     base64url,
@@ -31,7 +31,7 @@ from pushrpc.providers.webpush_crypto import (
     subscription_keys,
     vapid,
 )
-from pushrpc.providers.webpush_message import NOT_CARRIED, payload
+from pushrpc.providers.webpush_message import dropped, payload
 from pushrpc.providers.wns import BLOCKED
 from pushrpc.words import Cause, Environment, OutcomeKind, Priority, Provider, RejectReason, TokenKind, Urgency
 
@@ -185,7 +185,7 @@ class WebPush:
             len(built),
             PLAINTEXT_BYTES_MAX,
             ("message.body",) if cut else (),
-            dropped(notification.content, NOT_CARRIED),
+            dropped(notification),
         )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:

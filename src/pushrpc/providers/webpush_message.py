@@ -24,31 +24,19 @@ from pushrpc.providers.payload import (
     NUMBER,
     OBJECT,
     TEXT,
+    check_size,
     encoded,
     fields,
     fitted,
     items,
+    lost,
     must_be,
     one_of,
     patched,
+    unmet,
 )
 from pushrpc.providers.webpush_crypto import PLAINTEXT_BYTES_MAX
 from pushrpc.words import RejectReason
-
-# What browsers have no way to show, or we no way to hand on.
-NOT_CARRIED = (
-    "subtitle",
-    "badge",  # the count on the icon; the picture of that name is web_push.badge_url
-    "sound",
-    "category",
-    "thread_id",
-    "android_channel_id",
-    "title_loc_key",
-    "title_loc_args",
-    "body_loc_key",
-    "body_loc_args",
-)
-
 
 # W3C, "Notifications API": NotificationOptions and NotificationAction.
 OPTIONS = (
@@ -67,11 +55,28 @@ SHAPE = fields(OPTIONS | {"data": OBJECT})
 def payload(notification: Notification) -> tuple[bytes, bool]:
     """What is encrypted, and whether the body was cut to fit. Raises MessageRefused."""
     built, cut = fitted(notification.content, PLAINTEXT_BYTES_MAX, partial(_built, notification))
-    if len(built) > PLAINTEXT_BYTES_MAX:
-        over = len(built) - PLAINTEXT_BYTES_MAX
-        size = f"the payload for browsers has {len(built)} bytes, {over} more than the {PLAINTEXT_BYTES_MAX} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, size)
+    check_size("browsers", len(built), PLAINTEXT_BYTES_MAX)
     return built, cut
+
+
+_CARRIED = frozenset({"title", "body", "image_url", "data", "link", "silent", "web_push", "web_push_json"})
+
+
+def dropped(notification: Notification) -> tuple[str, ...]:
+    """Paths of what is set and browsers have no way to show, or we no way to hand on."""
+    priority = bool(notification.content.web_push.urgency)  # which is told instead
+    return (*lost(notification.content, _CARRIED, ("link",)), *unmet(priority=priority))
+
+
+_IN_HEADERS = ("message.web_push.urgency", "message.web_push.topic")
+
+
+def dropped_by_hub(notification: Notification) -> tuple[str, ...]:
+    """The same behind a hub, which writes the headers by itself."""
+    options = notification.content.web_push
+    in_headers = (path for path in _IN_HEADERS if getattr(options, path.rpartition(".")[2]))
+    told = lost(notification.content, _CARRIED, ("link",))
+    return (*told, *in_headers, *unmet(priority=True, ttl=True))
 
 
 def _built(notification: Notification, content: Content) -> bytes:

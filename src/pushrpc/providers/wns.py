@@ -102,7 +102,7 @@ class Wns:
             len(body),
             wns_message.PAYLOAD_BYTES_MAX,
             ("message.body",) if cut else (),
-            wns_message.not_carried(notification.content, kind),
+            wns_message.dropped(notification, kind),
         )
 
     def prepare(self, batch: Batch, authorization: bytes | None, now_us: int) -> Requests:

@@ -23,7 +23,7 @@ from pushrpc.content import Content
 from pushrpc.exchange import Headers
 from pushrpc.model import Notification
 from pushrpc.providers import MessageRefused
-from pushrpc.providers.payload import dropped, encoded, fitted
+from pushrpc.providers.payload import check_size, encoded, fitted, lost, unmet
 from pushrpc.words import Priority, RejectReason, WnsType
 
 PAYLOAD_BYTES_MAX = 5000
@@ -202,10 +202,7 @@ def _written(root: Element) -> bytes:
 
 
 def _refuse_too_large(size: int) -> None:
-    limit = PAYLOAD_BYTES_MAX
-    if size > limit:
-        detail = f"the payload for Windows has {size} bytes, {size - limit} more than the {limit} allowed"
-        raise MessageRefused(RejectReason.PAYLOAD_TOO_LARGE, detail)
+    check_size("Windows", size, PAYLOAD_BYTES_MAX)
 
 
 def _unusable(detail: str) -> MessageRefused:
@@ -227,13 +224,23 @@ _HEADERS: Mapping[WnsType, frozenset[str]] = {
 }
 
 
-def not_carried(content: Content, kind: WnsType) -> tuple[str, ...]:
+def dropped(notification: Notification, kind: WnsType) -> tuple[str, ...]:
     """Paths of what is set and this type of notification has no place for."""
-    is_own = bool(content.wns_xml) or (kind is WnsType.RAW and bool(content.wns.raw))
+    content, options = notification.content, notification.content.wns
+    is_own = bool(content.wns_xml) or (kind is WnsType.RAW and bool(options.raw))
     carried = frozenset() if is_own else _CARRIED[kind]
-    said = dropped(content, [name for name in ("data", "link", *_SAID) if name not in carried])
-    unused = [name for name in ("tag", "group", "cache", "raw") if name not in _HEADERS[kind]]
-    return said + tuple(f"message.wns.{name}" for name in unused if getattr(content.wns, name) not in ("", b"", None))
+    beside_data = carried - {"data"} if kind is WnsType.RAW else {"link"} & carried
+    carried |= {"wns_xml", "wns.type", *(f"wns.{name}" for name in _HEADERS[kind])}
+    if kind is WnsType.RAW:
+        carried |= {"silent"}
+    return (
+        *lost(content, carried, beside_data),
+        *unmet(
+            collapse_key=bool(notification.collapse_key) and ("tag" not in _HEADERS[kind] or bool(options.tag)),
+            # Without a header that forbids it, Windows stores what it cannot deliver at once.
+            ttl=notification.one_try and _cache(notification, kind) is not False,
+        ),
+    )
 
 
 # --- headers -----------------------------------------------------------------------------------------------------
@@ -258,10 +265,18 @@ def headers(notification: Notification, kind: WnsType, now_us: int) -> Headers:
         told.append((b"x-wns-tag", tag.encode()))
     if "group" in of_kind and options.group:
         told.append((b"x-wns-group", options.group.encode()))
-    cache = False if options.cache is None and notification.one_try else options.cache
-    if "cache" in of_kind and cache is not None:
+    cache = _cache(notification, kind)
+    if cache is not None:
         told.append((b"x-wns-cache-policy", b"cache" if cache else b"no-cache"))
     return tuple(told)
+
+
+def _cache(notification: Notification, kind: WnsType) -> bool | None:
+    """Whether it may be stored for a device that is offline; None is Windows' own choice."""
+    if "cache" not in _HEADERS[kind]:
+        return None
+    given = notification.content.wns.cache
+    return False if given is None and notification.one_try else given
 
 
 def _tag(collapse_key: str) -> str:
