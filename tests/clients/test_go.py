@@ -1,10 +1,9 @@
-"""The Go client: its own tests, its vet and format, and its README's program in an empty project."""
+"""The Go client: its own tests, its vet and format."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import subprocess
 from collections import Counter
@@ -15,8 +14,6 @@ import pytest
 from tests.clients.runners import ROOT
 
 CLIENT = ROOT / "clients" / "go"
-MODULE = "github.com/pushrpc/pushrpc/clients/go"
-PRINTED = "127.0.0.1:50051"
 GO_S = 400.0  # a first time fetches modules and compiles them
 
 pytestmark = [
@@ -48,22 +45,3 @@ def test_vet_and_format() -> None:
     assert vetted.returncode == 0, vetted.stderr
     unformatted = subprocess.run(["gofmt", "-l", "."], cwd=CLIENT, capture_output=True, text=True, timeout=GO_S)
     assert (unformatted.stdout, unformatted.stderr) == ("", "")
-
-
-def test_the_readme_in_an_empty_project(address: str, tmp_path: Path) -> None:
-    (program,) = re.findall(r"^```go\n(package main\n.*?)^```$", (CLIENT / "README.md").read_text(), re.M | re.S)
-    assert PRINTED in program
-    (tmp_path / "main.go").write_text(program.replace(PRINTED, address))
-    for step in (
-        ("mod", "init", "example.com/newcomer"),
-        # In the place of `go get`: what is here, not what was last published.
-        ("mod", "edit", f"-require={MODULE}@v0.0.0", f"-replace={MODULE}={CLIENT}"),
-        ("mod", "tidy"),
-    ):
-        told = go(*step, directory=tmp_path)
-        assert told.returncode == 0, told.stderr
-    told = go("run", ".", directory=tmp_path)
-    assert told.returncode == 0, told.stderr
-    event, counts = told.stdout.splitlines()
-    assert event.split() == ["00fc13adff785122", "DELIVERY_STATE_SENT"]
-    assert set(counts.split()) == {"total:1", "sent:1"}

@@ -1,28 +1,22 @@
-"""The Java client: its own tests, its jar, its documentation, and its README's program."""
+"""The Java client: its own tests, its jar, its documentation, and what its README names."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import signal
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.runners import ROOT
-from tests.e2e.running import free_port
 
 CLIENT = ROOT / "clients" / "java"
 BUILT = ROOT / "build" / "clients" / "java"
 README = (CLIENT / "README.md").read_text()
-PRINTED = "127.0.0.1:50051"
 MAVEN_S = 400.0  # a first time fetches plugins and libraries
 JAVA_S = 60.0
 CLASSES = os.pathsep.join([str(BUILT / "classes"), str(BUILT / "lib" / "*")])
@@ -80,33 +74,3 @@ def test_everything_public_is_documented(packaged: Path, tmp_path: Path) -> None
 def test_the_readme_names_this_version() -> None:
     for part, value in POM.items():
         assert f"<{part}>{value}</{part}>" in README
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    """What `make up` runs."""
-    address = f"127.0.0.1:{free_port()}"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pushrpc", "up", "--listen", address], stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            assert process.stdout is not None
-            while address not in (line := process.stdout.readline()):
-                assert line, "it ended without saying where it listens"
-            yield address
-        finally:
-            process.send_signal(signal.SIGINT)
-
-
-def test_the_readmes_program_shows_events(packaged: Path, address: str, tmp_path: Path) -> None:
-    (program,) = re.findall(r"^```java\n(import .*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert PRINTED in program
-    main = tmp_path / "Main.java"
-    main.write_text(program.replace(PRINTED, address))
-    classes = CLASSES.replace(str(BUILT / "classes"), str(packaged))
-    told = subprocess.run(["java", "-cp", classes, main], capture_output=True, text=True, timeout=JAVA_S)
-    assert told.returncode == 0, told.stderr
-    assert "00fc13adff785122 DELIVERY_STATE_SENT" in told.stdout
-    assert "total: 1" in told.stdout
-    assert "sent: 1" in told.stdout

