@@ -15,7 +15,7 @@ from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.limits import ACCOUNT_BYTES_MAX, TOKEN_BYTES_MAX
 from pushrpc.v1 import sending_pb2
-from pushrpc.words import HubPlatform, Provider
+from pushrpc.words import Environment, HubPlatform, Provider, RejectReason
 
 HUB_PLATFORMS = (HubPlatform.APNS, HubPlatform.FCM_V1, HubPlatform.WNS, HubPlatform.BROWSER)
 
@@ -75,7 +75,7 @@ class Previews:
     ) -> sending_pb2.PreviewNotificationResponse:
         """`notification` and `audiences` are what the request says."""
         fields = Fields()
-        wanted = fields.words("providers", request.providers, Provider) or tuple(accounts)
+        wanted = fields.words("providers", request.providers, Provider) or _providers(accounts, audiences)
         platforms = fields.words("hub_platforms", request.hub_platforms, HubPlatform) or HUB_PLATFORMS
         asked = _asked(request, accounts, fields)
         if asked and asked[0].provider not in wanted:
@@ -93,14 +93,17 @@ class Previews:
                         audience=address.audience or "",
                     )
                     try:
-                        _put(told, account.preview(notification, address, self._clock.now_us()))
+                        preview = account.preview(notification, address, self._clock.now_us())
                     except MessageRefused as error:
-                        told.refusal.provider = provider  # type: ignore[assignment]
-                        told.refusal.reason = error.reason  # type: ignore[assignment]
-                        told.refusal.detail = error.detail
+                        _put_refusal(told, error.reason, error.detail)
+                        told.size_bytes, told.limit_bytes = error.size_bytes, error.limit_bytes
                         continue
+                    _put(told, preview, request.options)
                     if asked and asked[0] is account and not address.audience:
                         _put_answer(told.answer, await self._check(account, notification, asked[1]))
+            for name, audience, refused in _without_account(accounts.get(provider, ()), provider, audiences):
+                told = response.previews.add(provider=provider, provider_app_id=name, audience=audience)
+                _put_refusal(told, refused.reason, f"{refused.detail}; add it to the server's configuration")
         return response
 
     async def _check(self, account: ProviderAccount, notification: Notification, token: str) -> Outcome:
@@ -117,6 +120,24 @@ class Previews:
         if not isinstance(answer, Response):
             return answer
         return account.classify(answer, alone, self._clock.now_us())[0][0]
+
+
+def _providers(accounts: AppAccounts, audiences: Sequence[ProviderAudience]) -> Sequence[Provider]:
+    """Of a request that names none: those of the app, and of its audiences. An app without any hears it of each."""
+    named = dict.fromkeys((*accounts, *(audience.provider for audience in audiences)))
+    return tuple(named) or tuple(provider for provider in Provider if provider)
+
+
+def _without_account(
+    accounts: Sequence[ProviderAccount], provider: Provider, audiences: Sequence[ProviderAudience]
+) -> Iterator[tuple[str, str, Refused]]:
+    """The provider_app_id, the kind of audience and what is wrong, of all that no account could send."""
+    asked = [("", "", Environment.UNSPECIFIED)]
+    asked += [(a.provider_app_id, a.kind, a.environment) for a in audiences if a.provider is provider]
+    for name, audience, environment in asked:
+        chosen = choose(accounts, name, environment)
+        if isinstance(chosen, Refused):
+            yield name, audience, chosen
 
 
 def _asked(
@@ -145,13 +166,27 @@ def _asked(
     return chosen[0], token
 
 
-def _put(told: sending_pb2.Preview, preview: Preview) -> None:
+def _put(told: sending_pb2.Preview, preview: Preview, options: sending_pb2.SendOptions) -> None:
     for name, value in preview.headers:
         told.headers.add(name=name, value=value)
     told.payload = preview.payload
     told.size_bytes, told.limit_bytes = preview.size_bytes, preview.limit_bytes
     told.truncated.extend(preview.truncated)
-    told.dropped.extend(preview.dropped)
+    told.dropped.extend(filter(None, (_as_set(path, options) for path in preview.dropped)))
+
+
+def _as_set(path: str, options: sending_pb2.SendOptions) -> str:
+    """The path as the request has it; empty for an option that it does not set, whose default nobody misses."""
+    if path == "options.ttl":
+        expiry = options.WhichOneof("expiry")
+        return f"options.{expiry}" if expiry else ""
+    return "" if path == "options.priority" and not options.priority else path
+
+
+def _put_refusal(told: sending_pb2.Preview, reason: RejectReason, detail: str) -> None:
+    told.refusal.provider = told.provider
+    told.refusal.reason = reason  # type: ignore[assignment]
+    told.refusal.detail = detail
 
 
 def _put_answer(told: sending_pb2.ProviderAnswer, outcome: Outcome) -> None:
