@@ -450,6 +450,36 @@ async def test_an_unreachable_provider_is_tried_ever_more_rarely_and_costs_no_at
     assert {claimed.spent for claimed, _ in stage.ledger.settled} == {0}
 
 
+INNER = NotSent("push.test:443: the host has a private address", failed_connect=True, forbidden=True)
+
+
+async def test_deliveries_to_a_host_at_an_inner_address_end_and_say_why() -> None:
+    async with Stage(lambda path, authorization: INNER) as stage:
+        started_us = stage.clock.now_us()
+        stage.ledger.add(100)
+        await stage.until_done()
+        assert stage.clock.now_us() < started_us + 15 * SECOND_US, "not at their expiry"
+    assert stage.ledger.states() == [DeliveryState.REJECTED] * 100
+    told = {(s.cause, s.outcome.detail) for _, s in stage.ledger.settled if s.state is DeliveryState.REJECTED}
+    assert told == {(Cause.ENDPOINT_FORBIDDEN, INNER.detail)}
+
+
+async def test_those_that_cannot_wait_end_at_once_and_hold_up_nobody() -> None:
+    async with Stage(lambda path, authorization: INNER) as stage:
+        expire_us = stage.clock.now_us() + 5 * SECOND_US
+        stage.ledger.add(100, expire_us=expire_us)
+        await stage.until_done()
+        assert stage.clock.now_us() < expire_us
+    assert {s.cause for _, s in stage.ledger.settled if s.state is DeliveryState.REJECTED} == {Cause.ENDPOINT_FORBIDDEN}
+
+
+async def test_a_slip_of_the_name_server_costs_nothing() -> None:
+    async with Stage(lambda path, authorization: INNER if stage.sessions.sent <= 3 else ok()) as stage:
+        stage.ledger.add(100)
+        await stage.until_done()
+    assert stage.ledger.states() == [DeliveryState.SENT] * 100
+
+
 async def test_a_session_of_no_more_use_is_retired() -> None:
     answers = iter([ok(OutcomeKind.UNAVAILABLE, 500), ok()])
     async with Stage(lambda path, authorization: next(answers)) as stage:

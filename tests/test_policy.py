@@ -5,10 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrpc.content import Content
-from pushrpc.model import Address, Claimed, Lane, Notification, Outcome, Scope
+from pushrpc.model import NOT_SENT, Address, Claimed, Lane, Notification, Outcome, Scope
 from pushrpc.policy import (
     ATTEMPTS_MAX,
     BACKOFF_MAX_S,
+    FORBIDDEN_LOOKS,
+    FORBIDDEN_LOOKS_S,
     LANE_BACKOFF_MAX_S,
     MOVES_MAX,
     PROBE_EVERY_IN_DOUBT_S,
@@ -21,6 +23,7 @@ from pushrpc.policy import (
     backoff_s,
     decide,
     ends_always,
+    nowhere_to_send,
 )
 from pushrpc.words import FINAL_STATES, TRANSITIONS, Cause, DeliveryState, Environment, OutcomeKind, Priority, Provider
 
@@ -117,6 +120,27 @@ def test_a_try_that_would_pass_expiry_ends_now() -> None:
     soon = delivery(expire_us=NOW + 10 * SECOND_US)
     assert decide(soon, Outcome(OutcomeKind.THROTTLED, retry_after_s=10.0), NOW, 0.0).state is DeliveryState.EXPIRED
     assert decide(soon, Outcome(OutcomeKind.THROTTLED, retry_after_s=9.0), NOW, 0.0).state is DeliveryState.QUEUED
+
+
+def test_a_host_at_an_inner_address_is_final_when_that_is_certain() -> None:
+    waits, short = delivery(), delivery(expire_us=NOW + int(FORBIDDEN_LOOKS_S * SECOND_US))
+    assert nowhere_to_send(waits, "inner", FORBIDDEN_LOOKS - 1, NOW) is NOT_SENT
+    for of, looks in ((waits, FORBIDDEN_LOOKS), (short, 0)):
+        outcome = nowhere_to_send(of, "inner", looks, NOW)
+        decision = decide(of, outcome, NOW, 0.5)
+        assert (decision.state, decision.cause) == (DeliveryState.REJECTED, Cause.ENDPOINT_FORBIDDEN)
+        assert outcome.detail == "inner"
+        held = LaneHealth().connect_failed(NOW, 0.5, "inner")
+        assert held.observe(outcome, held.hold_until_us, 0.5) is held, "nobody answered"
+
+
+def test_so_many_looks_fit_into_the_time_that_is_kept_for_them() -> None:
+    health, now_us = LaneHealth(), NOW
+    for _ in range(FORBIDDEN_LOOKS):
+        health = health.connect_failed(now_us, 0.999, "inner")
+        now_us = health.hold_until_us
+    assert health.failures_in_row == FORBIDDEN_LOOKS
+    assert now_us - NOW < FORBIDDEN_LOOKS_S * SECOND_US
 
 
 @given(

@@ -18,7 +18,7 @@ from pushrpc.clock import Clock
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests, Response
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
-from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide, ends_always
+from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide, ends_always, nowhere_to_send
 from pushrpc.providers import Classified, ProviderAccount
 from pushrpc.transport import Fetch, Sessions
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
@@ -281,8 +281,9 @@ class LaneRunner:
                 if classified and classified[0][0].close_session:
                     self.sessions.retire(answer.session)
             else:
-                classified = _unanswered(answer, covered)
-            answered = answered or not isinstance(answer, NotSent)
+                classified = _unanswered(answer, covered, self.health.failures_in_row, now_us)
+            sent = not isinstance(answer, NotSent)
+            answered = answered or sent or any(outcome is not NOT_SENT for outcome, _ in classified)
             _sort_by_outcome(covered, classified, told)
         self._observe_all(told.values(), now_us)
         self._note_refusals(page, answered, now_us)
@@ -387,7 +388,9 @@ class LaneRunner:
             self._news.set()
 
 
-def _unanswered(answer: NotSent | NoAnswer, covered: Sequence[Claimed]) -> Sequence[Classified]:
+def _unanswered(answer: NotSent | NoAnswer, covered: Sequence[Claimed], looks: int, now: int) -> Sequence[Classified]:
+    if isinstance(answer, NotSent) and answer.forbidden:
+        return [(nowhere_to_send(delivery, answer.detail, looks, now), "") for delivery in covered]
     outcome = NOT_SENT if isinstance(answer, NotSent) else Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)
     return [(outcome, "")] * len(covered)
 

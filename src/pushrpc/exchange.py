@@ -79,11 +79,13 @@ class NotSent(NamedTuple):
     """The request surely was not processed: never written, or refused before processing.
 
     REFUSED_STREAM and streams above GOAWAY's last id are refused before processing (RFC 9113 §6.8, §8.7).
-    `failed_connect` is true when no session could be had at all.
+    `failed_connect` is true when no session could be had at all, `forbidden` when that is because the host has an
+    address that is not to be dialled (`Endpoint.public_only`).
     """
 
     detail: str
     failed_connect: bool = False
+    forbidden: bool = False
 
 
 class NoAnswer(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from pushrpc.model import Address, Claimed, Outcome, Scope
+from pushrpc.model import NOT_SENT, Address, Claimed, Outcome, Scope
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
 
 SECOND_US = 1_000_000
@@ -16,6 +16,8 @@ BACKOFF_MAX_S = 300.0
 LANE_BACKOFF_MAX_S = 900.0
 RETRY_AFTER_MAX_S = 3_600.0  # a provider's absurd Retry-After shall not outlive the message's usefulness
 PROBE_EVERY_S = 60.0
+FORBIDDEN_LOOKS = 3
+FORBIDDEN_LOOKS_S = 10.0  # so many take 7 s at most (`LaneHealth.connect_failed`) and the time to look
 # Where it may as well be true that all of them are dead, the living behind them shall not wait for hours.
 PROBE_EVERY_IN_DOUBT_S = 1.0
 DOUBTS_MAX = 6  # doublings of what such a delivery waits: an hour and four minutes
@@ -87,6 +89,18 @@ def decide(
     return Decision(DeliveryState.QUEUED, Cause.UNSPECIFIED, due_us, spend)
 
 
+def nowhere_to_send(delivery: Claimed, why: str, looks: int, now_us: int) -> Outcome:
+    """What becomes of a delivery to a host with an inner address, where nothing is ever sent.
+
+    That is certain when `looks` in a row, before this one, found no way there either (name servers slip), and as
+    certain as it will be where the delivery cannot wait for them.
+    """
+    left_us = delivery.notification.expire_us - now_us
+    if looks < FORBIDDEN_LOOKS and left_us > FORBIDDEN_LOOKS_S * SECOND_US:
+        return NOT_SENT
+    return Outcome(OutcomeKind.PAYLOAD_REFUSED, detail=why, cause=Cause.ENDPOINT_FORBIDDEN)
+
+
 def _follow(delivery: Claimed, now_us: int) -> Decision:
     """At once, since nothing was processed: also what gets only one try, or must not be sent twice."""
     if Address.of(delivery.address).moves >= MOVES_MAX:
@@ -153,8 +167,8 @@ class LaneHealth(NamedTuple):
     def observe(self, outcome: Outcome, now_us: int, jitter: float) -> LaneHealth:
         """Takes any other answer of the lane into account."""
         kind = outcome.kind
-        if kind is OutcomeKind.UNSPECIFIED:
-            return self
+        if kind is OutcomeKind.UNSPECIFIED or outcome.cause is Cause.ENDPOINT_FORBIDDEN:
+            return self  # nobody answered
         if kind is OutcomeKind.CREDENTIAL_REFUSED and outcome.scope is Scope.LANE:
             if outcome.renew and not self.renewed:
                 return self._replace(state=LaneState.RENEWING, reason=_word(outcome))

@@ -115,6 +115,7 @@ class Cause(IntEnum):
     PROVIDER_DROPPED = 6
     LANE_PAUSED = 7
     CANCELLED_BY_CALLER = 8
+    ENDPOINT_FORBIDDEN = 9
 
 
 class RejectReason(IntEnum):

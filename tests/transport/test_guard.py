@@ -124,7 +124,7 @@ async def test_a_host_with_an_inner_address_is_not_dialled(
         sessions = open_sessions(target)
         (refused,) = await collect(sessions, 1)
         await sessions.close()
-        assert isinstance(refused, NotSent) and refused.failed_connect
+        assert isinstance(refused, NotSent) and refused.failed_connect and refused.forbidden
         assert refused.detail.startswith(f"push.test:{server.port}: the host has a")
         assert not any(address in refused.detail for address in answer)
         assert names.asked == [("push.test", server.port)] and not server.connections

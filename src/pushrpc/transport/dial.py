@@ -24,6 +24,10 @@ class DialFailed(Exception):
     """No connection could be had. The message is one line for a person."""
 
 
+class AddressForbidden(DialFailed):
+    """The host was found, but at an address that is not to be dialled."""
+
+
 @asynccontextmanager
 async def dialling(endpoint: Endpoint, connect_s: float, what: str) -> AsyncIterator[None]:
     """Turns every failure inside into DialFailed, at the latest after `connect_s`. `what` is the thing awaited."""
@@ -32,6 +36,8 @@ async def dialling(endpoint: Endpoint, connect_s: float, what: str) -> AsyncIter
             yield
     except TimeoutError as error:
         raise DialFailed(f"{endpoint.host}:{endpoint.port}: no {what} within {connect_s:g} s") from error
+    except AddressForbidden as error:
+        raise AddressForbidden(f"{endpoint.host}:{endpoint.port}: {error}") from error
     except Exception as error:  # of any kind (a name IDNA cannot encode is a UnicodeError): no slot may stay taken
         raise DialFailed(f"{endpoint.host}:{endpoint.port}: {problem(error)}") from error
 
@@ -52,7 +58,7 @@ async def connect(
             context.set_alpn_protocols([alpn])
     addresses = await resolve(endpoint.host, endpoint.port)
     if endpoint.public_only and (refusal := guard.refusal(info[4][0] for info in addresses)):
-        raise DialFailed(refusal)
+        raise AddressForbidden(refusal)
     connected = await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S)
     await asyncio.get_running_loop().create_connection(
         lambda: protocol,

@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, Final, NamedTuple
 
 from pushrpc.exchange import Endpoint, NoAnswer, NotSent, Requests, Response
-from pushrpc.transport.dial import DialFailed, connect, dialling
+from pushrpc.transport.dial import AddressForbidden, DialFailed, connect, dialling
 from pushrpc.transport.http1_wire import Broken, Wire, request_head
 from pushrpc.transport.sends import Send, Sends
 
@@ -80,7 +80,7 @@ class HttpSessions(Sends):
         self._reached = False  # the last dial succeeded: more than one at a time may be tried
         self._redial_s = self._limits.redial_s
         self._not_before = 0.0
-        self._problem = ""
+        self._refusal = NotSent("")  # why there is no dial before that
         self._closed = False
 
     # --- Sessions
@@ -145,7 +145,7 @@ class HttpSessions(Sends):
             return self._refuse(NotSent("the sessions are closed"))
         if asyncio.get_running_loop().time() < self._not_before:
             if not self._busy and not self._dials:
-                self._refuse(NotSent(self._problem, failed_connect=True))
+                self._refuse(self._refusal)
             return None
         room = self._connections_max - len(self._busy)
         wanted = min(self._waiting, room if self._reached else 1)
@@ -207,7 +207,7 @@ class HttpSessions(Sends):
                 if not (wire.usable or wire.retiring):
                     raise DialFailed("the server closed the connection at once")
         except DialFailed as error:
-            self._hold(str(error))
+            self._hold(str(error), isinstance(error, AddressForbidden))
         else:
             self._reached = True
             self._open.add(wire)
@@ -217,12 +217,12 @@ class HttpSessions(Sends):
             del self._dials[wire]
         self._place()
 
-    def _hold(self, problem: str) -> None:
+    def _hold(self, problem: str, forbidden: bool = False) -> None:
         """No dial for a while, which grows with each problem in a row; those of one moment count once."""
         now = asyncio.get_running_loop().time()
         self._reached = False
         if now >= self._not_before:
-            self._problem = problem
+            self._refusal = NotSent(problem, failed_connect=True, forbidden=forbidden)
             self._not_before = now + self._redial_s
             self._redial_s = min(2 * self._redial_s, self._limits.redial_max_s)
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from pushrpc.exchange import Endpoint, NotSent
 from pushrpc.transport.batch import Batch
-from pushrpc.transport.dial import DialFailed
+from pushrpc.transport.dial import AddressForbidden, DialFailed
 from pushrpc.transport.sends import Send, Sends
 from pushrpc.transport.session import Limits, Session, dial
 
@@ -28,13 +28,14 @@ NEW_SESSION_ROOM: Final = 100
 class _Slot:
     """One place for a session, and when it may be dialled again."""
 
-    __slots__ = ("not_before", "problem", "redial_s", "session")
+    __slots__ = ("forbidden", "not_before", "problem", "redial_s", "session")
 
     def __init__(self, redial_s: float) -> None:
         self.session: Session | None = None
         self.redial_s = redial_s
         self.not_before = 0.0
         self.problem = ""  # why the last session was of no use; empty after one that was
+        self.forbidden = False  # and whether that was the host's address
 
 
 class Pool(Sends):
@@ -148,7 +149,7 @@ class Pool(Sends):
             return None
         held = next((slot for slot in self._slots if slot.problem and slot.not_before > now), None)
         if held:
-            return self._refuse(NotSent(held.problem, failed_connect=True))
+            return self._refuse(NotSent(held.problem, failed_connect=True, forbidden=held.forbidden))
         slot = min(self._slots, key=_not_before)
         if slot.not_before <= now:
             return self._dial(slot)
@@ -196,7 +197,7 @@ class Pool(Sends):
         try:
             await dial(session, self._endpoint, self._limits)
         except DialFailed as error:
-            self._vacate(session, str(error))
+            self._vacate(session, str(error), isinstance(error, AddressForbidden))
             if session.gone.done():
                 self._leaving.discard(session)
         self._place()
@@ -205,13 +206,13 @@ class Pool(Sends):
         self._vacate(session, "")
         session.retire()
 
-    def _vacate(self, session: Session, problem: str) -> None:
+    def _vacate(self, session: Session, problem: str, forbidden: bool = False) -> None:
         """Frees a session's slot. With each problem in a row the next dial waits longer, counted from now."""
         slot = next((slot for slot in self._slots if slot.session is session), None)
         if slot is None:
             return
         slot.session = None
-        slot.problem = problem
+        slot.problem, slot.forbidden = problem, forbidden
         if problem:
             slot.not_before = asyncio.get_running_loop().time() + slot.redial_s
             slot.redial_s = min(2 * slot.redial_s, self._limits.redial_max_s)

@@ -589,6 +589,8 @@ const (
 	Cause_CAUSE_LANE_PAUSED Cause = 7
 	// CancelNotification came first.
 	Cause_CAUSE_CANCELLED_BY_CALLER Cause = 8
+	// The token's host has an address that is not public, where nothing is ever sent.
+	Cause_CAUSE_ENDPOINT_FORBIDDEN Cause = 9
 )
 
 // Enum value maps for Cause.
@@ -603,6 +605,7 @@ var (
 		6: "CAUSE_PROVIDER_DROPPED",
 		7: "CAUSE_LANE_PAUSED",
 		8: "CAUSE_CANCELLED_BY_CALLER",
+		9: "CAUSE_ENDPOINT_FORBIDDEN",
 	}
 	Cause_value = map[string]int32{
 		"CAUSE_UNSPECIFIED":         0,
@@ -614,6 +617,7 @@ var (
 		"CAUSE_PROVIDER_DROPPED":    6,
 		"CAUSE_LANE_PAUSED":         7,
 		"CAUSE_CANCELLED_BY_CALLER": 8,
+		"CAUSE_ENDPOINT_FORBIDDEN":  9,
 	}
 )
 
@@ -1440,7 +1444,7 @@ const file_pushrpc_v1_enums_proto_rawDesc = "" +
 	"\x1aOUTCOME_CREDENTIAL_REFUSED\x10\x04\x12\x15\n" +
 	"\x11OUTCOME_THROTTLED\x10\x05\x12\x17\n" +
 	"\x13OUTCOME_UNAVAILABLE\x10\x06\x12\x13\n" +
-	"\x0fOUTCOME_UNKNOWN\x10\a*\xf1\x01\n" +
+	"\x0fOUTCOME_UNKNOWN\x10\a*\x8f\x02\n" +
 	"\x05Cause\x12\x15\n" +
 	"\x11CAUSE_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11CAUSE_DEVICE_DEAD\x10\x01\x12\x18\n" +
@@ -1450,7 +1454,8 @@ const file_pushrpc_v1_enums_proto_rawDesc = "" +
 	"\x17CAUSE_PAYLOAD_TOO_LARGE\x10\x05\x12\x1a\n" +
 	"\x16CAUSE_PROVIDER_DROPPED\x10\x06\x12\x15\n" +
 	"\x11CAUSE_LANE_PAUSED\x10\a\x12\x1d\n" +
-	"\x19CAUSE_CANCELLED_BY_CALLER\x10\b*\xeb\x03\n" +
+	"\x19CAUSE_CANCELLED_BY_CALLER\x10\b\x12\x1c\n" +
+	"\x18CAUSE_ENDPOINT_FORBIDDEN\x10\t*\xeb\x03\n" +
 	"\fRejectReason\x12\x1d\n" +
 	"\x19REJECT_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dREJECT_REASON_TOKEN_MALFORMED\x10\x01\x12)\n" +

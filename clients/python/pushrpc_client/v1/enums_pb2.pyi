@@ -352,6 +352,8 @@ class _CauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Cause.ValueType
     """It expired while the lane was paused: the provider refused our credential, or refused most tokens."""
     CAUSE_CANCELLED_BY_CALLER: _Cause.ValueType  # 8
     """CancelNotification came first."""
+    CAUSE_ENDPOINT_FORBIDDEN: _Cause.ValueType  # 9
+    """The token's host has an address that is not public, where nothing is ever sent."""
 
 class Cause(_Cause, metaclass=_CauseEnumTypeWrapper):
     """Our own reason for a state, where the provider's word does not tell it."""
@@ -374,6 +376,8 @@ CAUSE_LANE_PAUSED: Cause.ValueType  # 7
 """It expired while the lane was paused: the provider refused our credential, or refused most tokens."""
 CAUSE_CANCELLED_BY_CALLER: Cause.ValueType  # 8
 """CancelNotification came first."""
+CAUSE_ENDPOINT_FORBIDDEN: Cause.ValueType  # 9
+"""The token's host has an address that is not public, where nothing is ever sent."""
 Global___Cause: _TypeAlias = Cause  # noqa: Y015
 
 class _RejectReason:

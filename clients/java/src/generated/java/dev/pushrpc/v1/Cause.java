@@ -87,6 +87,14 @@ public enum Cause
    * <code>CAUSE_CANCELLED_BY_CALLER = 8;</code>
    */
   CAUSE_CANCELLED_BY_CALLER(8),
+  /**
+   * <pre>
+   * The token's host has an address that is not public, where nothing is ever sent.
+   * </pre>
+   *
+   * <code>CAUSE_ENDPOINT_FORBIDDEN = 9;</code>
+   */
+  CAUSE_ENDPOINT_FORBIDDEN(9),
   UNRECOGNIZED(-1),
   ;
 
@@ -171,6 +179,14 @@ public enum Cause
    * <code>CAUSE_CANCELLED_BY_CALLER = 8;</code>
    */
   public static final int CAUSE_CANCELLED_BY_CALLER_VALUE = 8;
+  /**
+   * <pre>
+   * The token's host has an address that is not public, where nothing is ever sent.
+   * </pre>
+   *
+   * <code>CAUSE_ENDPOINT_FORBIDDEN = 9;</code>
+   */
+  public static final int CAUSE_ENDPOINT_FORBIDDEN_VALUE = 9;
 
 
   public final int getNumber() {
@@ -206,6 +222,7 @@ public enum Cause
       case 6: return CAUSE_PROVIDER_DROPPED;
       case 7: return CAUSE_LANE_PAUSED;
       case 8: return CAUSE_CANCELLED_BY_CALLER;
+      case 9: return CAUSE_ENDPOINT_FORBIDDEN;
       default: return null;
     }
   }
