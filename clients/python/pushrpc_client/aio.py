@@ -69,7 +69,7 @@ class AsyncClient:
                 return await _answer(self.stub.SendNotification, request, attempts.left)
             except PushError as error:
                 error.request_id = request.request_id
-                await asyncio.sleep(attempts.pause(error))
+                await self._streams.pause(attempts.pause(error))
 
     def follow(
         self,

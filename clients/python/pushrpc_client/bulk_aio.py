@@ -95,7 +95,7 @@ class AsyncBulk:
         left = closed()
         try:
             await self._answer_all(Backoff(RECONNECT_FIRST_S, RECONNECT_LAST_S))
-        except (PushError, grpc.aio.UsageError):  # our own and gRPC's word for a client that is closed
+        except grpc.aio.UsageError:  # gRPC's word for a channel that is closed
             pass
         except asyncio.CancelledError:  # by abort, or by gRPC with the channel
             if is_cancelled():

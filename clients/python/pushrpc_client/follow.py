@@ -14,7 +14,7 @@ import grpc
 from pushrpc_client import following
 from pushrpc_client.errors import PushError, closed, silent
 from pushrpc_client.following import Position
-from pushrpc_client.patience import Cancellable
+from pushrpc_client.patience import Cancellable, Pauses
 from pushrpc_client.v1 import (
     DeliveryCounts,
     DeliveryEvent,
@@ -34,11 +34,12 @@ class Following(Iterator[DeliveryEvent]):
     Once it has begun it comes back for as long as it takes, also from a stream that is silent for 60 s.
     """
 
-    def __init__(self, call: _Call, request: StreamDeliveryStatusRequest, open_timeout: float) -> None:
+    def __init__(self, call: _Call, pauses: Pauses, request: StreamDeliveryStatusRequest, open_timeout: float) -> None:
         self._open = call
+        self._pauses = pauses
         self._open_timeout = open_timeout
         self._position = Position(request)
-        self._closed = threading.Event()
+        self._is_closed = False
         self._stream: Cancellable | None = None
         self._pages = self._read()
         self._first: StreamDeliveryStatusResponse | None = None
@@ -62,7 +63,8 @@ class Following(Iterator[DeliveryEvent]):
 
     def close(self) -> None:
         """Ends the iteration, also where another thread waits in it."""
-        self._closed.set()
+        self._is_closed = True
+        self._pauses.wake()
         if self._stream is not None:
             self._stream.cancel()
 
@@ -94,7 +96,7 @@ class Following(Iterator[DeliveryEvent]):
         """Messages of one stream after the other. Each must be taken into the position before the next."""
         position = self._position
         opened_by = time.monotonic() + self._open_timeout
-        while not (position.is_over or self._closed.is_set()):
+        while not (position.is_over or self._is_closed):
             failed, was_silent = None, False
             try:
                 yield from self._one_stream(opened_by)
@@ -104,17 +106,17 @@ class Following(Iterator[DeliveryEvent]):
                 failed, was_silent = error, True
             except ValueError:  # gRPC's word for a channel that is closed
                 raise closed() from None
-            if position.is_over or self._closed.is_set():
+            if position.is_over or self._is_closed:
                 return
             pause = position.pause(failed, was_silent)
             if not position.was_open and time.monotonic() + pause > opened_by:
                 raise position.unopened(self._open_timeout) from failed
-            self._closed.wait(pause)
+            self._pauses.pause(pause, lambda: self._is_closed)
 
     def _one_stream(self, opened_by: float) -> Iterator[StreamDeliveryStatusResponse]:
         position = self._position
         stream = self._stream = self._open(position.request)
-        if self._closed.is_set():  # before there was a stream to cancel
+        if self._is_closed:  # before there was a stream to cancel
             stream.cancel()
         watchdog = _Watchdog(stream, position.patience(opened_by - time.monotonic()))
         try:

@@ -1,8 +1,9 @@
-"""When to repeat, and how long to wait before: pure decisions over a clock that is handed in."""
+"""When to repeat, how long to wait before, and what ends the wait."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -48,6 +49,23 @@ class Attempts:
         if not error.is_transient or pause >= self.left:
             raise error
         return pause
+
+
+class Pauses:
+    """Those of all threads of one client, which end when it is closed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.is_closed = False
+
+    def pause(self, seconds: float, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Shorter once closed, or when `is_over` is found to be true after a `wake`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.is_closed or is_over(), seconds)
+
+    def wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
 
 class Cancellable(Protocol):

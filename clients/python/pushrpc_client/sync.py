@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,7 +14,7 @@ from pushrpc_client.connection import Connection, Tls, Token, authorization, con
 from pushrpc_client.errors import PushError, closed
 from pushrpc_client.follow import Following
 from pushrpc_client.following import OPEN_TIMEOUT_S, wanted
-from pushrpc_client.patience import Attempts
+from pushrpc_client.patience import Attempts, Pauses
 from pushrpc_client.requests import TIMEOUT_S, Request, addressed, send_timeout, sendable
 
 Response = TypeVar("Response")
@@ -45,7 +44,7 @@ class Client:
     ) -> None:
         self.app_id = app_id
         self._timeout = timeout
-        self._is_closed = False
+        self._pauses = Pauses()
         self._channel = _channel(
             connection(address, plaintext=plaintext, tls=tls, token=token, options=channel_options)
         )
@@ -66,7 +65,7 @@ class Client:
             except (grpc.RpcError, ValueError) as error:
                 failed = self._told(error)
                 failed.request_id = request.request_id
-                time.sleep(attempts.pause(failed))
+                self._pauses.pause(attempts.pause(failed))
 
     def follow(
         self,
@@ -93,7 +92,7 @@ class Client:
                 until_caught_up=until_caught_up,
             )
         )  # fmt: skip
-        return Following(self.stub.StreamDeliveryStatus, request, open_timeout)
+        return Following(self.stub.StreamDeliveryStatus, self._pauses, request, open_timeout)
 
     def bulk(self, *, answer_timeout: float = ANSWER_TIMEOUT_S) -> Bulk:
         """Many sends over one stream, for as many as the server takes. Use it in a `with` block."""
@@ -195,8 +194,9 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection and every call on it: they fail with CLIENT_CLOSED, as later ones do."""
-        self._is_closed = True
+        self._pauses.is_closed = True  # first: what the end of the channel breaks finds out why
         self._channel.close()
+        self._pauses.wake()
 
     def __enter__(self) -> Self:
         return self
@@ -217,7 +217,7 @@ class Client:
     def _told(self, error: grpc.RpcError | ValueError) -> PushError:
         """Raises a ValueError that is not gRPC's word for a channel that is closed."""
         told = PushError.of(error) if isinstance(error, grpc.RpcError) else None
-        if self._is_closed and (told is None or told.code is grpc.StatusCode.CANCELLED):
+        if self._pauses.is_closed and (told is None or told.code is grpc.StatusCode.CANCELLED):
             return closed()
         if told is None:
             raise error

@@ -153,6 +153,21 @@ def test_closing_ends_the_calls_under_way(connect: Callable[..., Any], name: str
     assert isinstance(failed, PushError) and failed.reason == "CLIENT_CLOSED", failed
 
 
+def test_closing_wakes_a_send_that_pauses(fake: Fake, push: Any) -> None:
+    fake.answers = [Refuses(grpc.StatusCode.UNAVAILABLE, "STARTING", retry_delay=30)]
+    with ThreadPoolExecutor(1) as threads:
+        began = time.monotonic()
+        waiting = threads.submit(push.send, v1.SendNotificationRequest(request_id="order-1"), timeout=60)
+        while not fake.sends:
+            time.sleep(0.01)  # paces the polling only
+            assert time.monotonic() < began + 20
+        time.sleep(0.1)  # so that most often it pauses by now; it must end alike when not
+        push.close()
+        with pytest.raises(PushError) as caught:
+            waiting.result(20)
+    assert (caught.value.reason, caught.value.request_id) == ("CLIENT_CLOSED", "order-1")
+
+
 async def test_a_task_that_is_cancelled_stays_cancelled(fake: Fake) -> None:
     fake.answers[:] = [Refuses(grpc.StatusCode.UNAVAILABLE, "DRAINING", 5)]
     async with AsyncClient(fake.address, "shop", plaintext=True) as push:
