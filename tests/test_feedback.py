@@ -11,7 +11,7 @@ import pytest
 from pushrpc.authorization import Authorizations
 from pushrpc.calls import ProviderCalls
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Requests, Response
-from pushrpc.feedback import AGAIN_MAX_S, AGAIN_S, GIVE_UP_S, AccountOf, ProviderFeedback
+from pushrpc.feedback import AGAIN_MAX_S, AGAIN_S, DEAD_IN_ROW_MAX, GIVE_UP_S, AccountOf, ProviderFeedback
 from pushrpc.ledger import Ledger
 from pushrpc.model import Device, Lane, Outcome
 from pushrpc.providers import Call, Feedback
@@ -76,6 +76,20 @@ class Hub:
         return self.result
 
 
+class Told(Telemetry):
+    def __init__(self) -> None:
+        super().__init__()
+        self.left_out: list[int] = []
+        self.doubted: list[tuple[Lane, str]] = []
+
+    def feedback_doubted(self, lane: Lane, reason: str) -> None:
+        self.doubted.append((lane, reason))
+
+    def tags_left_out(self, lane: Lane, device_id: str, count: int) -> None:
+        assert (lane, device_id) == (HUB, "d-1")
+        self.left_out.append(count)
+
+
 class Scene:
     def __init__(self) -> None:
         self.clock = ManualClock()
@@ -83,15 +97,19 @@ class Scene:
         self.hub = Hub()
         self.answer: Answer = Response(200, (), b"")
         self.account: object | None = self.hub
-        self.telemetry = Telemetry()
+        self.telemetry = Told()
+        self._feedback: ProviderFeedback | None = None
 
     async def step(self) -> bool:
         async def carry(endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
             return self.answer
 
-        calls = ProviderCalls(carry, Authorizations(cast(Any, None), self.clock))
-        account_of = cast(AccountOf, lambda lane: self.account)
-        return await ProviderFeedback(cast(Ledger, self.ledger), calls, account_of, self.clock, self.telemetry).step()
+        if self._feedback is None:
+            calls = ProviderCalls(carry, Authorizations(cast(Any, None), self.clock))
+            account_of = cast(AccountOf, lambda lane: self.account)
+            ledger = cast(Ledger, self.ledger)
+            self._feedback = ProviderFeedback(ledger, calls, account_of, self.clock, self.telemetry)
+        return await self._feedback.step()
 
     def message(self, age_s: float = 10.0) -> None:
         self.ledger.messages = [Unconfirmed(HUB, "m-1", self.clock.now_us() - int(age_s * 1e6))]
@@ -177,6 +195,26 @@ async def test_what_was_told_so_far_is_the_last_word_when_no_other_comes(scene: 
     assert asked < 40, "ever more rarely"
 
 
+async def test_no_device_dies_of_a_hub_that_calls_every_handle_bad(scene: Scene) -> None:
+    dead = Outcome(OutcomeKind.TOKEN_INVALID, 200, "BadChannel")
+
+    async def told(said: Outcome, times: int) -> list[bool]:
+        scene.hub.said = Feedback(said)
+        scene.ledger.confirmed.clear()
+        for _ in range(times):
+            scene.message()
+            await scene.step()
+            scene.clock.advance(3600.0)
+        return [confirmation.outcome is said for confirmation in scene.ledger.confirmed]
+
+    few = DEAD_IN_ROW_MAX - 1
+    assert await told(dead, few) == [True] * few
+    assert await told(DONE, 1) == [True]
+    assert await told(dead, few + 2) == [True] * few + [False] * 2, "one that arrived speaks for the credentials"
+    assert {each.outcome for each in scene.ledger.confirmed[few:]} == {dead._replace(misdirected=True)}
+    assert scene.telemetry.doubted == [(HUB, "BadChannel")], "told once"
+
+
 async def test_a_provider_that_tells_nothing_later_is_not_asked_again(scene: Scene) -> None:
     scene.account = object()
     scene.message()
@@ -186,22 +224,12 @@ async def test_a_provider_that_tells_nothing_later_is_not_asked_again(scene: Sce
     assert scene.ledger.told == [Synced(DEVICE)]
 
 
-class Told(Telemetry):
-    def __init__(self) -> None:
-        super().__init__()
-        self.left_out: list[int] = []
-
-    def tags_left_out(self, lane: Lane, device_id: str, count: int) -> None:
-        assert (lane, device_id) == (HUB, "d-1")
-        self.left_out.append(count)
-
-
 @pytest.mark.parametrize(
     ("tags", "left_out"),
     [((), []), (("a", "b"), []), (("a", "bad"), [1]), (("a", "b", "c"), [1]), (("bad", "b", "c", "d"), [2])],
 )
 async def test_tags_that_are_not_kept_are_told_of(scene: Scene, tags: tuple[str, ...], left_out: list[int]) -> None:
-    scene.telemetry = told = Told()
+    told = scene.telemetry
     device = replace(DEVICE, tags=tags)
     scene.ledger.devices = [Unsynced(device, 0)]
     await scene.step()

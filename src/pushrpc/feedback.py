@@ -24,6 +24,7 @@ AT_ONCE = 16  # questions on the wire; a hub's answer comes in milliseconds
 SLICE = 256  # of what is due, read from the ledger at once
 AGAIN_S = 5.0  # after a question without an answer
 AGAIN_MAX_S = 3600.0
+DEAD_IN_ROW_MAX = 20  # a row as long as that after which a lane's answers are doubted
 AGAIN_PART = 4  # a question is repeated after this part of the message's age, so that old ones cost little
 GIVE_UP_S = 2 * 3600.0  # a hub drops what it cannot hand on for 30 minutes (Azure, "Push notifications FAQ")
 
@@ -43,6 +44,7 @@ class ProviderFeedback:
         self._clock = clock
         self._telemetry = telemetry
         self._free = asyncio.Semaphore(AT_ONCE)
+        self._dead_in_row: dict[Lane, int] = {}  # since a push of the lane was last told to have arrived
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -90,7 +92,18 @@ class ProviderFeedback:
         if due_s:
             told = answer.status == 200 and outcome.kind is not OutcomeKind.UNKNOWN
             return self._later(message, due_s, now_us, outcome if told else _NEVER_TOLD)
-        return Confirmation(lane, message_id, outcome, 0, now_us)
+        return Confirmation(lane, message_id, self._doubted(lane, outcome), 0, now_us)
+
+    def _doubted(self, lane: Lane, outcome: Outcome) -> Outcome:
+        """A hub with another app's credentials calls every handle bad: of so many in a row no device dies."""
+        if outcome.kind is OutcomeKind.ACCEPTED:
+            self._dead_in_row.pop(lane, None)
+        if outcome.kind is not OutcomeKind.TOKEN_INVALID:
+            return outcome
+        in_row = self._dead_in_row[lane] = self._dead_in_row.get(lane, 0) + 1
+        if in_row == DEAD_IN_ROW_MAX:
+            self._telemetry.feedback_doubted(lane, outcome.reason)
+        return outcome._replace(misdirected=True) if in_row >= DEAD_IN_ROW_MAX else outcome
 
     def _later(self, message: Unconfirmed, wait_s: float, now_us: int, so_far: Outcome = _NEVER_TOLD) -> Confirmation:
         """Asks again, unless that has gone on for too long: then `so_far` is all there is. 0 is nothing to ask."""
@@ -99,7 +112,7 @@ class ProviderFeedback:
             return Confirmation(lane, message_id, None, 0, now_us)
         age_s = (now_us - accepted_us) / 1e6
         if age_s > GIVE_UP_S:
-            return Confirmation(lane, message_id, so_far, 0, now_us)
+            return Confirmation(lane, message_id, self._doubted(lane, so_far), 0, now_us)
         return Confirmation(lane, message_id, None, now_us + int(max(wait_s, age_s / AGAIN_PART) * 1e6), now_us)
 
     # --- what a provider knows of a device

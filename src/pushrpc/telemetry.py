@@ -50,6 +50,7 @@ class LogEvent(StrEnum):
     LANE_RESUMED = "lane_resumed"
     CREDENTIAL_RENEWED = "credential_renewed"
     TAGS_LEFT_OUT = "tags_left_out"
+    FEEDBACK_DOUBTED = "feedback_doubted"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -262,6 +263,10 @@ class Telemetry:
 
     def credential_renewed(self, lane: Lane) -> None:
         self._tell("info", LogEvent.CREDENTIAL_RENEWED, **_lane(lane))
+
+    def feedback_doubted(self, lane: Lane, reason: str) -> None:
+        """So many tokens in a row are told to be dead that the hub's own credentials may be the wrong ones."""
+        self._tell("warning", LogEvent.FEEDBACK_DOUBTED, **_lane(lane), reason=reason)
 
     def tags_left_out(self, lane: Lane, device_id: str, count: int) -> None:
         """So many tags of a device do not reach the registry that its provider keeps: sends by tag miss it."""
