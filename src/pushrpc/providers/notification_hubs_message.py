@@ -10,7 +10,8 @@ A payload is what our own provider for that platform builds, so a message reads 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -44,7 +45,12 @@ class HubMessage(NamedTuple):
     size_bytes: int
     limit_bytes: int
     cut: bool = False
-    dropped: tuple[str, ...] = ()
+    lost: Callable[[], Sequence[str]] = tuple  # paths as in Preview.dropped; only previews ask
+
+    @property
+    def dropped(self) -> Sequence[str]:
+        """The hub itself carries its headers, whatever the platform."""
+        return tuple(path for path in self.lost() if path != "message.notification_hubs.headers")
 
     @property
     def header_lines(self) -> Headers:
@@ -75,8 +81,7 @@ def build(notification: Notification, address: Address, now_us: int) -> HubMessa
         if not _HEADER_VALUE.fullmatch(value):
             detail = f"header {name} has a value that no header can carry"
             raise MessageRefused(RejectReason.FIELD_MISSING, detail, *sizes)
-    told = tuple(path for path in message.dropped if path != "message.notification_hubs.headers")
-    return message._replace(headers=headers, dropped=told)
+    return message._replace(headers=headers)
 
 
 NO_PLATFORM = "a hub's handle needs a hub_platform: the push service that issued it"
@@ -99,12 +104,14 @@ def _template(notification: Notification) -> HubMessage:
     """Templates see `notification_id` beside the caller's properties."""
     properties = notification.content.notification_hubs.template_properties
     body = encoded({**properties, "notification_id": notification.notification_id})
-    told = (*lost(notification.content, ("notification_hubs",)), *_no_options(notification))
-    return HubMessage("template", {}, JSON, body, len(body), BODY_BYTES_MAX, dropped=told)
+    told = partial(_lost_with_options, notification, frozenset({"notification_hubs"}))
+    return HubMessage("template", {}, JSON, body, len(body), BODY_BYTES_MAX, lost=told)
 
 
-def _no_options(notification: Notification) -> tuple[str, ...]:
-    return unmet(priority=True, collapse_key=bool(notification.collapse_key), ttl=True)
+def _lost_with_options(notification: Notification, carried: frozenset[str]) -> Sequence[str]:
+    """Of a form without a place for any option of the send."""
+    options = unmet(priority=True, collapse_key=bool(notification.collapse_key), ttl=True)
+    return (*lost(notification.content, carried, _OWN_TEXTS & carried), *options)
 
 
 # --- platforms that we also speak ourselves -----------------------------------------------------------------------
@@ -127,14 +134,14 @@ def _apple(notification: Notification, now_us: int) -> HubMessage:
         headers["apns-topic"] = content.apns.topic
     if notification.collapse_key:
         headers["apns-collapse-id"] = _ascii(apns_message.collapse_id(notification.collapse_key))
-    limit, told = apns_message.limit_bytes(content), apns_message.dropped(notification)
+    limit, told = apns_message.limit_bytes(content), partial(apns_message.dropped, notification)
     return HubMessage("apple", headers, JSON, body, len(body), limit, cut, told)
 
 
 def _google(notification: Notification, now_us: int) -> HubMessage:
     """The hub puts the token in."""
     message, size, limit, cut = fcm_message.built(notification, None, now_us)
-    told = fcm_message.dropped(notification)
+    told = partial(fcm_message.dropped, notification)
     return HubMessage("fcmV1", {}, JSON, encoded({"message": message}), size, limit, cut, told)
 
 
@@ -143,14 +150,14 @@ def _windows(notification: Notification, now_us: int) -> HubMessage:
     headers = {name.decode(): value.decode() for name, value in wns_message.headers(notification, kind, now_us)}
     del headers["content-type"]
     content_type = b"application/octet-stream" if kind is WnsType.RAW else b"application/xml"
-    told = wns_message.dropped(notification, kind)
+    told = partial(wns_message.dropped, notification, kind)
     return HubMessage("windows", headers, content_type, body, len(body), wns_message.PAYLOAD_BYTES_MAX, cut, told)
 
 
 def _browser(notification: Notification, now_us: int) -> HubMessage:
     """The hub encrypts it."""
     body, cut = webpush_message.payload(notification)
-    told = webpush_message.dropped_by_hub(notification)
+    told = partial(webpush_message.dropped_by_hub, notification)
     return HubMessage("browser", {}, JSON, body, len(body), PLAINTEXT_BYTES_MAX, cut, told)
 
 
@@ -176,24 +183,19 @@ def _json_message(
     notification: Notification,
     form: tuple[str, int],
     headers: Mapping[str, str],
-    carried: frozenset[str],
-    options: tuple[str, ...],
+    told: Callable[[], Sequence[str]],
     parts: Callable[[Content], dict[str, Any]],
 ) -> HubMessage:
-    """A JSON payload whose body is cut where the caller allows it. `form` is the hub's word and the limit in bytes.
-
-    `carried` are the fields it has a place for, beside what every platform's app may want to read, and `options` paths
-    of those that it cannot meet.
-    """
+    """A JSON payload whose body is cut where the caller allows it. `form` is the hub's word and the limit in bytes."""
     word, limit = form
     body, cut = fitted(notification.content, limit, lambda content: encoded(parts(content)))
-    told = lost(notification.content, carried | {"data", "silent"} | _OWN_TEXTS, _OWN_TEXTS)
-    return HubMessage(word, headers, JSON, body, len(body), limit, cut, (*told, *options))
+    return HubMessage(word, headers, JSON, body, len(body), limit, cut, told)
 
 
 _OWN_TEXTS = frozenset({"link", "image_url"})
-_ADM_CARRIES = TEXTS | {"sound", "android_channel_id"}
-_OTHERS_CARRY = frozenset({"title", "body"})
+_ALWAYS = _OWN_TEXTS | {"data", "silent"}
+_ADM_SHOWS = TEXTS | {"sound", "android_channel_id"}
+_OTHERS_SHOW = frozenset({"title", "body"})
 
 
 def _adm(notification: Notification, now_us: int) -> HubMessage:
@@ -219,13 +221,15 @@ def _adm(notification: Notification, now_us: int) -> HubMessage:
             expiresAfter=min(max(left_s, ADM_EXPIRY_S_MIN), ADM_EXPIRY_S_MAX),
         )
 
-    silent = notification.content.silent
-    options = unmet(
-        priority=notification.urgency is Priority.LOW or (silent and notification.urgency is Priority.HIGH),
-        ttl=not ADM_EXPIRY_S_MIN <= left_s <= ADM_EXPIRY_S_MAX,
-    )
-    carried = frozenset() if silent else _ADM_CARRIES
-    return _json_message(notification, ("adm", ADM_BYTES_MAX), {}, carried, options, parts)
+    def told() -> Sequence[str]:
+        silent = notification.content.silent
+        options = unmet(
+            priority=notification.urgency is Priority.LOW or (silent and notification.urgency is Priority.HIGH),
+            ttl=not ADM_EXPIRY_S_MIN <= left_s <= ADM_EXPIRY_S_MAX,
+        )
+        return (*lost(notification.content, _ALWAYS if silent else _ALWAYS | _ADM_SHOWS, _OWN_TEXTS), *options)
+
+    return _json_message(notification, ("adm", ADM_BYTES_MAX), {}, told, parts)
 
 
 def _baidu(notification: Notification, now_us: int) -> HubMessage:
@@ -235,9 +239,8 @@ def _baidu(notification: Notification, now_us: int) -> HubMessage:
 
     # 0 reaches the app alone, 1 is shown.
     headers = {"x-baidu-message-type": "0" if notification.content.silent else "1"}
-    return _json_message(
-        notification, ("baidu", BAIDU_BYTES_MAX), headers, _OTHERS_CARRY, _no_options(notification), parts
-    )
+    told = partial(_lost_with_options, notification, _ALWAYS | _OTHERS_SHOW)
+    return _json_message(notification, ("baidu", BAIDU_BYTES_MAX), headers, told, parts)
 
 
 def _xiaomi(notification: Notification, now_us: int) -> HubMessage:
@@ -246,9 +249,8 @@ def _xiaomi(notification: Notification, now_us: int) -> HubMessage:
         shown = _given(title=content.title, description=content.body)
         return {**shown, "payload": payload, "pass_through": int(content.silent)}
 
-    return _json_message(
-        notification, ("xiaomi", XIAOMI_BYTES_MAX), {}, _OTHERS_CARRY, _no_options(notification), parts
-    )
+    told = partial(_lost_with_options, notification, _ALWAYS | _OTHERS_SHOW)
+    return _json_message(notification, ("xiaomi", XIAOMI_BYTES_MAX), {}, told, parts)
 
 
 _BUILDERS: Mapping[HubPlatform, Callable[[Notification, int], HubMessage]] = {

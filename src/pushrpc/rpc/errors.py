@@ -48,7 +48,10 @@ class Reason(Enum):
     PROVIDER_RETIRED = _INVALID, "have the app register with the successor"
     TOKEN_MALFORMED = _INVALID, "pass the token exactly as the provider's SDK returned it"
     TTL_INVALID = _INVALID, "use a ttl of 0s to 28 days, or an expire_time within the next 28 days"
-    OVERRIDE_INVALID = _INVALID, "write one JSON object (RFC 7396), or well-formed XML for Windows"
+    OVERRIDE_INVALID = (
+        _INVALID,
+        "write one JSON object (RFC 7396) with the provider's types, or well-formed XML for Windows",
+    )
     DATA_KEY_RESERVED = _INVALID, "rename the key"
     PAYLOAD_TOO_LARGE = _INVALID, "shorten the override"
     WAIT_TOO_LONG = _INVALID, "wait at most 30s, then follow StreamDeliveryStatus"
