@@ -1,4 +1,4 @@
-"""Building payloads: compact JSON, and the caller's merge patch on what we built (RFC 7396)."""
+"""Building payloads: compact JSON, cuts, patches of the caller (RFC 7396), their shape, and what a push does not carry."""
 
 from __future__ import annotations
 
