@@ -107,22 +107,77 @@ def test_more_tokens_than_a_request_holds_are_several() -> None:
     tokens = [f"t{n}" for n in range(TARGETS_MAX + 1)]
     first, second = imported(platform=IOS, tokens=tokens, message="m", notif_id="n").requests
     assert list(first.target.tokens[0].tokens) + list(second.target.tokens[0].tokens) == tokens
-    assert [first.request_id, second.request_id] == ["n", "n-2"]
     assert first.message == second.message
 
 
-def test_a_notif_id_that_comes_again_is_another_request() -> None:
-    push = {"notifications": [{"tokens": ["t"], "platform": p, "message": "m", "notif_id": "n"} for p in (1, 2)]}
-    ids = [made.request_id for result in Importer("shop").push(push) for made in result.requests]
-    assert ids == ["n", "n-2"]
+# --- a notif_id makes a repeat safe
 
 
-def test_ids_that_are_too_long_for_a_request_id_stay_a_label() -> None:
-    told, notes = request(platform=IOS, message="m", notif_id="n" * 129)
-    assert "request_id" not in told and told["options"]["labels"] == {"notif_id": "n" * 129}
-    assert not notes
-    told, notes = request(platform=IOS, message="m", notif_id="n" * 257)
-    assert "options" not in told and notes == ["notif_id: left out; it has more than 256 bytes"]
+def push(*notifications: dict[str, Any]) -> dict[str, Any]:
+    return {"notifications": [{"platform": IOS, "tokens": ["t"], "message": "m"} | each for each in notifications]}
+
+
+def ids(*notifications: dict[str, Any]) -> list[str]:
+    return [made.request_id for result in Importer("shop").push(push(*notifications)) for made in result.requests]
+
+
+MANY: dict[str, Any] = {"tokens": [f"t{n}" for n in range(TARGETS_MAX + 1)]}
+
+
+@pytest.mark.parametrize("notif_id", ["n", "é" * 63, "n" * 128, "n" * 129, "n" * 257, "gorush:" + "0" * 64])
+def test_every_request_has_an_id_of_its_own_and_the_same_again(notif_id: str) -> None:
+    notifications = [MANY | {"notif_id": notif_id}, {"notif_id": notif_id}]
+    made = ids(*notifications)
+    assert len(set(made)) == 3 and all(0 < len(each.encode()) <= 128 for each in made)
+    assert (made[0] == notif_id) is (len(notif_id.encode()) <= 128 and not notif_id.startswith("gorush:"))
+    assert ids(*notifications) == made
+
+
+def test_no_id_that_we_make_is_one_that_a_notification_of_the_same_file_has() -> None:
+    ours = ids(MANY | {"notif_id": "x"}, {"notif_id": "x"})
+    taken = [{"notif_id": f"x-{number}"} for number in range(1, 9)] + [{"notif_id": each} for each in ours[1:]]
+    made = ids(*taken, MANY | {"notif_id": "x"}, {"notif_id": "x"})
+    assert len(set(made)) == len(made)
+    assert made[-3:] == ours, "ids depend on what else is in the file"
+
+
+def test_without_a_notif_id_there_is_no_request_id() -> None:
+    assert ids(MANY, {}) == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("notifications", "notes"),
+    [
+        ([{"notif_id": "n" * 128}], []),
+        ([{"notif_id": "n" * 129}], ["notif_id: has more than 128 bytes; a hash of it is the request_id"]),
+        (
+            [{"notif_id": "n" * 257}],
+            [
+                "notif_id: is no label; it has more than 256 bytes",
+                "notif_id: has more than 128 bytes; a hash of it is the request_id",
+            ],
+        ),
+        ([{"notif_id": "gorush:1"}], ["notif_id: begins as a hash does; a hash of it is the request_id"]),
+        ([{"notif_id": "n"}, {"notif_id": "n"}], ["notif_id: came before; a hash of it is the request_id"]),
+        (
+            [MANY | {"notif_id": "n"}],
+            ["tokens: become 2 requests; from the second on a hash of notif_id is the request_id"],
+        ),
+        ([MANY], []),
+    ],
+)
+def test_a_hash_for_a_request_id_is_told(notifications: list[dict[str, Any]], notes: list[str]) -> None:
+    results = list(Importer("shop").push(push(*notifications)))
+    assert [note for result in results for note in result.notes] == notes
+
+
+def test_a_notif_id_is_a_label_while_it_fits_one() -> None:
+    for length, kept in ((1, True), (256, True), (257, False)):
+        told, _ = request(platform=IOS, message="m", notif_id="n" * length)
+        assert told.get("options") == ({"labels": {"notif_id": "n" * length}} if kept else None)
+
+
+# --- what makes none
 
 
 @pytest.mark.parametrize(
@@ -362,6 +417,29 @@ def test_the_names_of_the_legacy_api_still_count() -> None:
     assert told["options"] == {"ttl": "60s", "collapse_key": "c"}
     assert patch(told, "fcm_json") == {"android": {"restricted_package_name": "p"}}
     assert [note.split(":")[0] for note in notes] == ["delay_while_idle"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "ttl"),
+    [
+        ({"platform": ANDROID, "time_to_live": 0}, "0s"),
+        ({"platform": ANDROID, "android": {"ttl": "0s"}}, "0s"),
+        ({"platform": ANDROID, "time_to_live": 60, "android": {"ttl": 0}}, "0s"),
+        ({"platform": HUAWEI, "huawei_ttl": "0"}, "0s"),
+        ({"platform": ANDROID, "time_to_live": None, "android": {"ttl": ""}}, None),
+        ({"platform": HUAWEI, "huawei_ttl": ""}, None),
+    ],
+)
+def test_a_ttl_of_zero_is_now_or_never_and_none_is_the_servers(fields: dict[str, Any], ttl: str | None) -> None:
+    told, notes = request(message="m", **fields)
+    assert told.get("options", {}).get("ttl") == ttl
+    assert not notes
+
+
+@pytest.mark.parametrize("value", [False, [], -1, "1h"])
+def test_a_ttl_that_is_none_is_told(value: object) -> None:
+    told, notes = request(platform=ANDROID, message="m", time_to_live=value)
+    assert "options" not in told and notes == ["time_to_live: left out; it is not a number of seconds"]
 
 
 def test_what_of_android_has_no_place() -> None:

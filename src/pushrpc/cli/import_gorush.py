@@ -34,8 +34,9 @@ def import_gorush(target: Target, app_id: str, file: TextIO, send: bool, as_json
     """Read gorush's push requests from FILE (- for standard input) and print ours, one line of JSON each.
 
     FILE holds one request body, or many after each other. What has no place in our requests is told on standard error,
-    field by field; docs/migrating.md lists where each field goes. A notif_id becomes the request_id, so that sending a
-    file again sends nothing twice. A request that the server refuses is told, and the next one is sent.
+    field by field; docs/migrating.md lists where each field goes. A notif_id, or a hash of it, becomes the request_id,
+    so that sending a file again sends nothing twice that has one. A request that the server refuses is told, and the
+    next one is sent.
 
     \b
     Examples:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 WHOLE_MAX = 2**31 - 1
 Word = TypeVar("Word")
+_SECONDS = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?s?")
 
 
 class Fields:
-    """Each field is asked for once. What Go writes for absent ("", 0, false, null, empty ones) is absent here too."""
+    """Each field is asked for once. What Go writes for absent ("", 0, false, null, empty ones) is absent here too.
+
+    But for numbers: those that may be zero are pointers in gorush, and zero says something.
+    """
 
     def __init__(self, values: Mapping[str, Any], notes: list[str], path: str = "") -> None:
         self._left = dict(values)
@@ -48,6 +53,16 @@ class Fields:
         if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= most):
             return value
         self.tell(name, f"left out; it is not a whole number up to {most}")
+        return None
+
+    def seconds(self, name: str) -> tuple[int, int] | None:
+        """A number or a text such as "3600.5s", in seconds and nanoseconds. Zero is now or never."""
+        value = self._left.pop(name, None)
+        if value is None or value == "":
+            return None
+        if match := _SECONDS.fullmatch(str(value)):
+            return int(match[1]), int((match[2] or "").ljust(9, "0"))
+        self.tell(name, "left out; it is not a number of seconds")
         return None
 
     def real(self, name: str) -> float | None:

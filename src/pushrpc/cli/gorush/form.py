@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,6 @@ from pushrpc.words import Provider
 
 PRIORITIES = {"high": enums_pb2.PRIORITY_HIGH, "normal": enums_pb2.PRIORITY_NORMAL}
 _PATCH_FIELDS = {Provider.APNS: "apns_json", Provider.FCM: "fcm_json", Provider.HMS: "hms_json"}
-_SECONDS = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,9}))?s?")
 
 
 class Named(NamedTuple):
@@ -95,15 +93,8 @@ class Form:
             fields.tell(name, "left out; it is not an https address")
 
     def read_ttl(self, name: str, fields: Fields) -> None:
-        value = fields.any(name)
-        if value is None:
-            return
-        match = _SECONDS.fullmatch(str(value))
-        if match is None:
-            fields.tell(name, "left out; it is not a number of seconds")
-            return
-        nanos = int((match[2] or "").ljust(9, "0"))
-        self.options.ttl.CopyFrom(Duration(seconds=int(match[1]), nanos=nanos))
+        if (ttl := fields.seconds(name)) is not None:
+            self.options.ttl.CopyFrom(Duration(seconds=ttl[0], nanos=ttl[1]))
 
     def read_data(self, data: Mapping[str, Any], name: str) -> None:
         """Ours are texts. To Apple other values go as they are, by patch; elsewhere gorush makes JSON texts of them."""
