@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -145,6 +148,27 @@ def test_a_ca_file_must_hold_certificates(keys: Keys) -> None:
     for name in ("text.txt", "missing.pem"):
         with pytest.raises(AccountError, match="ca_file"):
             check_ca_file(keys.file(name))
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["cert.pem"], ""),
+        (["old.pem", "cert.pem"], ""),
+        (["early.pem", "cert.pem"], ""),
+        (["old.pem"], "expired on 2026-11-22; name"),
+        (["early.pem"], "not valid before 2026-11-24 [0-9:]+ UTC, and this machine's clock says 2026-11-23 [0-9:]+; "),
+        (["old.pem", "early.pem"], "not valid before 2026-11-24"),
+    ],
+)
+def test_a_ca_file_must_hold_one_that_is_valid_now(
+    keys: Keys, tmp_path: Path, names: Sequence[str], problem: str
+) -> None:
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(b"".join(Path(keys.file(name)).read_bytes() for name in names))
+    check_ca_file(str(bundle))
+    with pytest.raises(AccountError, match=problem) if problem else nullcontext():
+        check_ca_file(str(bundle), NOW_US)
 
 
 # --- Google ------------------------------------------------------------------------------------------------------

@@ -147,13 +147,13 @@ def check_certificate(cert_file: str, cert_key_file: str, now_us: int) -> None:
             "cert_file", f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}; renew it where it was issued"
         )
     if now < certificate.not_valid_before_utc:
-        raise AccountError("cert_file", f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d}")
+        raise AccountError("cert_file", _not_yet(certificate.not_valid_before_utc, now))
 
 
 def check_ca_file(ca_file: str, now_us: int = 0) -> None:
-    """Raises AccountError unless it is unset or holds PEM certificates, one of which at least is not out of date.
+    """Raises AccountError unless it is unset or holds PEM certificates, one of which at least is in date.
 
-    `now_us` 0 leaves the dates to the handshake.
+    `now_us` 0 leaves the dates to the handshake, which trusts no authority outside of its own (RFC 5280 §6.1.3).
     """
     if not ca_file:
         return
@@ -161,9 +161,22 @@ def check_ca_file(ca_file: str, now_us: int = 0) -> None:
         trusted = x509.load_pem_x509_certificates(read_file("ca_file", ca_file))
     except ValueError:
         raise AccountError("ca_file", "is not a PEM certificate") from None
-    last = max(certificate.not_valid_after_utc for certificate in trusted)
-    if now_us and datetime.fromtimestamp(now_us / SECOND_US, UTC) > last:
-        raise AccountError("ca_file", f"expired on {last:%Y-%m-%d}; name the certificate that replaced it")
+    now = datetime.fromtimestamp(now_us / SECOND_US, UTC)
+    to_come = [each.not_valid_before_utc for each in trusted if now <= each.not_valid_after_utc]
+    if not now_us or any(start <= now for start in to_come):
+        return
+    if to_come:
+        raise AccountError("ca_file", _not_yet(min(to_come), now))
+    last = max(each.not_valid_after_utc for each in trusted)
+    raise AccountError("ca_file", f"expired on {last:%Y-%m-%d}; name the certificate that replaced it")
+
+
+def _not_yet(start: datetime, now: datetime) -> str:
+    """To the minute: of a certificate made today it is the clock or its zone that is wrong."""
+    return (
+        f"is not valid before {start:%Y-%m-%d %H:%M} UTC, and this machine's clock says {now:%Y-%m-%d %H:%M}; "
+        "set the clock, or name one that is valid now"
+    )
 
 
 class ExchangedToken:
