@@ -1,4 +1,4 @@
-"""Building payloads: compact JSON, cuts, the caller's patches (RFC 7396), their shape, and what a push does not carry."""
+"""Building payloads: compact JSON, cuts, callers' patches (RFC 7396), their shape, and what a push does not carry."""
 
 from __future__ import annotations
 
