@@ -378,3 +378,24 @@ async def test_a_hub_of_the_free_tier_gets_its_handles_one_by_one(stage: Stage) 
     answers = stage.emulator.journal.answers
     assert (answers["notification_hubs", 201], 1 <= answers["notification_hubs", 403] <= 2) == (300, True)
     assert "lane_paused" not in stage.server.log()
+
+
+async def test_a_sender_that_windows_blocks_without_a_word_keeps_its_devices(stage: Stage) -> None:
+    """Every channel is answered 410, as one that has expired: only how many in a row tells them apart."""
+    channels = wns_channels(stage.emulator.endpoints["wns"], 120, seed=13)
+    for channel in channels:
+        request = devices_pb2.RegisterDeviceRequest(app_id="shop", provider=Provider.WNS, token=channel, user_id="u-13")
+        await stage.push.RegisterDevice(request, timeout=DEADLINE_S)
+    every = {"user_ids": ["u-13"]}
+    assert states(await stage.send(every)) == {Provider.WNS: DeliveryState.SENT}
+    stage.emulator.add_fault(provider="wns", action="status", status=410)
+    request_of_all = sending_pb2.SendNotificationRequest(app_id="shop", target=every, message={"title": "Hi"})  # type: ignore[arg-type]
+    await stage.push.SendNotification(request_of_all, timeout=DEADLINE_S)
+    async with asyncio.timeout(DEADLINE_S):
+        while "lane_paused" not in stage.server.log():  # noqa: ASYNC110 (a log has no event)
+            await asyncio.sleep(0.05)
+        refused = stage.emulator.journal.answers["wns", 410]
+        while stage.emulator.journal.answers["wns", 410] < refused + 2:  # noqa: ASYNC110 (nor has a journal)
+            await asyncio.sleep(0.05)  # probes kill nobody either
+    dead = devices_pb2.ListDevicesRequest(app_id="shop", page_size=1000, filter={"states": [words.DeviceState.DEAD]})  # type: ignore[arg-type]
+    assert len((await stage.push.ListDevices(dead, timeout=DEADLINE_S)).devices) < 20
