@@ -470,7 +470,7 @@ def test_the_limit_is_exact(apns: Apns, kind: ApnsPushType, limit: int) -> None:
     [
         (replace(SHOWN, apns_json="[]"), RejectReason.FIELD_MISSING),
         (replace(SHOWN, apns_json='{"half": "\\ud800"}'), RejectReason.FIELD_MISSING),
-        (replace(SHOWN, apns=ApnsOptions(relevance_score=float("nan"))), RejectReason.FIELD_MISSING),
+        (replace(SHOWN, apns_json='{"half": 18446744073709551616}'), RejectReason.FIELD_MISSING),
         (replace(SHOWN, apns=ApnsOptions(topic="a\r\nb")), RejectReason.PROVIDER_APP_UNKNOWN),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -11,6 +12,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NoReturn, TypeVar
 
+import orjson
 import regex
 
 from pushrpc.content import Content
@@ -23,15 +25,15 @@ PATCH_DEPTH_MAX = 32
 
 PAYLOADS_KEPT = 4_096  # of one account: some 2 MiB, and as many notifications as the ledger keeps ready
 
-# Text stays UTF-8: escapes would take up to six bytes for a character out of the provider's 4,096.
-_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
 
 def encoded(value: object) -> bytes:
-    """Compact UTF-8 JSON. Raises MessageRefused for what JSON cannot say: NaN, infinities, lone surrogates."""
+    """Compact UTF-8 JSON. Raises MessageRefused for what has no form there: lone surrogates, integers over 64 bits.
+
+    Numbers are finite: the contract's are checked to be, and so are a patch's when it is read.
+    """
     try:
-        return _ENCODER.encode(value).encode()
-    except ValueError as error:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as error:
         raise MessageRefused(RejectReason.FIELD_MISSING, f"cannot be written as JSON: {error}") from None
 
 
@@ -203,7 +205,7 @@ def _read(patch_json: str, shape: Shape, forbidden: Collection[str]) -> dict[str
 
 def _parsed(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         value = None
         deep = True
@@ -220,6 +222,11 @@ def _parsed(text: str) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON value")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse_constant(text)
 
 
 def _is_deeper(value: object, levels: int) -> bool:
