@@ -63,8 +63,8 @@ const LONGEST_PAUSE_MS = 2_000;
 /**
  * One app's door to a pushrpc server. Share one client: it holds one connection and may be used from everywhere at once.
  *
- * Calls reject with {@link PushError}. Those that change nothing when they come twice are repeated when the server cannot
- * be reached, up to 4 times.
+ * Calls reject with {@link PushError}. Those that change nothing when they come twice are tried again while the server
+ * cannot be reached, 4 times in all.
  */
 export class PushClient {
   /** The app of every request that names none. */
