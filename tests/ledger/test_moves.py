@@ -22,8 +22,8 @@ from pushrpc.model import (
     Planned,
     Settlement,
 )
-from pushrpc.record import Counts, DeliverySelector, DeliveryStatus, Event, Wanted
-from pushrpc.words import Cause, DeliveryState, DeviceState, Environment, EventKind, OutcomeKind, Provider
+from pushrpc.record import Counts, DeliverySelector, DeliveryStatus, Event, Report, Wanted
+from pushrpc.words import Cause, DeliveryState, DeviceState, Engagement, Environment, EventKind, OutcomeKind, Provider
 from tests.clocks import ManualClock
 from tests.ledger.insides import Disk
 from tests.ledger.shop import (
@@ -315,6 +315,40 @@ async def test_a_sibling_that_was_refused_there_does_not_stop_it(engine: Engine,
     await engine.ledger.settle([verdict(clock, refused, UNAVAILABLE, DeliveryState.FAILED)])
     await engine.ledger.settle([moved(clock, await one(engine))])
     assert (await one(engine, ELSEWHERE)).moved_to == NEW
+
+
+# --- what the browser says of it -------------------------------------------------------------------------------------
+
+
+def seen(notification_id: str, endpoint: str, provider: Provider = Provider.WEB_PUSH) -> Report:
+    return Report(notification_id, "", provider, endpoint, Engagement.OPENED, 77)
+
+
+async def test_a_report_finds_the_delivery_by_the_endpoint_it_arrived_at(engine: Engine, clock: ManualClock) -> None:
+    """A browser knows its endpoint of today only; the caller may still name the one it sent to."""
+    notification_id = await sent(engine, clock, OLD, f"{THERE}/1")
+    await engine.ledger.settle([moved(clock, await one(engine))])
+    await engine.ledger.settle([verdict(clock, (await claimed(engine.ledger, ELSEWHERE)).deliveries)])
+    unknown = [NEW[1:], NEW + "x", "0", "1", f"1 {NEW}", NEWER]
+    assert not any(await engine.ledger.record("shop", [seen(notification_id, each) for each in unknown]))
+    assert not any(await engine.ledger.record("shop", [seen(notification_id, NEW, Provider.WNS), seen("none", NEW)]))
+    assert all(await engine.ledger.record("shop", [seen(notification_id, each) for each in (NEW, OLD, NEW)]))
+    opened = [event for event in await told(engine) if event.kind is EventKind.ENGAGEMENT]
+    assert [(each.token, each.token_replaced_by, each.reason) for each in opened] == [(OLD, NEW, "OPENED")]
+    by_token = await engine.ledger.deliveries("shop", DeliverySelector(token=NEW), False, 0, 10)
+    assert by_token is not None and not by_token[0], "documented: found by the token that the send named"
+
+
+async def test_a_report_means_the_delivery_that_followed_and_not_one_that_was_stopped_there(
+    engine: Engine, clock: ManualClock
+) -> None:
+    notification_id = await sent(engine, clock, OLD, NEW)
+    refused = await one(engine, ELSEWHERE)
+    await engine.ledger.settle([verdict(clock, refused, UNAVAILABLE, DeliveryState.FAILED)])
+    await engine.ledger.settle([moved(clock, await one(engine))])
+    await engine.ledger.settle([verdict(clock, await one(engine, ELSEWHERE))])
+    assert await engine.ledger.record("shop", [seen(notification_id, NEW)]) == [True]
+    assert [e.token for e in await told(engine) if e.kind is EventKind.ENGAGEMENT] == [OLD]
 
 
 # --- crashes -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pushrpc.ledger.sqlite import events
 from pushrpc.ledger.sqlite.settle import DeadEnd, bury
 from pushrpc.ledger.sqlite.status import keys_of
 from pushrpc.ledger.sqlite.writer import Transaction
-from pushrpc.model import Lane, Outcome
+from pushrpc.model import Address, Lane, Outcome
 from pushrpc.record import Confirmation, Report, Unconfirmed
 from pushrpc.words import EventKind, OutcomeKind
 
@@ -20,11 +20,14 @@ ENGAGEMENT, FEEDBACK = int(EventKind.ENGAGEMENT), int(EventKind.PROVIDER_FEEDBAC
 # --- what apps report
 
 _DELIVERIES = """
-    SELECT d.key, d.notification, l.provider FROM deliveries AS d JOIN lanes AS l ON l.key = d.lane
+    SELECT d.key, d.notification, l.provider, d.address FROM deliveries AS d JOIN lanes AS l ON l.key = d.lane
     WHERE d.key >= (SELECT first_delivery FROM notifications WHERE key = ?1)
       AND d.key < (SELECT first_delivery + total FROM notifications WHERE key = ?1)"""
 _BY_DEVICE = f"{_DELIVERIES} AND d.device_id = ?2 LIMIT 2"
 _BY_TOKEN = f"{_DELIVERIES} AND d.token = ?2 AND l.provider = ?3 LIMIT 2"
+# The endpoint that it has been moved to is the last word of its address. No index is needed: it is one notification's
+# deliveries that are looked through.
+_BY_NEW_ENDPOINT = f"{_DELIVERIES} AND substr(d.address, -length(?2) - 1) = ' ' || ?2 AND l.provider = ?3 LIMIT 2"
 _ALONE = f"{_DELIVERIES} LIMIT 2"
 _KNOWN = "SELECT 1 FROM events WHERE first_delivery = ? AND kind = ? AND reason = ? AND kind > 3"
 
@@ -38,23 +41,34 @@ def record(app_id: str, reports: Sequence[Report], transaction: Transaction) -> 
         reason = report.engagement.name
         if delivery is None or transaction.sql.execute(_KNOWN, (delivery[0], ENGAGEMENT, reason)).fetchone():
             continue
-        _write(transaction, app, delivery, ENGAGEMENT, Outcome(OutcomeKind.UNSPECIFIED, reason=reason), report.time_us)
+        told = Outcome(OutcomeKind.UNSPECIFIED, reason=reason, replaced_by=Address.of(delivery[3]).moved_to)
+        _write(transaction, app, delivery, ENGAGEMENT, told, report.time_us)
     events.tell(transaction, before_seq)
     return [delivery is not None for delivery in named]
 
 
 def _named(sql: sqlite3.Connection, app: int, report: Report) -> Any:
-    """(key, notification, provider) of the one delivery that is meant, or None."""
+    """(key, notification, provider, address) of the one delivery that is meant, or None."""
     for key in keys_of(sql, app, [report.notification_id], ()):
         if report.device_id:
             found = sql.execute(_BY_DEVICE, (key, report.device_id)).fetchall()
         elif report.token:
-            found = sql.execute(_BY_TOKEN, (key, report.token, int(report.provider))).fetchall()
+            found = _of_token(sql, key, report.token, int(report.provider))
         else:
             found = sql.execute(_ALONE, (key,)).fetchall()
         if len(found) == 1:
             return found[0]
     return None
+
+
+def _of_token(sql: sqlite3.Connection, key: int, token: str, provider: int) -> list[Any]:
+    """Of a browser, which knows its endpoint of today, first the one that followed it there.
+
+    It did so because no other delivery of the notification had reached the endpoint, nor would.
+    """
+    if token.startswith("https://") and (followed := sql.execute(_BY_NEW_ENDPOINT, (key, token, provider)).fetchall()):
+        return followed
+    return sql.execute(_BY_TOKEN, (key, token, provider)).fetchall()
 
 
 # --- what providers tell later
@@ -105,7 +119,7 @@ def _write(
         [
             (
                 seq, 1, notification, key, "", "", "", 0, app, provider, kind, 0, int(outcome.kind), int(outcome.cause),
-                outcome.reason, 0, outcome.provider_status, outcome.detail, time_us, 0, None, "",
+                outcome.reason, 0, outcome.provider_status, outcome.detail, time_us, 0, None, outcome.replaced_by,
             )
         ],
     )  # fmt: skip
