@@ -22,6 +22,8 @@ OPTIONS = ["-timeout=10", "-rss_limit_mb=1024", "-max_len=1024"]
 def main() -> None:
     with atheris.instrument_imports(include=GUIDES):
         from tests.fuzz import answers, http2
+
+        answers.parsers()  # each provider is imported when its first account is opened
     target, directory = sys.argv[1], Path(sys.argv[2])
     play = {"http2": http2.play, "answers": answers.play}[target]
     directory.mkdir(parents=True, exist_ok=True)
