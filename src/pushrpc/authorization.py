@@ -11,7 +11,8 @@ from pushrpc.transport import ExchangeFailed, Fetch
 from pushrpc.words import OutcomeKind
 
 RENEWAL_TIMEOUT_S = 10.0
-RENEWAL_AGAIN_S = 30.0  # between failed renewals ahead of time: the old value still serves for minutes
+RENEWAL_AGAIN_S = 30.0  # after a refused renewal, and after any that failed ahead of time: the old value still serves
+RENEWAL_AGAIN_MAX_S = 3600.0  # whatever a Retry-After says
 
 
 class Authorization:
@@ -22,7 +23,9 @@ class Authorization:
         self._fetch = fetch
         self._clock = clock
         self._renewing: asyncio.Task[Outcome | None] | None = None
-        self._not_before_us = 0  # of renewing ahead of time, after that failed
+        self._why_not: Outcome | None = None  # why the last exchange failed, and when
+        self._failed_us = 0
+        self._failures_in_row = 0
 
     async def ready(self) -> Outcome | None:
         """Makes sure that there is a current value. None when there is, otherwise why not."""
@@ -32,7 +35,7 @@ class Authorization:
         if self._credential.current(now_us) is None:
             return await self.renew()
         renew_at_us = self._credential.renew_at_us()
-        if renew_at_us and now_us >= max(renew_at_us, self._not_before_us):
+        if renew_at_us and now_us >= renew_at_us and not self._is_paused(now_us, RENEWAL_AGAIN_S):
             self._start()  # the old value still serves
         return None
 
@@ -40,8 +43,18 @@ class Authorization:
         """The value of the `authorization` header; None when the TLS certificate is the credential."""
         return None if self._credential is None else self._credential.current(self._clock.now_us())
 
-    async def renew(self) -> Outcome | None:
-        """Exchanges the credential for a fresh one. None on success, otherwise what went wrong."""
+    async def renew(self, refused: bytes | None = None) -> Outcome | None:
+        """Exchanges the credential for a fresh one. None on success, otherwise what went wrong.
+
+        `refused` is the value that the provider refused: where another one is current by now, that is success at once.
+        Whoever comes while an exchange is under way shares it; after a failed one there is a pause, in which everybody
+        gets the same answer.
+        """
+        current = self.current()
+        if refused is not None and current is not None and current != refused:
+            return None
+        if not self._is_renewing() and self._is_paused(self._clock.now_us()):
+            return self._why_not
         return await asyncio.shield(self._start())
 
     async def close(self) -> None:
@@ -49,8 +62,11 @@ class Authorization:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
 
+    def _is_renewing(self) -> bool:
+        return self._renewing is not None and not self._renewing.done()
+
     def _start(self) -> asyncio.Task[Outcome | None]:
-        if self._renewing is None or self._renewing.done():
+        if self._renewing is None or not self._is_renewing():
             self._renewing = asyncio.create_task(self._exchange())
         return self._renewing
 
@@ -65,10 +81,21 @@ class Authorization:
             why_not: Outcome | None = Outcome(OutcomeKind.UNAVAILABLE, detail=f"renewing the credential: {error}")
         else:
             why_not = self._credential.renewed(response, self._clock.now_us())
-        if why_not is not None:
-            wait_s = max(why_not.retry_after_s or 0.0, RENEWAL_AGAIN_S)
-            self._not_before_us = self._clock.now_us() + int(wait_s * 1e6)
+        self._why_not = why_not
+        self._failed_us = self._clock.now_us()
+        self._failures_in_row = 0 if why_not is None else self._failures_in_row + 1
         return why_not
+
+    def _is_paused(self, now_us: int, least_s: float = 0.0) -> bool:
+        """Whether nothing is exchanged yet after a failure. A clock that was set back ends the pause."""
+        why_not = self._why_not
+        if why_not is None:
+            return False
+        # Where nobody refused anything, sends are waiting for a token endpoint that may be back in a moment.
+        refused = why_not.kind is OutcomeKind.CREDENTIAL_REFUSED
+        pause_s = RENEWAL_AGAIN_S if refused else min(2.0 ** min(self._failures_in_row - 1, 10), RENEWAL_AGAIN_S)
+        pause_s = max(pause_s, least_s, min(why_not.retry_after_s or 0.0, RENEWAL_AGAIN_MAX_S))
+        return self._failed_us <= now_us < self._failed_us + int(pause_s * 1e6)
 
 
 class Authorizations:

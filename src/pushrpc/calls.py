@@ -30,21 +30,27 @@ class ProviderCalls:
         Where `read` finds in the answer that a fresh credential may help, it is renewed, and asked once more.
         """
         authorization = self._authorizations.of(account)
-        answer = await self._once(authorization, make)
+        answer, value = await self._once(authorization, make)
         if not isinstance(answer, Response) or not read(answer).renew:
             return answer
-        why_not = await authorization.renew()
-        return answer if why_not is not None else await self._once(authorization, make)
+        if await authorization.renew(refused=value) is not None:
+            return answer
+        answer, _ = await self._once(authorization, make)
+        return answer
 
-    async def _once(self, authorization: Authorization, make: Callable[[bytes | None], Call]) -> Response | Outcome:
+    async def _once(
+        self, authorization: Authorization, make: Callable[[bytes | None], Call]
+    ) -> tuple[Response | Outcome, bytes | None]:
+        """The answer, and the authorization that it is an answer to."""
         why_not = await authorization.ready()
         if why_not is not None:
-            return why_not
-        call = make(authorization.current())
+            return why_not, None
+        value = authorization.current()
+        call = make(value)
         answer = await self._carry(call.endpoint, call.requests, CALL_TIMEOUT_S)
         match answer:
             case NotSent():
-                return Outcome(OutcomeKind.UNAVAILABLE, detail=answer.detail)
+                return Outcome(OutcomeKind.UNAVAILABLE, detail=answer.detail), value
             case NoAnswer():
-                return Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)
-        return answer
+                return Outcome(OutcomeKind.UNKNOWN, detail=answer.detail), value
+        return answer, value
