@@ -56,6 +56,7 @@ class ServerProcess:
         self.metrics_target = f"127.0.0.1:{free_port()}"
         self.log_file = directory / "server.log"
         self.config_file = directory / "pushrpc.toml"
+        self.program: tuple[str, ...] = (sys.executable, "-m", "pushrpc")
         self._process: asyncio.subprocess.Process | None = None
         listen = {"listen": self.target, "metrics_listen": self.metrics_target}
         settings = listen | {"ledger": "sqlite:///ledger.db", "log_level": "debug"} | server
@@ -78,7 +79,7 @@ class ServerProcess:
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PUSHRPC_")}
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "pushrpc", "serve", "--config", str(self.config_file)),
+                *(*self.program, "serve", "--config", str(self.config_file)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -129,6 +130,16 @@ class ServerProcess:
         """CPU time of all threads so far."""
         after_name = self._proc("stat").rpartition(")")[2].split()  # the name may hold spaces; proc(5)
         return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+
+    def writes(self) -> set[Path]:
+        """The regular files that it has open for writing."""
+        assert self._process is not None
+        found = set()
+        for each in Path(f"/proc/{self._process.pid}/fd").iterdir():
+            flags = self._proc(f"fdinfo/{each.name}").partition("flags:")[2].split()[0]  # octal; proc(5)
+            if int(flags, 8) & os.O_ACCMODE != os.O_RDONLY and each.is_file():
+                found.add(each.readlink())
+        return found
 
     def _proc(self, name: str) -> str:
         assert self._process is not None
