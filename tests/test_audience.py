@@ -25,6 +25,9 @@ class FakeRoute:
     refusal: Refused | None = None
     asked: list[str] = field(default_factory=list)
 
+    def kind_for(self, platform: HubPlatform) -> TokenKind:
+        return self.kind
+
     def origin(self, token: str) -> str:
         return token.rpartition("/")[0]
 
@@ -43,6 +46,9 @@ class FakeRoute:
     def refused(self, address: Address) -> Refused | None:
         self.asked.append("refused")
         return self.refusal
+
+    def is_cut(self, address: Address) -> bool:
+        return False
 
 
 def routes(**changes: FakeRoute) -> Routes:

@@ -13,7 +13,18 @@ from itertools import groupby, repeat
 from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeVar
 
-from pushrpc.model import NO_ADDRESS, Address, Audience, Found, Lane, Named, Planned, Refused, Rejection
+from pushrpc.model import (
+    NO_ADDRESS,
+    Address,
+    Audience,
+    Found,
+    Lane,
+    Named,
+    Planned,
+    Refused,
+    Rejection,
+    one_form,
+)
 from pushrpc.words import AudienceKind, DeviceState, Environment, HubPlatform, Provider, RejectReason, TokenKind
 
 
@@ -60,9 +71,8 @@ class Account(Protocol):
 class Route(Account, Protocol):
     """One account as one message sees it."""
 
-    @property
-    def kind(self) -> TokenKind:
-        """The kind of token that the message needs there."""
+    def kind_for(self, platform: HubPlatform) -> TokenKind:
+        """The kind of token that the message needs there; `platform` is the push service behind a hub's handle."""
         ...
 
     def origin(self, token: str) -> str:
@@ -78,7 +88,14 @@ class Route(Account, Protocol):
         ...
 
     def refused(self, address: Address) -> Refused | None:
-        """Why the provider can never carry the message to such an address; the same on every call."""
+        """Why the provider can never carry the message to such an address, or has nothing of it to carry.
+
+        The same on every call.
+        """
+        ...
+
+    def is_cut(self, address: Address) -> bool:
+        """Whether the body is cut for such an address, one that is not refused; the same on every call."""
         ...
 
 
@@ -120,8 +137,29 @@ def plan(app_id: str, target: Target, routes: Routes) -> tuple[Named, Resolve]:
     return named, lambda found: _resolve(target, parts, rejected, routes, found)
 
 
+def telling_cuts(resolve: Resolve, routes: Routes) -> Resolve:
+    """The same, and the audience says for which providers the body is cut: of those that something goes to."""
+
+    def telling(found: Sequence[Found]) -> Audience:
+        audience = resolve(found)
+        cut = (planned.lane.provider for planned in audience.planned if _is_cut(planned, routes))
+        return audience._replace(shortened=list(dict.fromkeys(cut)))
+
+    return telling
+
+
+def _is_cut(planned: Planned, routes: Routes) -> bool:
+    lane = planned.lane
+    chosen = choose(routes(lane.provider), lane.provider_app_id, lane.environment)
+    addresses = map(Address.of, set(planned.addresses) or {""})
+    return not isinstance(chosen, Refused) and any(map(chosen[0].is_cut, addresses))
+
+
 class _Part(NamedTuple):
-    """What is left of a token group, in one lane: `places` are the positions of its tokens at `path` in the request."""
+    """What is left of a token group, in one lane: `places` are the positions of its tokens at `path` in the request.
+
+    `bare`: the tokens may lack what must come beside them, and which only the registry can bring.
+    """
 
     path: str
     route: Route
@@ -129,13 +167,12 @@ class _Part(NamedTuple):
     tokens: Sequence[str]
     places: Sequence[int]
     addresses: Sequence[Address] = ()
+    bare: bool = False
 
     @property
     def alone(self) -> bool:
         """Whether these are the deliveries, unless the registry knows one of them."""
-        if self.addresses or len(set(self.tokens)) < len(self.tokens):
-            return False
-        return self.route.address_problem(self.tokens[0], NO_ADDRESS) is None
+        return not (self.addresses or self.bare or len(set(self.tokens)) < len(self.tokens))
 
     def rejected(self, place: int, token: str, refused: Refused) -> Rejection:
         return Rejection(f"{self.path}[{place}]", token, self.lane.provider, refused.reason, refused.detail)
@@ -143,51 +180,68 @@ class _Part(NamedTuple):
 
 def _parts(app_id: str, position: int, group: TokenGroup, routes: Routes, rejected: list[Rejection]) -> list[_Part]:
     """Rejects what can be known without the registry; what is left, as runs of one lane."""
-    provider, tokens = group.provider, group.tokens
+    provider, given = group.provider, group.addresses
     path = group.path or f"target.tokens[{position}].tokens"
 
     def reject(place: int, refused: Refused) -> None:
-        rejected.append(Rejection(f"{path}[{place}]", tokens[place], provider, refused.reason, refused.detail))
+        rejected.append(Rejection(f"{path}[{place}]", group.tokens[place], provider, refused.reason, refused.detail))
 
     chosen = choose(routes(provider), group.provider_app_id, group.environment)
     if isinstance(chosen, Refused):
-        for place in range(len(tokens)):
+        for place in range(len(group.tokens)):
             reject(place, chosen)
         return []
     route, environment = chosen
-    refused = _kind_mismatch(group.token_kind or route.kind, route.kind)
-    refused = refused or (None if group.addresses else route.refused(NO_ADDRESS))
+    tokens = _in_one_form(group)
+    bare = not given and bool(tokens) and route.address_problem(tokens[0], NO_ADDRESS) is not None
+    refused = _other_kind(group, route) or (None if given or bare else route.refused(NO_ADDRESS))
     if refused is not None:
         for place in range(len(tokens)):
             reject(place, refused)
         return []
     places: Sequence[int] = range(len(tokens))
-    if group.addresses or route.token_problem(*tokens):
+    if given or route.token_problem(*tokens):
         good: list[int] = []
         for place, token in enumerate(tokens):
             problem = route.token_problem(token)
-            if not problem and group.addresses:
-                address = group.addresses[place]
-                problem = route.address_problem(token, address) or route.refused(address)
+            if not problem and given:
+                problem = route.address_problem(token, given[place]) or route.refused(given[place])
             if problem:
                 reject(place, problem)
             else:
                 good.append(place)
         places = good
-        tokens = [tokens[place] for place in places]
-    if not tokens:
+    if not places:
         return []
-    lane = Lane(app_id, provider, route.provider_app_id, environment, route.origin(tokens[0]))
+
+    def part(lane: Lane, places: Sequence[int]) -> _Part:
+        named = tokens if len(places) == len(tokens) else [tokens[place] for place in places]
+        return _Part(path, route, lane, named, places, [given[place] for place in places] if given else (), bare)
+
+    lane = Lane(app_id, provider, route.provider_app_id, environment, route.origin(tokens[places[0]]))
     if not lane.origin:
-        addresses = [group.addresses[place] for place in places] if group.addresses else ()
-        return [_Part(path, route, lane, tokens, places, addresses)]
-    parts = []
-    for origin, run in groupby(places, lambda place: route.origin(group.tokens[place])):
-        of_origin = list(run)
-        addresses = [group.addresses[place] for place in of_origin] if group.addresses else ()
-        named = [group.tokens[place] for place in of_origin]
-        parts.append(_Part(path, route, lane._replace(origin=origin), named, of_origin, addresses))
-    return parts
+        return [part(lane, places)]
+    runs = groupby(places, lambda place: route.origin(tokens[place]))
+    return [part(lane._replace(origin=origin), list(run)) for origin, run in runs]
+
+
+def _in_one_form(group: TokenGroup) -> Sequence[str]:
+    """Nearly always the tokens as they are: one look at all of them is much cheaper than one at each."""
+    provider, tokens = group.provider, group.tokens
+    if provider is Provider.APNS:
+        together = "".join(tokens)
+        return tokens if together == together.lower() else [one_form(provider, token) for token in tokens]
+    if provider is Provider.NOTIFICATION_HUBS:
+        given = group.addresses or repeat(NO_ADDRESS)
+        return [one_form(provider, token, to.platform) for token, to in zip(tokens, given, strict=False)]
+    return tokens
+
+
+def _other_kind(group: TokenGroup, route: Route) -> Refused | None:
+    if not group.token_kind:
+        return None
+    platform = group.addresses[0].platform if group.addresses else HubPlatform.UNSPECIFIED
+    return _kind_mismatch(group.token_kind, route.kind_for(platform))
 
 
 def _audiences(
@@ -295,11 +349,14 @@ def _add_tokens(draft: _Draft, parts: Sequence[_Part], living: Sequence[Found]) 
         given = part.addresses or repeat(NO_ADDRESS)
         for place, token, address in zip(part.places, part.tokens, given, strict=False):
             device = registered.get((provider, environment, token)) if registered and not address.audience else None
-            refused = None if device is None else _dead(device) or _kind_mismatch(device.token_kind, part.route.kind)
-            if not refused and not part.addresses:
-                # A bare token may need keys, which only its registered device can bring.
-                known = Address.of(device.address) if device else NO_ADDRESS
-                refused = part.route.address_problem(token, known) or (part.route.refused(known) if device else None)
+            known = address
+            refused = None
+            if device is not None:
+                known = address if part.addresses else Address.of(device.address)
+                needed = part.route.kind_for(known.platform)
+                refused = _dead(device) or _kind_mismatch(device.token_kind, needed)
+            if not refused and (part.bare or (device and not part.addresses)):
+                refused = part.route.address_problem(token, known) or part.route.refused(known)
             if refused:
                 draft.rejected.append(part.rejected(place, token, refused))
             else:
@@ -378,4 +435,4 @@ class _LaneRefusals:
         chosen = choose(self._routes(lane.provider), lane.provider_app_id, lane.environment)
         if isinstance(chosen, Refused):
             return TokenKind.UNSPECIFIED, chosen
-        return chosen[0].kind, chosen[0].refused(address)
+        return chosen[0].kind_for(address.platform), chosen[0].refused(address)

@@ -6,6 +6,7 @@ Tokens, payloads and keys are in these values and so must never be logged whole;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -88,6 +89,24 @@ class Address(NamedTuple):
 
 
 NO_ADDRESS = Address()
+
+
+_HEX = re.compile("[0-9A-Fa-f]*")
+_HEX_CHARS_MIN = 64  # of an Apple token, where nothing else tells that it is one: topics have names such as FACE
+
+
+def one_form(provider: Provider, token: str, platform: HubPlatform = HubPlatform.UNSPECIFIED) -> str:
+    """A token as it is kept, compared and told.
+
+    Apple's are hexadecimal, in either case the same: so lower case. A hub's are Apple's where `platform` says so; where
+    that is not known, or the provider is not, those that look so.
+    """
+    of_hub = provider in (Provider.NOTIFICATION_HUBS, Provider.UNSPECIFIED)
+    if provider is Provider.APNS or (of_hub and platform is HubPlatform.APNS):
+        of_apple = True
+    else:
+        of_apple = of_hub and not platform and len(token) >= _HEX_CHARS_MIN
+    return token.lower() if of_apple and _HEX.fullmatch(token) else token
 
 
 class Refused(NamedTuple):
@@ -275,11 +294,15 @@ class Rejection(NamedTuple):
 
 
 class Audience(NamedTuple):
-    """Whom a target reaches: deliveries in target order, each token and app install once."""
+    """Whom a target reaches: deliveries in target order, each token and app install once.
+
+    `shortened` are the providers of those whose body is cut, which the caller allowed.
+    """
 
     planned: Sequence[Planned]
     duplicate_count: int
     rejected: Sequence[Rejection]
+    shortened: Sequence[Provider] = ()
 
     @property
     def target_count(self) -> int:
@@ -316,7 +339,6 @@ class Send:
     labels: Mapping[str, str]
     named: Named
     resolve: Callable[[Sequence[Found]], Audience]
-    shortened: Sequence[Provider] = ()  # whose limit had the body cut, which the caller allowed
 
 
 class Receipt(NamedTuple):
@@ -329,6 +351,7 @@ class Receipt(NamedTuple):
     first_seq: int
     expire_us: int
     replayed: bool
+    shortened: Sequence[Provider] = ()
 
 
 # --- What moves -------------------------------------------------------------------------------------------------

@@ -102,10 +102,10 @@ async def test_the_lock_is_not_inherited_and_goes_with_the_ledger(engine: Sqlite
 async def test_a_newer_schema_is_refused_with_both_versions(engine: SqliteEngine) -> None:
     await on_writer(engine, "PRAGMA user_version = 99")
     await engine.close()
-    with pytest.raises(LedgerRefused, match=r"schema 99.* up to 2"):
+    with pytest.raises(LedgerRefused, match=r"schema 99.* up to 3"):
         await engine.open()
     with sqlite3.connect(engine.directory / "ledger.db") as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     await engine.open()
 
@@ -115,22 +115,22 @@ async def test_an_older_schema_is_migrated_whole_or_not_at_all(engine: SqliteEng
     await engine.close()
     scripts = tmp_path / "schema"
     scripts.mkdir()
-    (scripts / "2.sql").write_text("syntax error: schema 2 is there and must not run again")
-    (scripts / "3.sql").write_text("ALTER TABLE apps ADD COLUMN note TEXT NOT NULL DEFAULT '';")
-    (scripts / "4.sql").write_text("ALTER TABLE lanes ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x;")
+    (scripts / "3.sql").write_text("syntax error: schema 3 is there and must not run again")
+    (scripts / "4.sql").write_text("ALTER TABLE apps ADD COLUMN note TEXT NOT NULL DEFAULT '';")
+    (scripts / "5.sql").write_text("ALTER TABLE lanes ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x;")
     path = engine.directory / "ledger.db"
     with pytest.raises(LedgerRefused, match="nothing"):
         await Store(path, scripts).open()
-    (scripts / "4.sql").write_text("ALTER TABLE lanes ADD COLUMN note TEXT;")
+    (scripts / "5.sql").write_text("ALTER TABLE lanes ADD COLUMN note TEXT;")
     migrated = Store(path, scripts)
     await migrated.open()
-    assert await migrated.read(lambda db: db.execute("PRAGMA user_version").fetchone()) == (4,)
+    assert await migrated.read(lambda db: db.execute("PRAGMA user_version").fetchone()) == (5,)
     assert await migrated.read(lambda db: db.execute("SELECT app_id, note FROM apps").fetchall()) == [("shop", "")]
     await migrated.close()
-    with pytest.raises(LedgerRefused, match="schema 4"):
+    with pytest.raises(LedgerRefused, match="schema 5"):
         await engine.open()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     await engine.open()
 

@@ -54,7 +54,7 @@ MANAGING = {
 CHANNELS_MAX = 10_000  # of an app in an environment
 # Apple: never assume a length. Today's tokens have 64 digits, those of Live Activities up to 200.
 _TOKEN_CHARS = frozenset(range(2, 201, 2))
-_DIGITS = re.compile("[0-9A-Fa-f]*")
+_DIGITS = b"0123456789abcdefABCDEF"
 _TOPIC = re.compile(r"[A-Za-z0-9._-]{1,255}")
 CHANNEL_ID_CHARS_MAX = 256  # Apple: do not assume a size; today's have 24
 _CHANNEL = re.compile(r"(?=.{1,256}$)[A-Za-z0-9+/_-]+={0,2}")
@@ -80,7 +80,10 @@ def reserved_data_key(key: str) -> bool:
 
 def token_problem(*tokens: str) -> Refused | None:
     """Why one of them is no device token of Apple's."""
-    if _TOKEN_CHARS.issuperset(map(len, tokens)) and _DIGITS.fullmatch("".join(tokens)):
+    if not _TOKEN_CHARS.issuperset(map(len, tokens)):
+        return _NO_TOKEN
+    # Taking all digits out costs less than half of what a regular expression does.
+    if not "".join(tokens).encode("ascii", "replace").translate(None, _DIGITS):
         return None
     return _NO_TOKEN
 

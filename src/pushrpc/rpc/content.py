@@ -6,11 +6,12 @@ Only fields that are set are looked at, because most messages set three of twent
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pushrpc.content import Content
-from pushrpc.providers import apns, fcm_message
+from pushrpc.model import Address, Notification
+from pushrpc.providers import MessageRefused, ProviderAccount, apns, apns_message, fcm_message
 from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields, flawed
 from pushrpc.rpc.limits import (
@@ -29,7 +30,7 @@ from pushrpc.rpc.limits import (
 )
 from pushrpc.rpc.options import OPTIONS, OVERRIDES
 from pushrpc.v1 import sending_pb2
-from pushrpc.words import Priority
+from pushrpc.words import HubPlatform, Priority, Provider, RejectReason, TokenKind
 
 _SECOND_US = 1_000_000
 # What has no limit of its own is bounded by the largest body: no payload holds more.
@@ -78,14 +79,48 @@ def content_of(message: sending_pb2.NotificationContent, fields: Fields, at: str
     return content
 
 
-def says_nothing_but_to_apple(content: Content) -> bool:
-    """A Live Activity without a text, a widget that is to reload: what only an Apple device can make something of."""
-    if content.apns == _EMPTY.apns:
-        return False
-    return replace(content, apns=_EMPTY.apns, apns_json="", truncate=False) == _EMPTY
-
-
 _EMPTY = Content()
+
+# --- what a push says --------------------------------------------------------------------------------------------
+
+# Each of these is worth a push by itself; all other fields only say how, or are arguments of one of these. That a
+# message is silent is worth one too, unless it is so for Apple's tokens of another kind alone.
+_SAYING = (
+    *("title", "body", "subtitle", "image_url", "data", "badge", "sound", "link", "title_loc_key", "body_loc_key"),
+    *("apns.push_type", "apns.content_available", "apns.live_activity", "wns.raw", "wns_xml"),
+    *("notification_hubs.template_properties", "fcm_json", "web_push_json", "hms_json"),
+)
+_said = attrgetter(*_SAYING)
+_UNSAID = _said(_EMPTY)
+
+
+def check_not_empty(account: ProviderAccount, notification: Notification, address: Address) -> None:
+    """Raises MessageRefused when nothing is set that the account carries there: nobody shall get a push for nothing.
+
+    A Live Activity without a text, a widget that is to reload: elsewhere than at Apple that is as if the tokens were of
+    another kind. Apple has a rule of its own for each push type.
+    """
+    content = notification.content
+    if content.title or content.body or content.data:  # which everybody carries, or refuses by name
+        return
+    if account.provider is Provider.APNS or address.platform is HubPlatform.APNS:
+        return
+    kind = apns_message.token_kind(content)
+    if content.silent and kind is TokenKind.STANDARD:
+        return
+    preview = account.preview(notification, address, notification.created_us)
+    for path, value, unsaid in zip(_SAYING, _said(content), _UNSAID, strict=True):
+        if value != unsaid and f"message.{path}" not in preview.dropped:
+            return
+    if kind is TokenKind.STANDARD:
+        reason, why = RejectReason.FIELD_MISSING, "nothing is set that can be carried there"
+    else:
+        reason, why = RejectReason.TOKEN_KIND_MISMATCH, f"only Apple's {kind.name} tokens can make something of it"
+    detail = f"{why}; set a title, a body or data"
+    raise MessageRefused(reason, detail, preview.size_bytes, preview.limit_bytes)
+
+
+# --- fields ------------------------------------------------------------------------------------------------------
 
 
 def _data(data: Mapping[str, str], fields: Fields, path: str) -> dict[str, str]:

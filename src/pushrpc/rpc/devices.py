@@ -18,6 +18,7 @@ from pushrpc.model import (
     Location,
     Refused,
     Registration,
+    one_form,
 )
 from pushrpc.providers import KeepsDevices, ProviderAccount
 from pushrpc.rpc.apps import AppAccounts
@@ -110,10 +111,11 @@ class Devices:
 
     async def unregister(self, request: devices_pb2.UnregisterDeviceRequest) -> devices_pb2.UnregisterDeviceResponse:
         fields = Fields()
+        provider = fields.word("provider", request.provider, Provider)
         which = DeviceSelector(
             device_id=fields.text("device_id", request.device_id, ID_BYTES_MAX),
-            provider=fields.word("provider", request.provider, Provider),
-            token=fields.text("token", request.token, TOKEN_BYTES_MAX),
+            provider=provider,
+            token=one_form(provider, fields.text("token", request.token, TOKEN_BYTES_MAX)),
             user_id=fields.text("user_id", request.user_id, USER_ID_BYTES_MAX),
             installation_id=fields.text("installation_id", request.installation_id, ID_BYTES_MAX),
         )
@@ -123,10 +125,11 @@ class Devices:
 
     async def get(self, request: devices_pb2.GetDeviceRequest) -> devices_pb2.GetDeviceResponse:
         fields = Fields()
+        provider = fields.word("provider", request.provider, Provider)
         which = DeviceSelector(
             device_id=fields.text("device_id", request.device_id, ID_BYTES_MAX),
-            provider=fields.word("provider", request.provider, Provider),
-            token=fields.text("token", request.token, TOKEN_BYTES_MAX),
+            provider=provider,
+            token=one_form(provider, fields.text("token", request.token, TOKEN_BYTES_MAX)),
         )
         _one_selector(which, fields, ("device_id", "token"))
         response = devices_pb2.GetDeviceResponse()
@@ -170,7 +173,9 @@ def _registration(request: devices_pb2.RegisterDeviceRequest, accounts: AppAccou
     fields = Fields()
     provider = fields.word("provider", request.provider, Provider, required=True)
     environment = fields.word("environment", request.environment, Environment)
-    token = fields.text("token", request.token, TOKEN_BYTES_MAX, required=True)
+    platform = fields.word("hub_platform", request.hub_platform, HubPlatform)
+    token = one_form(provider, fields.text("token", request.token, TOKEN_BYTES_MAX, required=True), platform)
+    replaced = fields.text("replaces_token", request.replaces_token, TOKEN_BYTES_MAX)
     fields.text("provider_app_id", request.provider_app_id, ACCOUNT_BYTES_MAX)
     registered_us = fields.time_us("registered_time", request.registered_time)
     values = {name: read(request, fields) for name, read in _SETTABLE.items()}
@@ -182,10 +187,10 @@ def _registration(request: devices_pb2.RegisterDeviceRequest, accounts: AppAccou
         "address": Address(
             fields.text("web_push.p256dh", request.web_push.p256dh, KEY_BYTES_MAX),
             fields.text("web_push.auth", request.web_push.auth, KEY_BYTES_MAX),
-            fields.word("hub_platform", request.hub_platform, HubPlatform),
+            platform,
         ),
         "token_expire_us": fields.time_us("token_expire_time", request.token_expire_time),
-        "replaces_token": fields.text("replaces_token", request.replaces_token, TOKEN_BYTES_MAX),
+        "replaces_token": one_form(provider, replaced, platform),
     }
     for name in ("p256dh", "auth"):
         if " " in getattr(request.web_push, name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pushrpc.clock import Clock
 from pushrpc.ledger import Ledger
+from pushrpc.model import one_form
 from pushrpc.record import Report
 from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields
@@ -40,11 +41,12 @@ class EngagementReports:
 
 
 def _report(given: following_pb2.EngagementReport, fields: Fields, path: str, now_us: int) -> Report:
+    provider = fields.word(f"{path}.provider", given.provider, Provider)
     report = Report(
         fields.text(f"{path}.notification_id", given.notification_id, ID_BYTES_MAX, required=True),
         fields.text(f"{path}.device_id", given.device_id, ID_BYTES_MAX),
-        fields.word(f"{path}.provider", given.provider, Provider),
-        fields.text(f"{path}.token", given.token, TOKEN_BYTES_MAX),
+        provider,
+        one_form(provider, fields.text(f"{path}.token", given.token, TOKEN_BYTES_MAX)),
         fields.word(f"{path}.engagement", given.engagement, Engagement, required=True),
         min(fields.time_us(f"{path}.time", given.time), now_us) or now_us,
     )

@@ -8,20 +8,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from pushrpc.audience import ProviderAudience, Route, Routes, Target, TokenGroup, plan
+from pushrpc.audience import ProviderAudience, Route, Routes, Target, TokenGroup, plan, telling_cuts
 from pushrpc.clock import Clock
 from pushrpc.content import Content
 from pushrpc.ledger import Ledger, LedgerError
 from pushrpc.model import Address, Notification, Receipt, Refused, Send, uuid7
-from pushrpc.providers import MessageRefused, ProviderAccount, apns_message
+from pushrpc.providers import MessageRefused, ProviderAccount
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
 from pushrpc.rpc.apps import AppAccounts
 from pushrpc.rpc.content import (
+    check_not_empty,
     content_of,
     labels_of,
     lifetime_of,
     priority_of,
-    says_nothing_but_to_apple,
     wait_of,
 )
 from pushrpc.rpc.cursors import Cursors
@@ -42,7 +42,6 @@ from pushrpc.rpc.limits import (
     USER_ID_BYTES_MAX,
     WAIT_MARGIN_S,
 )
-from pushrpc.rpc.previews import shortened_providers
 from pushrpc.rpc.records import add_deliveries, add_rejections, put_time
 from pushrpc.telemetry import Telemetry
 from pushrpc.v1 import sending_pb2
@@ -107,7 +106,7 @@ class Notifications:
         response = sending_pb2.SendNotificationResponse(
             target_count=audience.target_count,
             duplicate_count=audience.duplicate_count,
-            truncated_providers=send.shortened,  # type: ignore[arg-type]
+            truncated_providers=audience.shortened,  # type: ignore[arg-type]
         )
         put_time(response.expire_time, send.expire_us)
         add_rejections(response, audience.rejected)
@@ -131,7 +130,10 @@ class Notifications:
         if request.options.dry_run and request.HasField("wait"):
             fields.wrong(Reason.FIELDS_CONFLICT, "wait", "is set, and a dry run has nothing to wait for")
         notification = self._notification(request, request.request_id, content, fields)
-        named, resolve = plan(request.app_id, target, routes_of(accounts, notification))
+        routes = routes_of(accounts, notification)
+        named, resolve = plan(request.app_id, target, routes)
+        if notification.content.truncate:
+            resolve = telling_cuts(resolve, routes)
         return Send(
             app_id=notification.app_id,
             request_id=notification.request_id,
@@ -147,7 +149,6 @@ class Notifications:
             labels=notification.labels,
             named=named,
             resolve=resolve,
-            shortened=shortened_providers(accounts, notification, target) if notification.content.truncate else (),
         )
 
     def previewed(
@@ -205,8 +206,8 @@ class Notifications:
         put_time(response.expire_time, receipt.expire_us)
         if receipt.rejected:
             add_rejections(response, receipt.rejected)
-        if send.shortened:
-            response.truncated_providers.extend(send.shortened)  # type: ignore[arg-type]
+        if receipt.shortened:
+            response.truncated_providers.extend(receipt.shortened)  # type: ignore[arg-type]
 
     async def cancel(self, request: sending_pb2.CancelNotificationRequest) -> sending_pb2.CancelNotificationResponse:
         fields = Fields()
@@ -348,7 +349,8 @@ def _audience(given: sending_pb2.ProviderAudience, fields: Fields, path: str) ->
     if kind is None or (kind == "everyone" and not given.everyone):
         names = ", ".join(AudienceKind)
         fields.wrong(Reason.FIELD_REQUIRED, path, f"says not whom: set one of {names}")
-    name = "" if kind in (None, "everyone") else getattr(given, kind)
+    # No name begins or ends with a space: with and without one it is the same audience, reached once.
+    name = "" if kind in (None, "everyone") else getattr(given, kind).strip()
     if kind not in (None, "everyone"):
         fields.name(f"{path}.{kind}", name, AUDIENCE_NAME_BYTES_MAX)
     return ProviderAudience(
@@ -402,6 +404,7 @@ class _AccountRoute:
     __slots__ = (
         "_account",
         "_asked",
+        "_cut",
         "_kind",
         "_notification",
         "address_problem",
@@ -416,19 +419,18 @@ class _AccountRoute:
         self._notification = notification
         self._kind = TokenKind.UNSPECIFIED
         self._asked: dict[tuple[HubPlatform, AudienceKind | None], Refused | None] = {}
+        self._cut: dict[tuple[HubPlatform, AudienceKind | None], bool] = {}
         self.provider_app_id = account.provider_app_id
         self.environment = account.environment
         self.origin = account.origin
         self.token_problem = account.token_problem
         self.address_problem = account.address_problem
 
-    @property
-    def kind(self) -> TokenKind:
+    def kind_for(self, platform: HubPlatform) -> TokenKind:
+        if platform not in (HubPlatform.UNSPECIFIED, HubPlatform.APNS):
+            return TokenKind.STANDARD  # a hub has handles of other kinds of Apple's only
         if not self._kind:
             self._kind = self._account.token_kind(self._notification)
-            if self._account.provider is not Provider.APNS and says_nothing_but_to_apple(self._notification.content):
-                # Elsewhere it would be an empty push. So it is as if every other token were of another kind.
-                self._kind = apns_message.token_kind(self._notification.content)
         return self._kind
 
     def refused(self, address: Address) -> Refused | None:
@@ -437,9 +439,17 @@ class _AccountRoute:
             self._asked[form] = None
             try:
                 self._account.check_message(self._notification, address)
+                check_not_empty(self._account, self._notification, address)
             except MessageRefused as error:
                 self._asked[form] = Refused(error.reason, error.detail)
         return self._asked[form]
+
+    def is_cut(self, address: Address) -> bool:
+        form = address.platform, address.audience
+        if form not in self._cut:
+            preview = self._account.preview(self._notification, address, self._notification.created_us)
+            self._cut[form] = bool(preview.truncated)
+        return self._cut[form]
 
 
 def routes_of(accounts: AppAccounts, notification: Notification) -> Routes:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pushrpc.audience import ProviderAudience, Target, choose
+from pushrpc.audience import ProviderAudience, choose
 from pushrpc.calls import ProviderCalls
 from pushrpc.clock import Clock
 from pushrpc.exchange import Response
 from pushrpc.model import NO_ADDRESS, Address, Claimed, Lane, Notification, Outcome, Refused
 from pushrpc.providers import ChecksMessages, MessageRefused, Preview, ProviderAccount
 from pushrpc.rpc.apps import AppAccounts
+from pushrpc.rpc.content import check_not_empty
 from pushrpc.rpc.errors import Reason
 from pushrpc.rpc.fields import Fields
 from pushrpc.rpc.limits import ACCOUNT_BYTES_MAX, TOKEN_BYTES_MAX
@@ -21,7 +22,7 @@ HUB_PLATFORMS = (HubPlatform.APNS, HubPlatform.FCM_V1, HubPlatform.WNS, HubPlatf
 
 
 def forms(
-    account: ProviderAccount, audiences: Sequence[ProviderAudience], platforms: Sequence[HubPlatform] = HUB_PLATFORMS
+    account: ProviderAccount, audiences: Sequence[ProviderAudience], platforms: Sequence[HubPlatform]
 ) -> Iterator[Address]:
     """The addresses for which an account builds payloads of different forms or limits."""
     if account.provider is Provider.NOTIFICATION_HUBS:
@@ -32,31 +33,6 @@ def forms(
     for audience in audiences:
         if audience.provider is account.provider and audience.provider_app_id in ("", account.provider_app_id):
             yield Address(platform=audience.platform, audience=audience.kind)
-
-
-def shortened_providers(accounts: AppAccounts, notification: Notification, target: Target) -> list[Provider]:
-    """Providers for which the body is cut: of those that the target names, or of all where it names users or devices.
-
-    The same for a repeat, because it asks nothing of the registry.
-    """
-    named = {group.provider for group in target.groups} | {audience.provider for audience in target.audiences}
-    if target.device_ids or target.user_ids:
-        named |= accounts.keys()
-    return [
-        provider
-        for provider, of_provider in accounts.items()
-        if provider in named and any(_is_cut(account, notification, target) for account in of_provider)
-    ]
-
-
-def _is_cut(account: ProviderAccount, notification: Notification, target: Target) -> bool:
-    for address in forms(account, target.audiences, [platform for platform in HubPlatform if platform]):
-        try:
-            if account.preview(notification, address, notification.created_us).truncated:
-                return True
-        except MessageRefused:
-            continue
-    return False
 
 
 class Previews:
@@ -94,6 +70,7 @@ class Previews:
                     )
                     try:
                         preview = account.preview(notification, address, self._clock.now_us())
+                        check_not_empty(account, notification, address)
                     except MessageRefused as error:
                         _put_refusal(told, error.reason, error.detail)
                         told.size_bytes, told.limit_bytes = error.size_bytes, error.limit_bytes

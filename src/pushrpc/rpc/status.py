@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from google.protobuf.duration_pb2 import Duration
 
 from pushrpc.ledger import CursorExpired, Ledger
-from pushrpc.model import DeviceSelector
+from pushrpc.model import DeviceSelector, one_form
 from pushrpc.record import (
     DeliverySelector,
     DeliveryStatus,
@@ -36,7 +36,7 @@ from pushrpc.rpc.limits import (
 from pushrpc.rpc.pages import requested_page
 from pushrpc.rpc.records import add_deliveries, counts_of, put_notification, summed
 from pushrpc.v1 import following_pb2
-from pushrpc.words import DeliveryState, EventKind, NotificationState, StreamStart
+from pushrpc.words import DeliveryState, EventKind, NotificationState, Provider, StreamStart
 
 Response = following_pb2.StreamDeliveryStatusResponse
 Write = Callable[[bytes], Awaitable[None]]  # a serialised Response
@@ -95,7 +95,7 @@ class Statuses:
             fields.text("request_id", request.request_id, ID_BYTES_MAX),
             fields.text("device_id", request.device_id, ID_BYTES_MAX),
             fields.text("user_id", request.user_id, USER_ID_BYTES_MAX),
-            fields.text("token", request.token, TOKEN_BYTES_MAX),
+            one_form(Provider.UNSPECIFIED, fields.text("token", request.token, TOKEN_BYTES_MAX)),
             frozenset(fields.words("states", request.states, DeliveryState)),
         )
         fields.exactly_one({name: bool(value) for name, value in which._asdict().items() if name != "states"})

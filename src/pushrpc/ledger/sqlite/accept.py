@@ -65,18 +65,19 @@ class Acceptance:
         row = sql.execute(_EARLIER, (app, send.request_id)).fetchone()
         if row is None:
             return None
-        fingerprint, created_us, notification_id, total, duplicate_count, rejected, first_seq, expire_us = row
+        fingerprint, created_us, notification_id, total, duplicate_count, rejected, first_seq, expire_us, cut = row
         if created_us + self._request_id_retention_us <= send.created_us:
             return None
         if fingerprint != send.fingerprint:
             raise RequestIdReused(f"request_id stands for notification {notification_id}, which was another request")
+        shortened = [Provider(number) for number in json.loads(cut)] if cut else ()
         return Receipt(
-            notification_id, total, duplicate_count, _rejections(rejected), first_seq, expire_us, replayed=True
+            notification_id, total, duplicate_count, _rejections(rejected), first_seq, expire_us, True, shortened
         )
 
 
 _EARLIER = """
-    SELECT fingerprint, created_us, notification_id, total, duplicate_count, rejected, first_seq, expire_us
+    SELECT fingerprint, created_us, notification_id, total, duplicate_count, rejected, first_seq, expire_us, shortened
     FROM notifications WHERE app = ? AND request_id = ? AND request_id <> '' ORDER BY key DESC LIMIT 1"""
 
 
@@ -146,6 +147,7 @@ _INSERT_NOTIFICATION = """
         one_try, labels, duplicate_count, rejected, first_delivery, first_seq, last_seq, queued_us, created_us,
         expire_us, completed_us, total, open
     ) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?16, ?16, ?, ?, ?, ?, ?21, ?21)"""
+_SET_SHORTENED = "UPDATE notifications SET shortened = ? WHERE key = ?"
 _INSERT_DELIVERY = """
     INSERT INTO deliveries (key, app, notification, lane, priority, due_us, token, device_id, user_id, address)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
@@ -191,9 +193,12 @@ def _write_notification(
     if total:
         memory.keep(notification, tally.last_delivery + 1)
         transaction.undo.append(partial(memory.notifications.pop, key, None))
+    if audience.shortened:
+        transaction.sql.execute(_SET_SHORTENED, (json.dumps(audience.shortened), key))
     receipt = Receipt(
-        send.notification_id, total, audience.duplicate_count, audience.rejected, seq, send.expire_us, replayed=False
-    )
+        send.notification_id, total, audience.duplicate_count, audience.rejected, seq, send.expire_us, False,
+        audience.shortened,
+    )  # fmt: skip
     return notification, receipt
 
 
