@@ -51,6 +51,7 @@ class Hub:
 
     credential = None
     feedback_after_s = 3.0
+    registry = "ns/hub"
     tags_max = 2
 
     def __init__(self) -> None:

@@ -27,7 +27,7 @@ from pushrpc.dispatcher import Dispatcher
 from pushrpc.feedback import ProviderFeedback
 from pushrpc.ledger import Ledger, LedgerError, open_ledger
 from pushrpc.model import Lane
-from pushrpc.providers import AccountError, ProviderAccount, file_errors, open_account
+from pushrpc.providers import AccountError, KeepsDevices, ProviderAccount, file_errors, open_account
 from pushrpc.providers.credentials import check_ca_file, check_certificate
 from pushrpc.rpc import PushService, add_to
 from pushrpc.rpc.apps import Accounts
@@ -93,6 +93,7 @@ def prepare(path: Path, environ: Mapping[str, str]) -> tuple[Config, Accounts]:
 def _open_accounts(config: Config, mistakes: list[Mistake]) -> Accounts:
     """Loads the key files of every account; where its table has a mistake already, only checks each file."""
     opened: dict[str, dict[Provider, list[ProviderAccount]]] = {}
+    keepers: dict[str, str] = {}  # the app whose devices a provider's registry keeps
     now_us = SystemClock().now_us()
     for app_id, accounts in config.apps.items():
         by_provider = opened.setdefault(app_id, {})
@@ -108,7 +109,19 @@ def _open_accounts(config: Config, mistakes: list[Mistake]) -> Accounts:
                 mistakes += [_mistake(f"{account.table}.{e.setting}", e) for e in (error, *others)]
             else:
                 by_provider.setdefault(provider_account.provider, []).append(provider_account)
+                if isinstance(provider_account, KeepsDevices):
+                    keeper = keepers.setdefault(provider_account.registry, app_id)
+                    if keeper != app_id:
+                        mistakes.append(_shared(account.table, app_id, keeper, provider_account.provider_app_id))
     return opened
+
+
+def _shared(table: str, app_id: str, keeper: str, name: str) -> Mistake:
+    problem = (
+        f"{name} is the hub of app {keeper} too: {keeper} and {app_id} would overwrite each other's installations, "
+        "and what one sends to tags or to everyone would reach the other's users"
+    )
+    return Mistake(table, problem, f"give {app_id} a hub of its own, or keep the devices of both in one app")
 
 
 def _check_tls(config: Config, mistakes: list[Mistake]) -> None:

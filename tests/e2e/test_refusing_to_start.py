@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pushrpc.emulator import Emulator
+from pushrpc.server import prepare
 from tests.e2e.running import ServerProcess, Tls, apps_at
 from tests.tls import make_authority
 
@@ -160,3 +161,49 @@ async def test_a_port_that_is_taken_is_named(tmp_path: Path, emulator: Emulator)
         (tmp_path / "second").mkdir()
         second = ServerProcess(tmp_path / "second", apps, listen=first.target)
         assert first.target in await refused(second.config_file)
+
+
+HUB_FILE = "Endpoint=sb://{0}.servicebus.windows.net/;SharedAccessKeyName=all;SharedAccessKey=a2V5\n"
+
+
+async def test_one_hub_for_two_apps_is_refused_with_both_names(tmp_path: Path) -> None:
+    (tmp_path / "shop.connection").write_text(HUB_FILE.format("shop-ns"))
+    (tmp_path / "game.connection").write_text(HUB_FILE.format("Shop-NS"))  # another policy of the same namespace
+    config_file = tmp_path / "pushrpc.toml"
+    config_file.write_text(
+        """
+        [apps.shop.notification_hubs]
+        connection_string_file = "shop.connection"
+        hub = "hub"
+        [apps.game.notification_hubs]
+        connection_string_file = "game.connection"
+        hub = "Hub"
+        """
+    )
+    text = " ".join((await refused(config_file)).split())
+    assert "apps.game.notification_hubs: shop-ns/Hub is the hub of app shop too" in text, text
+    assert "give game a hub of its own" in text, text
+    assert not list(tmp_path.glob("*.db*"))
+
+
+@pytest.mark.parametrize(
+    ("namespace", "hub", "more"),
+    [("shop-ns", "other", ""), ("game-ns", "hub", ""), ("shop-ns", "hub", 'endpoint = "https://127.0.0.1:8443"')],
+)
+def test_hubs_of_their_own_may_be_alike(tmp_path: Path, namespace: str, hub: str, more: str) -> None:
+    (tmp_path / "shop.connection").write_text(HUB_FILE.format("shop-ns"))
+    (tmp_path / "game.connection").write_text(HUB_FILE.format(namespace))
+    config_file = tmp_path / "pushrpc.toml"
+    config_file.write_text(
+        f"""
+        [apps.shop.notification_hubs]
+        connection_string_file = "shop.connection"
+        hub = "hub"
+        [apps.game.notification_hubs]
+        connection_string_file = "game.connection"
+        hub = "{hub}"
+        {more}
+        """
+    )
+    _, accounts = prepare(config_file, {})
+    assert set(accounts) == {"shop", "game"}

@@ -207,9 +207,11 @@ class GivesFeedback(Protocol):
 class KeepsDevices(Protocol):
     """A provider with a registry of its own that is kept in step with ours: a hub's installations.
 
-    Ours takes more than such a registry may: `tags_max` and `tag_problem` say what it keeps of a device.
+    Ours takes more than such a registry may: `tags_max` and `tag_problem` say what it keeps of a device. It knows no
+    apps, so two of them may never share one; `registry` tells it from all others.
     """
 
+    registry: str
     tags_max: int
 
     def tag_problem(self, tag: str) -> str:

@@ -113,6 +113,8 @@ class NotificationHub:
         # Push services that are emulated beside an emulated hub have addresses on its host.
         self._emulator = configured.host if configured else ""
         self._authority = self._origin.authority.encode()
+        # Neither hosts nor hubs are told apart by case, and an endpoint is another place with hubs of its own.
+        self.registry = f"{self._origin.authority}/{self.provider_app_id}".lower()
         self._ca_file = account.ca_file
         self._hub = account.hub
         self._one_by_one_until_us = 0
