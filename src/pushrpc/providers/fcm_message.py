@@ -179,9 +179,8 @@ _size = attrgetter("size_bytes")
 def built(notification: Notification, audience: AudienceKind | None, now_us: int) -> Built:
     """The message with which a notification goes to tokens, or to an audience. Raises MessageRefused."""
     limit = PAYLOAD_BYTES_MAX if audience is None else AUDIENCE_PAYLOAD_BYTES_MAX
-    if audience and notification.content.fcm.live_activity_token:
-        detail = "fcm.live_activity_token is one device's; send it to the FCM token of that device"
-        raise MessageRefused(RejectReason.FIELD_MISSING, detail)
+    if audience:
+        refuse_activity_of_one(notification.content)
 
     def build(content: Content) -> Built:
         of = notification if content is notification.content else replace(notification, content=content)
@@ -191,6 +190,13 @@ def built(notification: Notification, audience: AudienceKind | None, now_us: int
     made, was_cut = fitted(notification.content, limit, build, _size)
     check_size("Google", made.size_bytes, limit)
     return Built(made.message, made.size_bytes, limit, True) if was_cut else made
+
+
+def refuse_activity_of_one(content: Content) -> None:
+    """For audiences. Raises MessageRefused."""
+    if content.fcm.live_activity_token:
+        detail = "fcm.live_activity_token is one device's; send it to the FCM token of that device"
+        raise MessageRefused(RejectReason.FIELD_MISSING, detail)
 
 
 def _message(notification: Notification, now_us: int) -> dict[str, Any]:

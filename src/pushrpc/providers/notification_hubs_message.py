@@ -71,6 +71,8 @@ def build(notification: Notification, address: Address, now_us: int) -> HubMessa
             raise MessageRefused(RejectReason.FIELD_MISSING, TEMPLATES_BY_TAG)
         message = _template(notification)
     elif address.platform in _BUILDERS:
+        if address.audience and address.platform is HubPlatform.FCM_V1:
+            fcm_message.refuse_activity_of_one(notification.content)
         message = _BUILDERS[address.platform](notification, now_us)
     else:
         raise MessageRefused(RejectReason.FIELD_MISSING, _WITHOUT_TEMPLATE if address.audience else NO_PLATFORM)

@@ -315,7 +315,7 @@ class Device(_message.Message):
     provider: _enums_pb2.Provider.ValueType
     """Who issued the token."""
     token: _builtins.str
-    """The provider's token; of Web Push and WNS an address."""
+    """The provider's token; of Web Push and WNS an address, of Apple in lower case."""
     user_id: _builtins.str
     """Who uses it."""
     locale: _builtins.str

@@ -401,11 +401,11 @@ class _RejectReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RejectRe
     REJECT_REASON_USER_WITHOUT_DEVICE: _RejectReason.ValueType  # 6
     """The user has no device that takes this kind of message."""
     REJECT_REASON_TOKEN_KIND_MISMATCH: _RejectReason.ValueType  # 7
-    """The token is of another kind than the message needs."""
+    """The token is of another kind than the message needs; or only Apple's devices can make something of the message."""
     REJECT_REASON_PAYLOAD_TOO_LARGE: _RejectReason.ValueType  # 8
     """What this provider would get passes its size limit."""
     REJECT_REASON_FIELD_MISSING: _RejectReason.ValueType  # 9
-    """A part that this provider needs is not set."""
+    """A part that this provider needs is not set, or nothing that it carries is."""
     REJECT_REASON_WEB_PUSH_KEYS_INVALID: _RejectReason.ValueType  # 10
     """A browser subscription's p256dh or auth is missing or not a key."""
     REJECT_REASON_ENDPOINT_FORBIDDEN: _RejectReason.ValueType  # 11
@@ -431,11 +431,11 @@ REJECT_REASON_DEVICE_DEAD: RejectReason.ValueType  # 5
 REJECT_REASON_USER_WITHOUT_DEVICE: RejectReason.ValueType  # 6
 """The user has no device that takes this kind of message."""
 REJECT_REASON_TOKEN_KIND_MISMATCH: RejectReason.ValueType  # 7
-"""The token is of another kind than the message needs."""
+"""The token is of another kind than the message needs; or only Apple's devices can make something of the message."""
 REJECT_REASON_PAYLOAD_TOO_LARGE: RejectReason.ValueType  # 8
 """What this provider would get passes its size limit."""
 REJECT_REASON_FIELD_MISSING: RejectReason.ValueType  # 9
-"""A part that this provider needs is not set."""
+"""A part that this provider needs is not set, or nothing that it carries is."""
 REJECT_REASON_WEB_PUSH_KEYS_INVALID: RejectReason.ValueType  # 10
 """A browser subscription's p256dh or auth is missing or not a key."""
 REJECT_REASON_ENDPOINT_FORBIDDEN: RejectReason.ValueType  # 11

@@ -453,7 +453,7 @@ type Device struct {
 	DeviceId string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// Who issued the token.
 	Provider Provider `protobuf:"varint,3,opt,name=provider,proto3,enum=pushrpc.v1.Provider" json:"provider,omitempty"`
-	// The provider's token; of Web Push and WNS an address.
+	// The provider's token; of Web Push and WNS an address, of Apple in lower case.
 	Token string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	// Who uses it.
 	UserId string `protobuf:"bytes,5,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`

@@ -666,11 +666,11 @@ const (
 	RejectReason_REJECT_REASON_DEVICE_DEAD RejectReason = 5
 	// The user has no device that takes this kind of message.
 	RejectReason_REJECT_REASON_USER_WITHOUT_DEVICE RejectReason = 6
-	// The token is of another kind than the message needs.
+	// The token is of another kind than the message needs; or only Apple's devices can make something of the message.
 	RejectReason_REJECT_REASON_TOKEN_KIND_MISMATCH RejectReason = 7
 	// What this provider would get passes its size limit.
 	RejectReason_REJECT_REASON_PAYLOAD_TOO_LARGE RejectReason = 8
-	// A part that this provider needs is not set.
+	// A part that this provider needs is not set, or nothing that it carries is.
 	RejectReason_REJECT_REASON_FIELD_MISSING RejectReason = 9
 	// A browser subscription's p256dh or auth is missing or not a key.
 	RejectReason_REJECT_REASON_WEB_PUSH_KEYS_INVALID RejectReason = 10

@@ -94,7 +94,7 @@ type TokenTarget struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. Who issued the tokens.
 	Provider Provider `protobuf:"varint,1,opt,name=provider,proto3,enum=pushrpc.v1.Provider" json:"provider,omitempty"`
-	// Tokens as the provider's SDK returned them.
+	// Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
 	Tokens []string `protobuf:"bytes,2,rep,name=tokens,proto3" json:"tokens,omitempty"`
 	// APNs only; unset is the account's own environment.
 	Environment Environment `protobuf:"varint,3,opt,name=environment,proto3,enum=pushrpc.v1.Environment" json:"environment,omitempty"`
@@ -1654,7 +1654,7 @@ type SendNotificationResponse struct {
 	Complete bool `protobuf:"varint,8,opt,name=complete,proto3" json:"complete,omitempty"`
 	// When what is left becomes EXPIRED.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// Providers whose targets get a shortened body, which options.truncate allowed.
+	// Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
 	TruncatedProviders []Provider `protobuf:"varint,10,rep,packed,name=truncated_providers,json=truncatedProviders,proto3,enum=pushrpc.v1.Provider" json:"truncated_providers,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache

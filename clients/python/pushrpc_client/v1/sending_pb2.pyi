@@ -77,7 +77,7 @@ class TokenTarget(_message.Message):
     """NOTIFICATION_HUBS only: whose handles the tokens are."""
     @_builtins.property
     def tokens(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Tokens as the provider's SDK returned them."""
+        """Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either."""
 
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
@@ -925,7 +925,7 @@ class SendNotificationResponse(_message.Message):
 
     @_builtins.property
     def truncated_providers(self) -> _containers.RepeatedScalarFieldContainer[_enums_pb2.Provider.ValueType]:
-        """Providers whose targets get a shortened body, which options.truncate allowed."""
+        """Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made."""
 
     def __init__(
         self,

@@ -313,7 +313,7 @@ export type Device = Message<"pushrpc.v1.Device"> & {
   provider: Provider;
 
   /**
-   * The provider's token; of Web Push and WNS an address.
+   * The provider's token; of Web Push and WNS an address, of Apple in lower case.
    *
    * @generated from field: string token = 4;
    */

@@ -634,7 +634,7 @@ export enum RejectReason {
   USER_WITHOUT_DEVICE = 6,
 
   /**
-   * The token is of another kind than the message needs.
+   * The token is of another kind than the message needs; or only Apple's devices can make something of the message.
    *
    * @generated from enum value: REJECT_REASON_TOKEN_KIND_MISMATCH = 7;
    */
@@ -648,7 +648,7 @@ export enum RejectReason {
   PAYLOAD_TOO_LARGE = 8,
 
   /**
-   * A part that this provider needs is not set.
+   * A part that this provider needs is not set, or nothing that it carries is.
    *
    * @generated from enum value: REJECT_REASON_FIELD_MISSING = 9;
    */

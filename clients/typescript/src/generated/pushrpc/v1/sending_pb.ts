@@ -69,7 +69,7 @@ export type TokenTarget = Message<"pushrpc.v1.TokenTarget"> & {
   provider: Provider;
 
   /**
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    *
    * @generated from field: repeated string tokens = 2;
    */
@@ -1072,7 +1072,7 @@ export type SendNotificationResponse = Message<"pushrpc.v1.SendNotificationRespo
   expireTime?: Timestamp | undefined;
 
   /**
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    *
    * @generated from field: repeated pushrpc.v1.Provider truncated_providers = 10;
    */

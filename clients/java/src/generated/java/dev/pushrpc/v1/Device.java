@@ -210,7 +210,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object token_ = "";
   /**
    * <pre>
-   * The provider's token; of Web Push and WNS an address.
+   * The provider's token; of Web Push and WNS an address, of Apple in lower case.
    * </pre>
    *
    * <code>string token = 4;</code>
@@ -231,7 +231,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * The provider's token; of Web Push and WNS an address.
+   * The provider's token; of Web Push and WNS an address, of Apple in lower case.
    * </pre>
    *
    * <code>string token = 4;</code>
@@ -2571,7 +2571,7 @@ java.lang.String defaultValue) {
     private java.lang.Object token_ = "";
     /**
      * <pre>
-     * The provider's token; of Web Push and WNS an address.
+     * The provider's token; of Web Push and WNS an address, of Apple in lower case.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -2591,7 +2591,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's token; of Web Push and WNS an address.
+     * The provider's token; of Web Push and WNS an address, of Apple in lower case.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -2612,7 +2612,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's token; of Web Push and WNS an address.
+     * The provider's token; of Web Push and WNS an address, of Apple in lower case.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -2629,7 +2629,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's token; of Web Push and WNS an address.
+     * The provider's token; of Web Push and WNS an address, of Apple in lower case.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -2643,7 +2643,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's token; of Web Push and WNS an address.
+     * The provider's token; of Web Push and WNS an address, of Apple in lower case.
      * </pre>
      *
      * <code>string token = 4;</code>

@@ -71,7 +71,7 @@ public interface DeviceOrBuilder extends
 
   /**
    * <pre>
-   * The provider's token; of Web Push and WNS an address.
+   * The provider's token; of Web Push and WNS an address, of Apple in lower case.
    * </pre>
    *
    * <code>string token = 4;</code>
@@ -80,7 +80,7 @@ public interface DeviceOrBuilder extends
   java.lang.String getToken();
   /**
    * <pre>
-   * The provider's token; of Web Push and WNS an address.
+   * The provider's token; of Web Push and WNS an address, of Apple in lower case.
    * </pre>
    *
    * <code>string token = 4;</code>

@@ -73,7 +73,7 @@ public enum RejectReason
   REJECT_REASON_USER_WITHOUT_DEVICE(6),
   /**
    * <pre>
-   * The token is of another kind than the message needs.
+   * The token is of another kind than the message needs; or only Apple's devices can make something of the message.
    * </pre>
    *
    * <code>REJECT_REASON_TOKEN_KIND_MISMATCH = 7;</code>
@@ -89,7 +89,7 @@ public enum RejectReason
   REJECT_REASON_PAYLOAD_TOO_LARGE(8),
   /**
    * <pre>
-   * A part that this provider needs is not set.
+   * A part that this provider needs is not set, or nothing that it carries is.
    * </pre>
    *
    * <code>REJECT_REASON_FIELD_MISSING = 9;</code>
@@ -189,7 +189,7 @@ public enum RejectReason
   public static final int REJECT_REASON_USER_WITHOUT_DEVICE_VALUE = 6;
   /**
    * <pre>
-   * The token is of another kind than the message needs.
+   * The token is of another kind than the message needs; or only Apple's devices can make something of the message.
    * </pre>
    *
    * <code>REJECT_REASON_TOKEN_KIND_MISMATCH = 7;</code>
@@ -205,7 +205,7 @@ public enum RejectReason
   public static final int REJECT_REASON_PAYLOAD_TOO_LARGE_VALUE = 8;
   /**
    * <pre>
-   * A part that this provider needs is not set.
+   * A part that this provider needs is not set, or nothing that it carries is.
    * </pre>
    *
    * <code>REJECT_REASON_FIELD_MISSING = 9;</code>

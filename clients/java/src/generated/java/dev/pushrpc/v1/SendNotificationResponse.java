@@ -387,7 +387,7 @@ private static final long serialVersionUID = 0L;
           };
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -400,7 +400,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -412,7 +412,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -425,7 +425,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -438,7 +438,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2259,7 +2259,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2271,7 +2271,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2282,7 +2282,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2294,7 +2294,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2313,7 +2313,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2329,7 +2329,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2348,7 +2348,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2362,7 +2362,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2375,7 +2375,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2387,7 +2387,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2404,7 +2404,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -2419,7 +2419,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Providers whose targets get a shortened body, which options.truncate allowed.
+     * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
      * </pre>
      *
      * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>

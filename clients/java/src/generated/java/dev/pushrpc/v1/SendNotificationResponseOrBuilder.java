@@ -207,7 +207,7 @@ public interface SendNotificationResponseOrBuilder extends
 
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -216,7 +216,7 @@ public interface SendNotificationResponseOrBuilder extends
   java.util.List<dev.pushrpc.v1.Provider> getTruncatedProvidersList();
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -225,7 +225,7 @@ public interface SendNotificationResponseOrBuilder extends
   int getTruncatedProvidersCount();
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -235,7 +235,7 @@ public interface SendNotificationResponseOrBuilder extends
   dev.pushrpc.v1.Provider getTruncatedProviders(int index);
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>
@@ -245,7 +245,7 @@ public interface SendNotificationResponseOrBuilder extends
   getTruncatedProvidersValueList();
   /**
    * <pre>
-   * Providers whose targets get a shortened body, which options.truncate allowed.
+   * Providers whose targets get a shortened body, which options.truncate allowed: of the deliveries made.
    * </pre>
    *
    * <code>repeated .pushrpc.v1.Provider truncated_providers = 10;</code>

@@ -92,7 +92,7 @@ private static final long serialVersionUID = 0L;
       com.google.protobuf.LazyStringArrayList.emptyList();
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -104,7 +104,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -115,7 +115,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -127,7 +127,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -910,7 +910,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -923,7 +923,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -934,7 +934,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -946,7 +946,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -959,7 +959,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -978,7 +978,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -996,7 +996,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -1014,7 +1014,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>
@@ -1029,7 +1029,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * Tokens as the provider's SDK returned them.
+     * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
      * </pre>
      *
      * <code>repeated string tokens = 2;</code>

@@ -31,7 +31,7 @@ public interface TokenTargetOrBuilder extends
 
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -41,7 +41,7 @@ public interface TokenTargetOrBuilder extends
       getTokensList();
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -50,7 +50,7 @@ public interface TokenTargetOrBuilder extends
   int getTokensCount();
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
@@ -60,7 +60,7 @@ public interface TokenTargetOrBuilder extends
   java.lang.String getTokens(int index);
   /**
    * <pre>
-   * Tokens as the provider's SDK returned them.
+   * Tokens as the provider's SDK returned them. Apple's are told in lower case: theirs are the same in either.
    * </pre>
    *
    * <code>repeated string tokens = 2;</code>
