@@ -30,7 +30,10 @@ ARROWS: dict[str, set[str]] = {
     "ledger": {"words", "content", "model", "record", "clock"},
     "emulator": {"exchange"},
     "authorization": VALUES | {"providers", "transport"},
-    "dispatcher": VALUES | {"policy", "authorization", "providers", "transport", "ledger", "telemetry"},
+    "room": {"model", "policy", "providers", "transport", "ledger"},
+    "alike": VALUES | {"policy", "providers"},
+    "dispatcher": VALUES
+    | {"alike", "room", "policy", "authorization", "providers", "transport", "ledger", "telemetry"},
     "calls": VALUES | {"authorization", "providers"},
     "feedback": VALUES | {"calls", "providers", "ledger", "telemetry"},
     "rpc": VALUES | {"audience", "calls", "providers", "ledger", "v1", "telemetry"},

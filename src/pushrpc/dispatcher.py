@@ -11,23 +11,26 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from pushrpc.alike import Alike, settlement_of, sort_by_outcome, spared, unanswered
 from pushrpc.authorization import Authorization, Authorizations
 from pushrpc.clock import Clock
-from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Page, Requests, Response
-from pushrpc.ledger import Ledger, LedgerError
+from pushrpc.exchange import Answer, Endpoint, NotSent, Page, Requests, Response
+from pushrpc.ledger import Ledger, LedgerError, Limit
 from pushrpc.model import NOT_SENT, Batch, Claimed, Lane, Outcome, Settlement
-from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide, ends_always, nowhere_to_send
-from pushrpc.providers import Classified, ProviderAccount
+from pushrpc.policy import ATTEMPTS_MAX, Decision, LaneHealth, LaneState, decide, ends_always
+from pushrpc.providers import ProviderAccount
+from pushrpc.room import LaneRoom
 from pushrpc.transport import Fetch, Sessions
 from pushrpc.words import Cause, DeliveryState, OutcomeKind
 
 # Sent, or answered but unsettled, per lane: the most that a crash can repeat. With fewer, the wire runs dry while
 # answers are being committed (docs/decisions/0006).
 IN_FLIGHT_MAX = 768
-# Fewer, larger claims: a lane in full flow waits until this part of all that fits is free again.
-ROOM_PART = 8
+# So long what is due waits for room in which its request is filled. That is about what a request takes; one that takes
+# far longer shall not hold up what is behind it.
+WHOLE_WAIT_S = 1.0
 REQUEST_TIMEOUT_S = 10.0  # FCM advises at least 10 s before a request is given up; Apple names none
 LEDGER_RETRY_S = 1.0  # a failed ledger reopens itself; asking more often would not help it
 # Refusals without a single answer in between, after which the provider is treated like one that cannot be reached.
@@ -48,39 +51,15 @@ class Watcher(Protocol):
     def failed(self, where: str, error: Exception) -> None: ...
 
 
-class Alike(NamedTuple):
-    """Deliveries that were told the same, with the provider's id for each, empty where it made none."""
-
-    outcome: Outcome
-    deliveries: list[Claimed]
-    message_ids: list[str]
-
-
-_notification = attrgetter("notification")
+_history = attrgetter("notification", "tries", "spent")
 
 
 def _answer_id(row: tuple[int, Answer]) -> int:
     return id(row[1])
 
 
-def _sort_by_outcome(covered: Sequence[Claimed], classified: Sequence[Classified], told: dict[int, Alike]) -> None:
-    """Adds deliveries to what was told the same. A page of plain acceptances is one addition, not one for each."""
-    if len(covered) > 1 and classified.count(classified[0]) == len(covered):
-        outcome, message_id = classified[0]
-        same = told.setdefault(id(outcome), Alike(outcome, [], []))
-        same.deliveries.extend(covered)
-        same.message_ids.extend([message_id] * len(covered))
-        return
-    for delivery, (outcome, message_id) in zip(covered, classified, strict=True):
-        alike = told.get(id(outcome))
-        if alike is None:
-            alike = told[id(outcome)] = Alike(outcome, [], [])
-        alike.deliveries.append(delivery)
-        alike.message_ids.append(message_id)
-
-
 class LaneRunner:
-    """Moves one lane's deliveries. `in_flight` counts what is claimed and not settled."""
+    """Moves one lane's deliveries."""
 
     def __init__(
         self,
@@ -97,7 +76,6 @@ class LaneRunner:
     ) -> None:
         self.lane = lane
         self.health = LaneHealth()
-        self.in_flight = 0
         self.sessions = sessions
         self._account = account
         self._authorization = authorization
@@ -105,19 +83,21 @@ class LaneRunner:
         self._clock = clock
         self._watcher = watcher
         self._random = random
-        # A request that carries many tokens is sent whole, whatever the limit for single ones.
-        self._in_flight_max = max(in_flight_max, account.tokens_per_request)
+        self._room = LaneRoom(account, sessions, in_flight_max)
         self._attempts_max = attempts_max
         self._must_renew = False  # the provider refused the credential that we have
         self._not_sent_rounds = 0
-        self._carried = account.tokens_per_request  # tokens that a request may be counted on to take
-        self._unplaced = 0  # claimed, and not yet with the sessions, whose room does not know of them
         self._news = asyncio.Event()  # there may be more room, or the lane's health changed
         sessions.on_room = self._news.set
         self._judged: list[Settlement] = []
         self._judged_some = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many are claimed and not settled."""
+        return self._room.in_flight
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Claims and moves until `stopping`, then finishes what is on the wire."""
@@ -132,7 +112,7 @@ class LaneRunner:
     async def _claim_and_move(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             try:
-                batch = await self._ledger.claim(self.lane, await self._room())
+                batch = await self._ledger.claim(self.lane, await self._limit())
             except LedgerError as error:
                 self._watcher.ledger_failed("ledger.claim", str(error))
                 await self._clock.sleep(LEDGER_RETRY_S)
@@ -141,20 +121,20 @@ class LaneRunner:
                 self._watcher.failed("dispatcher.claim", error)
                 await self._clock.sleep(LEDGER_RETRY_S)
                 continue
-            # A claim may have waited for hours: what the lane may take now is what counts.
-            allowed = max(0, self.health.limit(self._clock.now_us(), self._in_flight_max) - self.in_flight)
-            allowed = min(allowed, self._writable(batch.deliveries))
-            fits = allowed == len(batch.deliveries)
-            # Notifications of one token each fill a request with one: claiming for full ones would only give back.
-            self._carried = min(self._account.tokens_per_request, 2 * self._carried) if fits else 1
-            self.in_flight += len(batch.deliveries)
+            deliveries, room = batch.deliveries, self._room
+            if not deliveries:
+                await self._wait_for_whole()
+                continue
+            room.cutting = False
+            allowed, requests = room.admit(deliveries, self.health, self._clock.now_us())
+            room.in_flight += len(deliveries)
             self._drained.clear()
-            self._give_back(batch.deliveries[allowed:])
+            self._give_back(deliveries[allowed:])
             if allowed:
-                self._unplaced += self._requests_of(batch.deliveries[:allowed])
-                tasks.create_task(self._move(batch.deliveries[:allowed]))
+                room.unplaced += requests
+                tasks.create_task(self._move(deliveries[:allowed], requests))
 
-    async def _room(self) -> int:
+    async def _limit(self) -> int | Callable[[], Limit]:
         """Waits until the lane may take more, and says how much."""
         while True:
             self._news.clear()
@@ -162,31 +142,24 @@ class LaneRunner:
             if self._must_renew and not self.in_flight and now_us >= self.health.hold_until_us:
                 await self._renew()
                 continue
-            limit = self.health.limit(now_us, self._in_flight_max)
-            requests = max(self.sessions.room - self._unplaced, 0 if self.in_flight else 1)
-            room = min(limit - self.in_flight, requests * self._carried)
-            # Of what fits, not of the limit: a few slow answers on few streams shall not keep all others waiting.
-            if room > 0 and room * ROOM_PART >= min(limit, self.in_flight + room):
-                return room
+            free = self._room.free(self.health, now_us)
+            if free:
+                # A lane of large requests often has nothing else due: by then there may be room for a whole one.
+                return free if self._room.shares is None else self._limit_now
             await self._wait_for_news()
 
-    def _requests_of(self, deliveries: Sequence[Claimed]) -> int:
-        if self._account.tokens_per_request == 1:
-            return len(deliveries)
-        return sum(1 for _ in groupby(deliveries, _notification))
+    def _limit_now(self) -> Limit:
+        return self._room.limit(self.health, self._clock.now_us())
 
-    def _writable(self, deliveries: Sequence[Claimed]) -> int:
-        """How many fit the requests that there is room for, where a request carries many tokens of one notification."""
-        if self._account.tokens_per_request == 1:
-            return len(deliveries)
-        left = max(self.sessions.room - self._unplaced, 1)
-        count = 0
-        for _, of_one in groupby(deliveries, _notification):
-            if not left:
-                break
-            left -= 1
-            count += len(list(of_one))
-        return count
+    async def _wait_for_whole(self) -> None:
+        """After nothing that is due fitted whole. What does not by the end of the wait is cut."""
+        until_us = self._clock.now_us() + int(WHOLE_WAIT_S * 1e6)
+        while not self._room.takes_whole(self.health, now_us := self._clock.now_us()):
+            if now_us >= until_us:
+                self._room.cutting = True
+                return
+            self._news.clear()
+            await self._news_within((until_us - now_us) / 1e6)
 
     async def _wait_for_news(self) -> None:
         wait_s = (self.health.hold_until_us - self._clock.now_us()) / 1e6
@@ -194,7 +167,10 @@ class LaneRunner:
             await self._news.wait()
             return
         # With nothing in flight there may be no news ever: the hold can end between two looks at the clock.
-        alarm = asyncio.ensure_future(self._clock.sleep(max(wait_s, 0.001)))
+        await self._news_within(wait_s)
+
+    async def _news_within(self, most_s: float) -> None:
+        alarm = asyncio.ensure_future(self._clock.sleep(max(most_s, 0.001)))
         news = asyncio.ensure_future(self._news.wait())
         try:
             await asyncio.wait((alarm, news), return_when=asyncio.FIRST_COMPLETED)
@@ -215,10 +191,10 @@ class LaneRunner:
 
     # --- moving one batch
 
-    async def _move(self, deliveries: Sequence[Claimed]) -> None:
+    async def _move(self, deliveries: Sequence[Claimed], requests_count: int) -> None:
         """Sends deliveries and judges every one of them, whatever happens on the way."""
         why_not = await self._ready()
-        self._unplaced -= self._requests_of(deliveries)  # from here to the sessions' taking them nothing is waited for
+        self._room.unplaced -= requests_count  # from here to the sessions' taking them nothing is waited for
         self._news.set()
         started_us = self._clock.now_us()
         live = self._still_wanted(deliveries, started_us)
@@ -253,7 +229,7 @@ class LaneRunner:
             late = [d for d in deliveries if d.notification.expire_us <= now_us]
             cause = Cause.LANE_PAUSED if self.health.state is LaneState.PAUSED else Cause.UNSPECIFIED
             expired = Decision(DeliveryState.EXPIRED, cause, 0, False)
-            self._hand_over([_settlement(Alike(NOT_SENT, late, []), expired, now_us, now_us)])
+            self._hand_over([settlement_of(Alike(NOT_SENT, late, []), expired, now_us, now_us)])
         return live
 
     async def _ready(self) -> Outcome | None:
@@ -281,10 +257,10 @@ class LaneRunner:
                 if classified and classified[0][0].close_session:
                     self.sessions.retire(answer.session)
             else:
-                classified = _unanswered(answer, covered, self.health.failures_in_row, now_us)
+                classified = unanswered(answer, covered, self.health.failures_in_row, now_us)
             sent = not isinstance(answer, NotSent)
             answered = answered or sent or any(outcome is not NOT_SENT for outcome, _ in classified)
-            _sort_by_outcome(covered, classified, told)
+            sort_by_outcome(covered, classified, told)
         self._observe_all(told.values(), now_us)
         self._note_refusals(page, answered, now_us)
         self._judge(told.values(), started_us)
@@ -295,16 +271,22 @@ class LaneRunner:
         settlements: list[Settlement] = []
         for alike in told:
             if self.health.state is LaneState.PAUSED:
-                alike = alike._replace(outcome=_spared(alike.outcome))
+                alike = alike._replace(outcome=spared(alike.outcome))
             outcome = alike.outcome
             if ends_always(outcome):
                 decision = decide(alike.deliveries[0], outcome, now_us, 0.0, self._attempts_max)
-                settlements.append(_settlement(alike, decision, started_us, now_us))
+                settlements.append(settlement_of(alike, decision, started_us, now_us))
                 continue
-            for delivery in alike.deliveries:
-                decision = decide(delivery, outcome, now_us, self._random(), self._attempts_max)
-                settlements.append(_settlement(Alike(outcome, [delivery], []), decision, started_us, now_us))
+            for deliveries in self._going_together(alike.deliveries):
+                decision = decide(deliveries[0], outcome, now_us, self._random(), self._attempts_max)
+                settlements.append(settlement_of(Alike(outcome, deliveries, []), decision, started_us, now_us))
         self._hand_over(settlements)
+
+    def _going_together(self, deliveries: list[Claimed]) -> Iterable[list[Claimed]]:
+        """Those that go again at the same instant: what shared a request shall share the next one too."""
+        if self._room.shares is None:
+            return ([delivery] for delivery in deliveries)
+        return (list(alike) for _, alike in groupby(deliveries, _history))
 
     def _give_back(self, deliveries: Sequence[Claimed]) -> None:
         """Returns what was not sent: it keeps its place in the queue."""
@@ -325,7 +307,7 @@ class LaneRunner:
             settlements, self._judged = self._judged, []
             await self._settle(settlements)
             self._watcher.settled(self.lane, settlements)
-            self.in_flight -= sum(len(settlement.deliveries) for settlement in settlements)
+            self._room.in_flight -= sum(len(settlement.deliveries) for settlement in settlements)
             self._news.set()
             if self.in_flight == 0:
                 self._drained.set()
@@ -386,26 +368,6 @@ class LaneRunner:
         if changed:
             self._watcher.lane_changed(self.lane, health)
             self._news.set()
-
-
-def _unanswered(answer: NotSent | NoAnswer, covered: Sequence[Claimed], looks: int, now: int) -> Sequence[Classified]:
-    if isinstance(answer, NotSent) and answer.forbidden:
-        return [(nowhere_to_send(delivery, answer.detail, looks, now), "") for delivery in covered]
-    outcome = NOT_SENT if isinstance(answer, NotSent) else Outcome(OutcomeKind.UNKNOWN, detail=answer.detail)
-    return [(outcome, "")] * len(covered)
-
-
-def _settlement(alike: Alike, decision: Decision, started_us: int, now_us: int) -> Settlement:
-    outcome, deliveries, message_ids = alike
-    state, cause, due_us, spend = decision
-    told_ids = message_ids if any(message_ids) else ()
-    return Settlement(deliveries, outcome, told_ids, state, cause, due_us, spend, started_us, now_us)
-
-
-def _spared(outcome: Outcome) -> Outcome:
-    """While so many tokens are refused that it must be us who are, no device dies of it."""
-    suspect = outcome.misdirected or outcome.ambiguous
-    return outcome._replace(kind=OutcomeKind.CREDENTIAL_REFUSED) if suspect else outcome
 
 
 class Dispatcher:

@@ -41,8 +41,6 @@ TOO_LARGE = "a body that no payload holds"
 class FakeAccount:
     """Takes lower-case hex tokens, and every message but one whose body is TOO_LARGE (APNs only)."""
 
-    tokens_per_request = 1
-
     def __init__(self, provider: Provider, provider_app_id: str, environment: Environment) -> None:
         self.provider = provider
         self.provider_app_id = provider_app_id

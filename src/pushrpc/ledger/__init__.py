@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pushrpc.clock import Clock
 from pushrpc.model import (
@@ -81,6 +81,17 @@ class CursorExpired(LedgerError):
 Told = Callable[[Sequence[EventRun]], None]
 
 
+class Limit(NamedTuple):
+    """How many deliveries a claim may take.
+
+    Where it takes some of what is due of a notification and not all, it takes a multiple of `whole`, and nothing that
+    is less urgent or due later.
+    """
+
+    deliveries: int
+    whole: int = 1
+
+
 class Ledger(Protocol):
     """One suite of tests (tests/ledger) holds for every engine."""
 
@@ -129,9 +140,11 @@ class Ledger(Protocol):
         """Every lane that has open deliveries, then each further one as it first gets some. Never ends by itself."""
         ...
 
-    async def claim(self, lane: Lane, limit: int) -> Batch:
+    async def claim(self, lane: Lane, limit: int | Callable[[], Limit]) -> Batch:
         """Up to `limit` due deliveries of a lane, most urgent first; waits until there is at least one.
 
+        Where the limit may be another one after the wait, a function tells it once something is due; the batch is
+        empty when nothing of that fits.
         A claimed delivery is not handed out again until it is settled. With at_most_once the claim is committed first.
         """
         ...

@@ -86,7 +86,6 @@ class ProviderAccount(Protocol):
     provider_app_id: str
     environment: Environment  # the account's own; UNSPECIFIED for all but APNs
     credential: Credential | None  # None: the TLS certificate is the credential
-    tokens_per_request: int  # the most that a row covers; of one notification
 
     def endpoint(self, lane: Lane) -> Endpoint | None:
         """Where the sessions of this account's lane connect. None when its origin is not one (any more) to send to."""
@@ -134,6 +133,17 @@ class ProviderAccount(Protocol):
 
         Every plain acceptance is the same object. `now_us` is only for Retry-After given as a date.
         """
+        ...
+
+
+@runtime_checkable
+class SharesRequests(Protocol):
+    """A provider whose requests may carry many tokens, all of one notification. Those of all others carry one."""
+
+    tokens_per_request: int  # the most
+
+    def requests_of(self, deliveries: Sequence[Claimed], now_us: int) -> int:
+        """How many requests `prepare` makes of them, or somewhat more. Of fewer deliveries it never makes more."""
         ...
 
 

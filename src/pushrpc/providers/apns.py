@@ -92,7 +92,6 @@ class Apns:
     """One bundle id. Every delivery is a request; what a notification's requests share is its Template."""
 
     provider = Provider.APNS
-    tokens_per_request = 1
 
     def __init__(self, account: ApnsAccount, now_us: int = 0) -> None:
         """Loads the token key or checks the certificate; `now_us` 0 skips its dates. Raises AccountError."""

@@ -44,7 +44,6 @@ class Fcm:
     """One Firebase project. Every delivery is a request; its body is the notification's with the token put in."""
 
     provider = Provider.FCM
-    tokens_per_request = 1
     topic_tokens_max = TOPIC_TOKENS_MAX
     environment = Environment.UNSPECIFIED
 

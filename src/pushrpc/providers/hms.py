@@ -9,6 +9,7 @@ An answer is nearly always HTTP 200, and what it means is the `code` in its body
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii
 from typing import Any
@@ -116,10 +117,7 @@ class Hms:
         deliveries = batch.deliveries
         together: dict[tuple[str, str, str], list[int]] = {}
         for position, delivery in enumerate(deliveries):
-            # Tokens go together; an audience is the whole target of its request.
-            audience = delivery.token if delivery.address else ""
-            alike = (delivery.notification.notification_id, delivery.address, audience)
-            together.setdefault(alike, []).append(position)
+            together.setdefault(_shared(delivery), []).append(position)
         path = self._path("messages:send")
         rows: list[Row] = []
         for positions in together.values():
@@ -131,6 +129,9 @@ class Hms:
                 target = _target([deliveries[position].token for position in covers], address)
                 rows.append(Row(0, path, (), _body(target, message), covers))
         return Requests((self._template(authorization),), rows)
+
+    def requests_of(self, deliveries: Sequence[Claimed], now_us: int) -> int:
+        return sum(-(-count // TOKENS_MAX) for count in Counter(map(_shared, deliveries)).values())
 
     def classify(self, response: Response, covered: Sequence[Claimed], now_us: int) -> Sequence[Classified]:
         told = json_object(response.body)
@@ -177,6 +178,11 @@ class Hms:
     def _template(self, authorization: bytes | None) -> Template:
         headers = (_CONTENT_TYPE,) if authorization is None else ((b"authorization", authorization), _CONTENT_TYPE)
         return Template(b"POST", self._origin.authority.encode(), headers)
+
+
+def _shared(delivery: Claimed) -> tuple[str, str, str]:
+    """What those in one request have alike. Tokens go together; an audience is the whole target of its request."""
+    return delivery.notification.notification_id, delivery.address, delivery.token if delivery.address else ""
 
 
 def _target(tokens: Sequence[str], address: Address) -> bytes:

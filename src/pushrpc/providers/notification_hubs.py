@@ -34,7 +34,13 @@ from pushrpc.providers import (
 )
 from pushrpc.providers.credentials import check_ca_file
 from pushrpc.providers.notification_hubs_answer import feedback_of, message_id_of, outcome_of, refuses_batches
-from pushrpc.providers.notification_hubs_message import BODY_BYTES_MAX, NO_PLATFORM, HubMessage, build
+from pushrpc.providers.notification_hubs_message import (
+    ADM_BYTES_MAX,
+    BODY_BYTES_MAX,
+    NO_PLATFORM,
+    HubMessage,
+    build,
+)
 from pushrpc.providers.notification_hubs_tags import expression_problem, tag_problem
 from pushrpc.providers.origin import Origin
 from pushrpc.providers.payload import encoded
@@ -53,6 +59,7 @@ from pushrpc.words import (
 
 API_VERSION = "2020-06"  # of Microsoft's current clients
 HANDLES_MAX = 1_000  # in a batch
+MESSAGE_BYTES_MAX = ADM_BYTES_MAX  # no platform that goes in batches has a larger one
 ONE_BY_ONE_S = 3600.0  # after a refused batch: so soon a hub that has got a higher tier is noticed
 FEEDBACK_AFTER_S = 10.0
 TOKEN_CHARS_MAX = 4096
@@ -197,11 +204,27 @@ class NotificationHub:
             message = build(batch.deliveries[positions[0]].notification, form, now_us)
             headers = _authorized(authorization, message.header_lines)
             groups: Iterable[Sequence[int]] = [(each,) for each in positions]
-            if not form.audience and form.platform not in ALONE and now_us >= self._one_by_one_until_us:
-                groups = _batches(message, positions, batch.deliveries)
+            if not self._go_alone(form, now_us):
+                groups = _batches(len(message.body), positions, batch.deliveries)
             rows += self._rows(len(templates), message, form, groups, batch.deliveries)
             templates.append(Template(b"POST", self._authority, headers, message.body))
         return Requests(templates, rows)
+
+    def requests_of(self, deliveries: Sequence[Claimed], now_us: int) -> int:
+        """As if every message were as large as any can be: none is built only to be counted."""
+        alike: dict[tuple[str, str], list[int]] = {}
+        for position, delivery in enumerate(deliveries):
+            alike.setdefault((delivery.notification.notification_id, delivery.address), []).append(position)
+        count = 0
+        for (_, address), positions in alike.items():
+            if self._go_alone(Address.of(address), now_us):
+                count += len(positions)
+            else:
+                count += sum(1 for _ in _batches(MESSAGE_BYTES_MAX, positions, deliveries))
+        return count
+
+    def _go_alone(self, form: Address, now_us: int) -> bool:
+        return bool(form.audience) or form.platform in ALONE or now_us < self._one_by_one_until_us
 
     def _rows(
         self,
@@ -307,13 +330,13 @@ def _target(delivery: Claimed, form: Address) -> Headers:
     return (handle, (b"p256dh", address.p256dh.encode()), (b"auth", address.auth.encode()))
 
 
-def _batches(message: HubMessage, positions: Sequence[int], deliveries: Sequence[Claimed]) -> Iterator[Sequence[int]]:
+def _batches(body_bytes: int, positions: Sequence[int], deliveries: Sequence[Claimed]) -> Iterator[Sequence[int]]:
     """The positions of each request.
 
     Bounded in bytes too: whether the hub's limit is on a message or on a request is not documented, and a 413 would
     refuse everybody in it.
     """
-    room = BODY_BYTES_MAX - len(message.body) - _MULTIPART_BYTES
+    room = BODY_BYTES_MAX - body_bytes - _MULTIPART_BYTES
     covered: list[int] = []
     used = 0
     for position in positions:

@@ -107,7 +107,6 @@ class WebPush:
     """One VAPID key, and the push services that its messages may go to. A token is a subscription's endpoint."""
 
     provider = Provider.WEB_PUSH
-    tokens_per_request = 1
     environment = Environment.UNSPECIFIED
     credential: Credential | None = None  # each push service gets its own, made where its requests are
 

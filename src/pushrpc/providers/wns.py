@@ -54,7 +54,6 @@ class Wns:
     """One Windows app. Every delivery is a request to its channel; what a notification's share is its Template."""
 
     provider = Provider.WNS
-    tokens_per_request = 1
     environment = Environment.UNSPECIFIED
 
     def __init__(self, account: WnsAccount) -> None:

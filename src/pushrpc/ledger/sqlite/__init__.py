@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pushrpc.clock import Clock
-from pushrpc.ledger import CursorExpired, LedgerError, LedgerUnavailable, Told
+from pushrpc.ledger import CursorExpired, LedgerError, LedgerUnavailable, Limit, Told
 from pushrpc.ledger.sqlite import annotate, claims, pruning, registry, status, sweep
 from pushrpc.ledger.sqlite.accept import Acceptance, resolve
 from pushrpc.ledger.sqlite.connection import Connection
@@ -147,7 +147,7 @@ class SqliteLedger:
                 position += 1
             await self._lane_found.wait()
 
-    async def claim(self, lane: Lane, limit: int) -> Batch:
+    async def claim(self, lane: Lane, limit: int | Callable[[], Limit]) -> Batch:
         queue = self._memory.queue(lane)
         while True:
             queue.news.clear()
@@ -159,11 +159,11 @@ class SqliteLedger:
             elif next_us > now_us:
                 await self._sleep_until_news(queue.news, (next_us - now_us) / 1e6)
             else:
-                batch = await self._claim_now(lane, limit)
-                if batch.deliveries:
+                batch = await self._claim_now(lane, limit() if callable(limit) else Limit(limit))
+                if batch.deliveries or callable(limit):
                     return batch
 
-    async def _claim_now(self, lane: Lane, limit: int) -> Batch:
+    async def _claim_now(self, lane: Lane, limit: Limit) -> Batch:
         claimed = self._writer.submit_urgent(partial(claims.claim, lane, limit))
         try:
             return await asyncio.shield(claimed)

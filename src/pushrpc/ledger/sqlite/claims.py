@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any
 
 from pushrpc.content import Content
+from pushrpc.ledger import Limit
 from pushrpc.ledger.sqlite.due import take
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
 from pushrpc.ledger.sqlite.settle import MARK_IN_FLIGHT, Ending, end
@@ -19,14 +20,14 @@ from pushrpc.model import Batch, Claimed, Lane, Notification
 from pushrpc.words import Cause, DeliveryState, Priority
 
 
-def claim(lane: Lane, limit: int, transaction: Transaction) -> Batch:
-    """Takes up to `limit` due deliveries. Of notifications with at_most_once the claim itself is written.
+def claim(lane: Lane, limit: Limit, transaction: Transaction) -> Batch:
+    """Takes due deliveries. Of notifications with at_most_once the claim itself is written.
 
     Those of a notification whose row cannot be read end as FAILED: left queued, they would fail every claim after this.
     """
     memory, sql = transaction.memory, transaction.sql
     queue = memory.queue(lane)
-    rows = take(sql, memory, queue, limit)
+    rows = take(sql, memory, queue, *limit)
     claimed, unreadable = hold(sql, memory, lane, rows)
     transaction.undo.append(partial(_give_back, claimed, queue, transaction))
     at_most_once = [(delivery.key,) for delivery in claimed if delivery.notification.at_most_once]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from operator import itemgetter
 from typing import Any
 
@@ -26,8 +26,11 @@ def refresh(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue) -> None:
     take(sql, memory, queue, 0)
 
 
-def take(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, limit: int) -> list[Any]:
-    """Up to `limit` due rows that nobody has claimed; the queue then knows when the next one is due."""
+def take(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, limit: int, whole: int = 1) -> list[Any]:
+    """Up to `limit` due rows that nobody has claimed; the queue then knows when the next one is due.
+
+    Of a notification of which more is due, a multiple of `whole`.
+    """
     rows: list[Any] = []
     soonest_us: int | None = None
     lane_key = memory.lane_keys.get(queue.lane)
@@ -35,8 +38,10 @@ def take(sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, limit: int) 
     for priority in URGENCIES:
         if lane_key is None:
             break
-        taken, next_us = _take_urgency(sql, memory, queue, lane_key, priority, limit - len(rows), now_us)
+        taken, next_us = _take_urgency(sql, memory, queue, lane_key, priority, limit - len(rows), whole, now_us)
         rows += taken
+        if whole > 1 and next_us is not None and next_us <= now_us:
+            limit = len(rows)  # what was left out shall not be passed by what is less urgent
         if next_us is not None and (soonest_us is None or next_us < soonest_us):
             soonest_us = next_us
     queue.next_us = soonest_us  # at once: the event loop reads it meanwhile, and sleeps when it sees None
@@ -52,8 +57,21 @@ def _all_free(rows: Sequence[Any], memory: Memory) -> bool:
 _key, _notification = itemgetter(0), itemgetter(1)
 
 
+def _uncut(taken: list[Any], following: Any, whole: int) -> int:
+    """How many of the rows to take, so that of the notification that goes on after them it is a multiple of `whole`."""
+    of_last = sum(1 for _ in takewhile(lambda row: row[1] == following[1], reversed(taken)))
+    return len(taken) - of_last % whole
+
+
 def _take_urgency(
-    sql: sqlite3.Connection, memory: Memory, queue: LaneQueue, lane_key: int, priority: int, limit: int, now_us: int
+    sql: sqlite3.Connection,
+    memory: Memory,
+    queue: LaneQueue,
+    lane_key: int,
+    priority: int,
+    limit: int,
+    whole: int,
+    now_us: int,
 ) -> tuple[list[Any], int | None]:
     """Due rows after the queue's mark, which moves along, and when the first row that is left is due."""
     taken: list[Any] = []
@@ -66,9 +84,12 @@ def _take_urgency(
         if (
             first and first[-1][2] <= now_us and _all_free(first, memory)
         ):  # nearly always: nothing to look at one by one
-            taken = first[:limit]
+            count = limit
+            if whole > 1 and len(first) > limit:
+                count = _uncut(first[:limit], first[limit], whole)
+            taken = first[:count]
             mark = (taken[-1][2], taken[-1][0]) if taken else mark
-            return taken, first[limit][2] if len(first) > limit else None
+            return taken, first[count][2] if len(first) > count else None
         for row in chain(first, rows):
             key, due_us = row[0], row[2]
             if key in held or row[1] in cancelled:
@@ -76,7 +97,10 @@ def _take_urgency(
                 if passed_over > PASSED_OVER_MAX:
                     return taken, due_us
             elif due_us > now_us or len(taken) >= limit:
-                return taken, due_us
+                count = _uncut(taken, row, whole) if whole > 1 and due_us <= now_us else len(taken)
+                if count < len(taken):
+                    due_us, mark = taken[count][2], (taken[count][2], taken[count][0] - 1)
+                return taken[:count], due_us
             else:
                 taken.append(row)
             if due_us <= now_us:
