@@ -136,6 +136,13 @@ async def test_a_name_in_the_body_that_nobody_knows_is_dropped(door: Door) -> No
     assert first["notification_id"] != second["notification_id"], "two sends, because neither had a request_id"
 
 
+async def test_grpcurl_refuses_such_a_name(door: Door, grpcurl: Path) -> None:
+    arguments = ("-plaintext", "-d", '{"request_di":"r-1"}', door.address, "pushrpc.v1.PushService/SendNotification")
+    process = await asyncio.create_subprocess_exec(grpcurl, *arguments, stderr=asyncio.subprocess.PIPE)
+    _, said = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert process.returncode != 0 and b"no known field named request_di" in said
+
+
 @pytest.mark.parametrize("door", [("timeout: 35s", "timeout: 0.5s")], indirect=True)
 async def test_a_call_that_takes_too_long_is_a_status_too(door: Door) -> None:
     door.emulator.add_fault(provider="apns", action="silence")
