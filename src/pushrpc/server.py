@@ -55,6 +55,10 @@ GRPC_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", 4 * 1024 * 1024),
     ("grpc.max_metadata_size", 16 * 1024),
     ("grpc.max_concurrent_streams", 256),
+    # A burst waits here until the event loop takes it. Past gRPC's own bound of 1,000, calls end with a bare CANCELLED
+    # (grpc/grpc pull request 34782); RPCS_MAX, which says why it refuses, shall be met first.
+    ("grpc.server.max_pending_requests", RPCS_MAX),
+    ("grpc.server.max_pending_requests_hard_limit", 2 * RPCS_MAX),
     # Quiet status streams live for long: callers may ping every 20 s, also without calls (gRPC keepalive guide).
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 20_000),
     ("grpc.keepalive_permit_without_calls", 1),

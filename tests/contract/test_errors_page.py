@@ -110,6 +110,24 @@ async def test_a_call_too_many_is_one_of_them(server: ServerProcess) -> None:
         await asyncio.gather(*(channel.close() for channel in channels))
 
 
+async def test_a_burst_of_as_many_calls_as_are_taken_is_answered_whole(server: ServerProcess) -> None:
+    """They come while the server is stopped, so that it meets all of them at once."""
+    own_connection = [("grpc.use_local_subchannel_pool", 1)]
+    channels = [grpc.aio.insecure_channel(server.target, options=own_connection) for _ in range(RPCS_MAX // 256)]
+    request = service_pb2.GetServerInfoRequest(app_id="shop")
+    try:
+        await asyncio.gather(*(channel.channel_ready() for channel in channels))
+        with server.stopped():
+            calls = [stub(channel).GetServerInfo(request, timeout=60) for channel in channels for _ in range(255)]
+            waiting = asyncio.gather(*calls, return_exceptions=True)
+            with pytest.raises(TimeoutError):  # all of them are on their way by then
+                await asyncio.wait_for(asyncio.shield(waiting), 1)
+        answers = await waiting
+        assert [answer for answer in answers if isinstance(answer, BaseException)] == []
+    finally:
+        await asyncio.gather(*(channel.close() for channel in channels))
+
+
 async def read_all(call: Any) -> None:
     async for _ in call:
         pass
