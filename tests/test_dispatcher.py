@@ -110,8 +110,6 @@ class FakeLedger:
 class FakeAccount:
     """Answers carry their outcome in the body, by name."""
 
-    tokens_per_request = 1
-
     provider = Provider.APNS
     provider_app_id = "dev.pushrpc.shop"
     environment = Environment.PRODUCTION

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import groupby
+from operator import attrgetter
+
+import pytest
 
 from pushrpc.content import ApnsOptions, Content, FcmOptions
+from pushrpc.ledger import Limit
 from pushrpc.model import Claimed, Lane
 from pushrpc.record import Wanted
 from pushrpc.words import Cause, DeliveryState, OutcomeKind, Priority
@@ -79,6 +84,44 @@ async def test_a_claim_waits_for_a_send(engine: Engine, clock: ManualClock) -> N
     await asyncio.sleep(0)
     await accepted(engine.ledger, send(clock))
     assert len((await soon(waiting)).deliveries) == 1
+
+
+async def test_a_limit_may_be_asked_for_once_something_is_due(engine: Engine, clock: ManualClock) -> None:
+    limit = Limit(1)
+    waiting = asyncio.ensure_future(engine.ledger.claim(APNS, lambda: limit))
+    await asyncio.sleep(0)
+    limit = Limit(3)
+    await accepted(engine.ledger, send(clock, 5))
+    assert len((await soon(waiting)).deliveries) == 3
+    assert not (await soon(engine.ledger.claim(APNS, lambda: Limit(0)))).deliveries
+    assert len((await claimed(engine.ledger)).deliveries) == 2
+
+
+@pytest.mark.parametrize("moving", [False, True], ids=["all free", "some in flight"])
+async def test_notifications_are_claimed_whole_and_in_their_order(
+    engine: Engine, clock: ManualClock, moving: bool
+) -> None:
+    async def sizes(limit: int) -> list[int]:
+        batch = await soon(engine.ledger.claim(APNS, lambda: Limit(limit, 10)))
+        return [len(list(of_one)) for _, of_one in groupby(batch.deliveries, attrgetter("notification"))]
+
+    first = send(clock, 8)
+    await accepted(engine.ledger, first, send(clock, 25), send(clock, 4))
+    await accepted(engine.ledger, send(clock, priority=Priority.LOW))
+    if moving:  # the queue begins with some that are to be passed over
+        early = (await claimed(engine.ledger, limit=3)).deliveries
+        await engine.ledger.settle([unsent(clock, early[0])])
+    rest = 8 - 2 * moving
+    assert await sizes(rest - 1) == [], "less urgent ones do not pass either"
+    assert await sizes(rest) == [rest]
+    assert await sizes(9) == []
+    assert await sizes(19) == [10], "of more than fills a request, as many as fill requests"
+    assert await sizes(17) == [15], "a rest is no more than a request"
+    assert await sizes(5) == [4, 1]
+    await accepted(engine.ledger, send(clock, 6, priority=Priority.NORMAL))
+    assert await sizes(5) == []
+    await accepted(engine.ledger, send(clock, 2, priority=Priority.HIGH))
+    assert await sizes(5) == [2], "what is more urgent does not wait with it"
 
 
 async def test_a_claim_waits_until_a_retry_is_due(engine: Engine, clock: ManualClock) -> None:
