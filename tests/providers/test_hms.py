@@ -154,6 +154,15 @@ def test_an_audience_is_the_whole_target_of_its_request(hms: Hms) -> None:
     assert [list(row.covers) for row in requests.rows] == [[0], [1], [2], [3, 4]]
 
 
+def test_the_requests_of_deliveries_are_counted_without_writing_them(hms: Hms) -> None:
+    first, second = notification(), notification(notification_id="0193f2a4-5b6c-7d8e-9fa0-000000000001")
+    deliveries = [claimed(second if i % 3 else first, f"t{i}", i) for i in range(TOKENS_MAX * 2)]
+    deliveries += [claimed(first, name, i, TOPIC.text) for i, name in enumerate(["news", "sport", "news"])]
+    for count in (0, 1, 2, 1_000, 1_501, 1_502, 2_000, 2_001, 2_003):
+        part = deliveries[:count]
+        assert hms.requests_of(part, NOW_US) == len(hms.prepare(batch(hms, part), None, NOW_US).rows)
+
+
 @given(token=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40))
 def test_any_token_is_put_in_as_json(hms: Hms, token: str) -> None:
     assert hms.token_problem(token) is None

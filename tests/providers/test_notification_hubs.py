@@ -268,6 +268,35 @@ def test_platforms_without_batches_go_one_by_one(hub: NotificationHub, platform:
     assert len(requests.templates) == 1
 
 
+@pytest.mark.parametrize(
+    ("address", "token", "more"),
+    [
+        (on(HubPlatform.APNS), "{:064x}", 0),
+        (on(HubPlatform.BAIDU), "{}", 0),
+        (on(HubPlatform.ADM), "{:0600}", 2),  # counted for the largest message that there can be
+        (on(HubPlatform.FCM_V1), "{}", 0),
+        (BROWSER, "https://p.example/{}", 0),
+        (TAGS, "t{}", 0),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_requests_of_deliveries_are_counted_without_writing_them(
+    account: HubAccount, address: Address, token: str, more: int
+) -> None:
+    hub = NotificationHub(account)
+    template = HubOptions(template_properties={"a": "b"}) if address.audience else HubOptions()
+    of = notification(Content(title="t", notification_hubs=template))
+    deliveries = [claimed(of, token.format(n), n, address.text) for n in range(HANDLES_MAX + 5)]
+    hub.classify(Response(403, (), b""), deliveries, NOW_US)
+    before = 0
+    for now_us in (NOW_US, NOW_US + int(ONE_BY_ONE_S * 1e6)):
+        for count in (0, 1, 2, 500, HANDLES_MAX, HANDLES_MAX + 5):
+            made = len(hub.prepare(batch(hub, deliveries[:count]), None, now_us).rows)
+            assert made <= hub.requests_of(deliveries[:count], now_us) <= made + more
+            before = max(before, made)
+    assert before == HANDLES_MAX + 5, "one by one, as after a refused batch"
+
+
 def test_a_mixed_batch_keeps_each_handle_with_its_message_and_platform(hub: NotificationHub) -> None:
     other = notification(Content(title="other"), notification_id="0193f2a4-5b6c-7d8e-9fa0-000000000001")
     first = notification(Content(title="first"))
