@@ -227,6 +227,7 @@ async def test_a_dead_device_tells_why_and_since_when(running: Running) -> None:
 class Hub(FakeAccount):
     """Keeps two tags of a device, and none that starts with "bad"."""
 
+    registry = "hub"
     tags_max = 2
 
     def tag_problem(self, tag: str) -> str:
