@@ -34,7 +34,7 @@ func (b bearer) RequireTransportSecurity() bool {
 // tokenUnavailable is a status, because gRPC hands on nothing else.
 func tokenUnavailable(cause error) error {
 	told := status.New(codes.Unauthenticated, "there is no bearer token: "+cause.Error())
-	if detailed, err := told.WithDetails(&errdetails.ErrorInfo{Reason: reasonNoToken}); err == nil {
+	if detailed, err := told.WithDetails(&errdetails.ErrorInfo{Reason: reasonNoToken, Domain: domainClient}); err == nil {
 		told = detailed
 	}
 	return told.Err()

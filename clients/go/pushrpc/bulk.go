@@ -2,7 +2,6 @@ package pushrpc
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"time"
 
@@ -36,8 +35,10 @@ type Bulk struct {
 
 // Bulk starts a bulk that lasts until [Bulk.Close] or the end of ctx. The stream opens with the first send.
 //
-// A stream that breaks is reopened, and what was not answered is sent again: the request_id of each makes that safe.
-// What the server refuses for good ends the bulk with that error for all that is open.
+// A stream that breaks is reopened, as [Client.Follow] does, and so is one that leaves something unanswered for 60 s.
+// What was not answered is sent again: the request_id of each makes that safe. When no stream has answered for 20 s
+// more, each send that is open fails with code Unavailable, and it is not known whether it was accepted. What the server
+// refuses for good, such as Unauthenticated, is the error of each send that is open. In both cases the bulk goes on.
 func (c *Client) Bulk(ctx context.Context) *Bulk {
 	b := &Bulk{
 		client:  c,
@@ -111,8 +112,7 @@ func (b *Bulk) Add(ctx context.Context, request *pushrpcv1.SendNotificationReque
 		done: make(chan struct{}),
 	}
 	if p.bytes > sendBytesMax {
-		message := fmt.Sprintf("the request has %d bytes, the limit is %d; split it", p.bytes, sendBytesMax)
-		return nil, &Error{Code: codes.InvalidArgument, Reason: reasonTooLong, Message: message, RequestID: request.RequestId}
+		return nil, p.own(tooLong(p.bytes, sendBytesMax))
 	}
 	select {
 	case b.added <- p:
@@ -129,8 +129,8 @@ func (b *Bulk) Add(ctx context.Context, request *pushrpcv1.SendNotificationReque
 	return nil, p.own(closed)
 }
 
-// Close sends what was added, waits until all is answered, and ends the stream. Its error is what ended the bulk
-// before that; errors of single sends come with their receipts.
+// Close sends what was added, waits until all is answered or has failed, and ends the stream. Its error is what ended
+// the bulk before that: the end of its context, or [Client.Close]. Errors of sends come with their receipts.
 func (b *Bulk) Close() error {
 	b.close.Do(func() { close(b.closing) })
 	<-b.done

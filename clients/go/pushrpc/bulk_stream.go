@@ -2,6 +2,8 @@ package pushrpc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -10,6 +12,8 @@ import (
 
 	pushrpcv1 "github.com/pushrpc/pushrpc/clients/go/pushrpc/v1"
 )
+
+var errSilent = errors.New("no answer came in time")
 
 // bulkMessage is a group of sends that go, and are answered, together.
 type bulkMessage struct {
@@ -36,7 +40,8 @@ type bulkRun struct {
 	filling    *bulkMessage
 	held       *Pending
 	timer      *time.Timer
-	due        bool // filling has waited long enough
+	due        bool      // filling has waited long enough
+	heard      time.Time // of the last answer, or of the first send since there was nothing to answer
 }
 
 func (b *Bulk) run() {
@@ -46,7 +51,7 @@ func (b *Bulk) run() {
 	close(b.done)
 }
 
-// untilClosed is nil when everything was answered before the end.
+// untilClosed is nil when everything was answered, or refused, before the end.
 func (r *bulkRun) untilClosed(ctx context.Context) *Error {
 	var pauses pauses
 	for {
@@ -66,29 +71,46 @@ func (r *bulkRun) untilClosed(ctx context.Context) *Error {
 			}
 		}
 		spoke, failure := r.overOneStream(ctx)
-		if ctx.Err() != nil {
-			return AsError(ctx.Err())
-		}
-		if failure == nil || !failure.reopensBulk(spoke) {
-			return failure
-		}
 		if spoke {
 			pauses.reset()
 		}
-		r.bulk.client.sleep(ctx, pauses.next(failure.RetryDelay))
+		switch {
+		case ctx.Err() != nil:
+			return AsError(ctx.Err())
+		case failure == nil || failure.Reason == reasonClosed:
+			return failure
+		case !failure.mayPass():
+			r.fail(failure)
+		case !r.isIdle():
+			r.bulk.client.sleep(ctx, min(pauses.next(failure.RetryDelay), r.left()))
+			if r.left() <= 0 {
+				r.fail(r.unanswerable(failure))
+			}
+		}
 	}
+}
+
+// left is how long an answer may still take, over as many streams as that needs.
+func (r *bulkRun) left() time.Duration {
+	return time.Until(r.heard.Add(r.bulk.client.silenceMax + r.bulk.client.openingMax))
+}
+
+func (r *bulkRun) unanswerable(last *Error) *Error {
+	within := r.bulk.client.silenceMax + r.bulk.client.openingMax
+	return &Error{Code: codes.Unavailable, Message: fmt.Sprintf("no answer came within %v (%s); "+
+		"it is not known whether this was accepted: send it again under its request_id", within, last.Message)}
 }
 
 // overOneStream sends again what was not answered, then what comes. The error is nil when the bulk was closed and all
 // is answered; spoke tells whether the server had answered anything.
 func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watchdog := time.AfterFunc(r.bulk.client.silenceMax, cancel)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(r.patience(), func() { cancel(errSilent) })
 	defer watchdog.Stop()
 	stream, err := r.bulk.client.stub.SendNotifications(ctx)
 	if err != nil {
-		return false, r.bulk.client.failure(err)
+		return false, r.broken(ctx, err)
 	}
 	answers := receive(ctx, stream.Recv)
 	sent := 0 // of those unanswered, on this stream
@@ -96,7 +118,7 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 		r.pack()
 		for ; sent < len(r.unanswered); sent++ {
 			if sent == 0 {
-				watchdog.Reset(r.bulk.client.silenceMax)
+				watchdog.Reset(r.patience())
 			}
 			if stream.Send(r.unanswered[sent].request) != nil {
 				break // the stream has ended; why is told where its answers come from
@@ -119,16 +141,29 @@ func (r *bulkRun) overOneStream(ctx context.Context) (spoke bool, failure *Error
 			r.closing = nil
 		case response, ok := <-answers.messages:
 			if !ok {
-				return spoke, r.bulk.client.failure(answers.err)
+				return spoke, r.broken(ctx, answers.err)
 			}
 			if failure := r.settle(response); failure != nil {
 				return spoke, failure
 			}
 			spoke = true
 			sent--
-			watchdog.Reset(r.bulk.client.silenceMax)
+			watchdog.Reset(r.patience())
 		}
 	}
+}
+
+// patience is how long one stream may leave something unanswered.
+func (r *bulkRun) patience() time.Duration {
+	return min(r.bulk.client.silenceMax, r.left())
+}
+
+// broken is why a stream ended.
+func (r *bulkRun) broken(ctx context.Context, err error) *Error {
+	if context.Cause(ctx) == errSilent {
+		return &Error{Code: codes.Unavailable, Message: errSilent.Error()}
+	}
+	return r.bulk.client.failure(err)
 }
 
 // answers come from a goroutine beside the one that sends, so that neither direction waits for the other.
@@ -175,6 +210,9 @@ func (r *bulkRun) accepting() <-chan *Pending {
 }
 
 func (r *bulkRun) put(p *Pending) {
+	if r.isIdle() {
+		r.heard = time.Now()
+	}
 	if !r.filling.fits(p) {
 		r.held = p
 		return
@@ -216,6 +254,7 @@ func (r *bulkRun) settle(response *pushrpcv1.SendNotificationsResponse) *Error {
 		len(response.Receipts) != len(r.unanswered[0].sends) {
 		return &Error{Code: codes.DataLoss, Message: "an answer matches no message that was sent"}
 	}
+	r.heard = time.Now()
 	sends := r.unanswered[0].sends
 	r.unanswered = r.unanswered[1:]
 	for position, receipt := range response.Receipts {
@@ -238,19 +277,6 @@ func (r *bulkRun) fail(failure *Error) {
 	if r.held != nil {
 		r.held.fail(failure)
 	}
-}
-
-// reopensBulk reports whether a bulk stream that ended so is worth reopening. spoke tells whether it had told anything:
-// what breaks a stream that worked may be a proxy's doing, what refuses one from the start is not.
-func (e *Error) reopensBulk(spoke bool) bool {
-	if e.Reason != "" {
-		return e.Code == codes.Unavailable || e.RetryDelay > 0
-	}
-	switch e.Code {
-	case codes.Unavailable, codes.Aborted, codes.Canceled, codes.DeadlineExceeded:
-		return true
-	case codes.Internal, codes.Unknown, codes.ResourceExhausted:
-		return spoke
-	}
-	return false
+	r.unanswered, r.filling, r.held, r.due = nil, &bulkMessage{}, nil, false
+	r.timer.Stop()
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -299,35 +300,95 @@ func TestASilentBulkStreamIsOpenedAgain(t *testing.T) {
 	must[*sendResponse](t)(pending.Receipt(within(t)))
 }
 
-func TestAFinalRefusalEndsTheBulk(t *testing.T) {
-	server := &bulks{breaks: func(int, int) error { return status.Error(codes.Unauthenticated, "who are you") }}
-	bulk := to(t, &fake{bulk: server.bulk}).Bulk(within(t))
-	pending := must[*pushrpc.Pending](t)(bulk.Add(within(t), keyed("b-1")))
-	_, err := pending.Receipt(within(t))
-	if failure := failed(t, err, codes.Unauthenticated); failure.RequestID != "b-1" {
-		t.Errorf("%+v", failure)
-	}
-	failed(t, bulk.Close(), codes.Unauthenticated)
-	for _, key := range []string{"b-2", "b-3"} {
-		_, err = bulk.Add(within(t), keyed(key))
-		if failure := failed(t, err, codes.Unauthenticated); failure.RequestID != key {
-			t.Errorf("%+v", failure)
-		}
+// TestABulkThatNobodyAnswersFails has a server that reads and says nothing, one whose answers are none, and no server.
+func TestABulkThatNobodyAnswersFails(t *testing.T) {
+	const silence, opening = 300 * time.Millisecond, 200 * time.Millisecond
+	limits := []pushrpc.Option{pushrpc.WithSilence(silence), pushrpc.WithOpening(opening)}
+	for name, stream := range map[string]func(bulkStream) error{
+		"silent": func(stream bulkStream) error {
+			<-stream.Context().Done()
+			return nil
+		},
+		"garbled": func(stream bulkStream) error {
+			request, err := stream.Recv()
+			if err == nil {
+				err = stream.Send(&pushrpcv1.SendNotificationsResponse{Sequence: request.Sequence + 1})
+			}
+			<-stream.Context().Done()
+			return err
+		},
+		"away for long": func(bulkStream) error { return refusal(codes.ResourceExhausted, "TOO_MANY_STREAMS", time.Hour) },
+		"none":          nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			var streams atomic.Int32
+			answers := atomic.Bool{}
+			client := connect(t, "127.0.0.1:1", limits...)
+			if stream != nil {
+				client = to(t, &fake{bulk: func(each bulkStream) error {
+					if streams.Add(1); answers.Load() {
+						return (&bulks{}).bulk(each)
+					}
+					return stream(each)
+				}}, limits...)
+			}
+			bulk := client.Bulk(within(t))
+			began := time.Now()
+			pending := must[*pushrpc.Pending](t)(bulk.Add(within(t), keyed("b-1")))
+			_, err := pending.Receipt(within(t))
+			failure := failed(t, err, codes.Unavailable)
+			if failure.RequestID != "b-1" || failure.Reason != "" || !strings.Contains(failure.Message, "not known whether") {
+				t.Errorf("%+v", failure)
+			}
+			if took := time.Since(began); took < silence+opening || took > patience/2 {
+				t.Errorf("took %v", took)
+			}
+			if name == "silent" && streams.Load() != 2 {
+				t.Errorf("opened %d streams", streams.Load())
+			}
+			if answers.Store(true); stream != nil { // the bulk goes on
+				pending = must[*pushrpc.Pending](t)(bulk.Add(within(t), keyed("b-2")))
+				must[*sendResponse](t)(pending.Receipt(within(t)))
+			}
+			if err := bulk.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
-func TestAnAnswerThatMatchesNothingEndsTheBulk(t *testing.T) {
-	bulk := to(t, &fake{bulk: func(stream bulkStream) error {
-		request, err := stream.Recv()
-		if err == nil {
-			err = stream.Send(&pushrpcv1.SendNotificationsResponse{Sequence: request.Sequence + 1})
+func TestEveryCodeThatMayPassReopensTheBulk(t *testing.T) {
+	final := []codes.Code{codes.InvalidArgument, codes.NotFound, codes.OutOfRange, codes.AlreadyExists,
+		codes.FailedPrecondition, codes.Unimplemented, codes.Unauthenticated, codes.PermissionDenied}
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		for _, reason := range []string{"", "SOME_REASON"} {
+			t.Run(code.String()+reason, func(t *testing.T) {
+				told := status.Error(code, "refused")
+				if reason != "" {
+					told = refusal(code, reason, 0)
+				}
+				server := &bulks{breaks: func(stream, message int) error {
+					if stream == 1 {
+						return told
+					}
+					return nil
+				}}
+				bulk := to(t, &fake{bulk: server.bulk}).Bulk(within(t))
+				pending := must[*pushrpc.Pending](t)(bulk.Add(within(t), keyed("b-1")))
+				_, err := pending.Receipt(within(t))
+				if !slices.Contains(final, code) {
+					must[*sendResponse](t)(nil, err)
+				} else if failure := failed(t, err, code); failure.RequestID != "b-1" || failure.Reason != reason {
+					t.Errorf("%+v", failure)
+				}
+				pending = must[*pushrpc.Pending](t)(bulk.Add(within(t), keyed("b-2"))) // the bulk goes on
+				must[*sendResponse](t)(pending.Receipt(within(t)))
+				if err := bulk.Close(); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-		<-stream.Context().Done()
-		return err
-	}}).Bulk(within(t))
-	pending := must[*pushrpc.Pending](t)(bulk.Add(within(t), order()))
-	_, err := pending.Receipt(within(t))
-	failed(t, err, codes.DataLoss)
+	}
 }
 
 func TestTheEndOfTheContextEndsTheBulk(t *testing.T) {

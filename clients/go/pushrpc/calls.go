@@ -15,7 +15,12 @@ func call[Request named, Response any](
 ) (Response, error) {
 	ctx, cancel := c.withDeadline(ctx, 0)
 	defer cancel()
-	response, err := method(ctx, withAppID(request, c.appID))
+	request = withAppID(request, c.appID)
+	if failure := oversized(request); failure != nil {
+		var none Response
+		return none, failure
+	}
+	response, err := method(ctx, request)
 	if err != nil {
 		return response, c.failure(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pushrpcv1 "github.com/pushrpc/pushrpc/clients/go/pushrpc/v1"
 )
@@ -22,6 +23,15 @@ const (
 // reasonTooLong is the server's word for what this side refuses already.
 const reasonTooLong = "FIELD_TOO_LONG"
 
+// Domains of ErrorInfo whose reasons are the contract's, or this client's; those of proxies mean something else.
+const (
+	domainServer = "pushrpc.v1"
+	domainClient = "pushrpc.client"
+)
+
+// requestBytesMax is what the server takes.
+const requestBytesMax = 4 << 20
+
 // Error is how every call of this package fails.
 //
 //	var failure *pushrpc.Error
@@ -33,7 +43,7 @@ type Error struct {
 	// Code is the gRPC code.
 	Code codes.Code
 	// Reason is the contract's word for programs, such as "TARGET_EMPTY", or one of the client's own: "CLIENT_CLOSED" and
-	// "TOKEN_UNAVAILABLE". It is empty when gRPC or a proxy failed the call.
+	// "TOKEN_UNAVAILABLE". It is empty when gRPC or a proxy failed the call, also where that gives a reason of its own.
 	Reason string
 	// Message says what is wrong and what to do, for people.
 	Message string
@@ -101,7 +111,9 @@ func AsError(err error) *Error {
 	for _, detail := range told.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.ErrorInfo:
-			failure.Reason, failure.Metadata = detail.Reason, detail.Metadata
+			if detail.Domain == domainServer || detail.Domain == domainClient {
+				failure.Reason, failure.Metadata = detail.Reason, detail.Metadata
+			}
 		case *errdetails.BadRequest:
 			for _, each := range detail.FieldViolations {
 				failure.FieldViolations = append(failure.FieldViolations, FieldViolation{each.Field, each.Description})
@@ -136,6 +148,29 @@ func (c *Client) failure(err error) *Error {
 		return clientClosed()
 	}
 	return failure
+}
+
+// mayPass is false for what would be refused again.
+func (e *Error) mayPass() bool {
+	switch e.Code {
+	case codes.InvalidArgument, codes.NotFound, codes.OutOfRange, codes.AlreadyExists, codes.FailedPrecondition,
+		codes.Unimplemented, codes.Unauthenticated, codes.PermissionDenied:
+		return false
+	}
+	return e.Reason != reasonClosed
+}
+
+// oversized is the error of a request that no server would read, or nil; gRPC's own would not say what is wrong.
+func oversized(request proto.Message) *Error {
+	if bytes := proto.Size(request); bytes > requestBytesMax {
+		return tooLong(bytes, requestBytesMax)
+	}
+	return nil
+}
+
+func tooLong(bytes, limit int) *Error {
+	message := fmt.Sprintf("the request has %d bytes, the limit is %d; split it", bytes, limit)
+	return &Error{Code: codes.InvalidArgument, Reason: reasonTooLong, Message: message}
 }
 
 func clientClosed() *Error {

@@ -54,6 +54,13 @@ func TestAnErrorThatNoServerWorded(t *testing.T) {
 	}
 }
 
+func TestAReasonOfAnotherDomainIsNotTheContracts(t *testing.T) {
+	failure := pushrpc.AsError(refusalOf("proxy.example", codes.Unavailable, "NO_UPSTREAM", time.Second))
+	if failure.Reason != "" || failure.Metadata != nil || failure.RetryDelay != time.Second {
+		t.Errorf("%+v", failure)
+	}
+}
+
 func TestErrorsOfContexts(t *testing.T) {
 	for _, each := range []error{context.DeadlineExceeded, context.Canceled} {
 		if failure := pushrpc.AsError(each); !errors.Is(failure, each) || status.Code(failure) == codes.Unknown {

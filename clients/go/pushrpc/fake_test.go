@@ -90,7 +90,11 @@ func within(t testing.TB) context.Context {
 
 // refusal is an error as a server words it.
 func refusal(code codes.Code, reason string, retry time.Duration) error {
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: "pushrpc.v1"}}
+	return refusalOf("pushrpc.v1", code, reason, retry)
+}
+
+func refusalOf(domain string, code codes.Code, reason string, retry time.Duration) error {
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: domain}}
 	if retry > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(retry)})
 	}

@@ -35,7 +35,8 @@ type Follower struct {
 }
 
 // Follow opens a stream of what becomes of notifications: those named by notification_ids or request_ids, or, with
-// neither, all of the app. It returns when the server has begun, so that whatever happens from then on is told.
+// neither, all of the app. It returns when the server has begun, so that whatever happens from then on is told. A
+// cursor is where it goes on; start is used only without one.
 //
 // When no stream has begun within 20 s, the last failure is the error, or one of code Unavailable where the server was
 // silent all the time. Once begun, the stream comes back by itself for ever, from where it was; an outage shows only as
@@ -45,6 +46,9 @@ type Follower struct {
 // Callers who stop before the end call [Follower.Close], or cancel ctx.
 func (c *Client) Follow(ctx context.Context, request *pushrpcv1.StreamDeliveryStatusRequest) (*Follower, error) {
 	f := &Follower{client: c, request: shallow(withAppID(request, c.appID))}
+	if f.request.Cursor != "" {
+		f.request.Start = pushrpcv1.StreamStart_STREAM_START_UNSPECIFIED // the server refuses both
+	}
 	f.passed()
 	f.ctx, f.cancel = context.WithCancelCause(ctx)
 	opening := time.AfterFunc(c.openingMax, func() { f.cancel(errNotOpened) })
@@ -126,7 +130,7 @@ func (f *Follower) receive() error {
 		f.leave()
 		switch {
 		case f.ctx.Err() != nil: // the failure is our own doing
-		case failure.reopensFollow():
+		case failure.mayPass():
 			last = failure
 			f.pause = f.pauses.next(failure.RetryDelay)
 		default:
@@ -154,16 +158,6 @@ func (f *Follower) take(response *pushrpcv1.StreamDeliveryStatusResponse) {
 		f.leave()
 		f.Close()
 	}
-}
-
-// reopensFollow is false for what would be refused again.
-func (e *Error) reopensFollow() bool {
-	switch e.Code {
-	case codes.InvalidArgument, codes.NotFound, codes.OutOfRange, codes.AlreadyExists, codes.FailedPrecondition,
-		codes.Unimplemented, codes.Unauthenticated, codes.PermissionDenied:
-		return false
-	}
-	return e.Reason != reasonClosed
 }
 
 // passed makes the position of the stream the caller's.

@@ -208,6 +208,16 @@ func TestAFollowerComesBackToWhereItWas(t *testing.T) {
 	}
 }
 
+func TestACursorWinsOverAStart(t *testing.T) {
+	server := follows(script{[]*statusResponse{page(3, 4), end(4)}, nil})
+	request := &statusRequest{Cursor: "3", Start: pushrpcv1.StreamStart_STREAM_START_OLDEST}
+	ids(t, must[*pushrpc.Follower](t)(to(t, &fake{status: server.status}).Follow(within(t), request)))
+	asked := server.opened()[0]
+	if asked.Cursor != "3" || asked.Start != pushrpcv1.StreamStart_STREAM_START_UNSPECIFIED || request.Start == asked.Start {
+		t.Errorf("asked for %v, and the caller's request became %v", asked, request)
+	}
+}
+
 func TestNoGapAndNoRepeatWhereverStreamsBreak(t *testing.T) {
 	const events = 2_000
 	client := to(t, &fake{status: func(request *statusRequest, stream statusStream) error {

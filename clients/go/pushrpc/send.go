@@ -16,12 +16,16 @@ import (
 // Without request_id it makes one, a new one for every call, and without app_id it fills in the client's; the request
 // itself is not changed. It repeats under the same request_id while the server is not available, as slowly as that asks
 // for, and when its answer was lost (Unknown, Internal or Canceled from the other side, and no reason), until the
-// deadline of ctx or the client's timeout, to which the request's wait is added. Other failures are final. Because of
-// that key nothing is sent twice. After an error, [Error].RequestID makes a later repeat safe too, for 72 hours.
+// deadline of ctx or the client's timeout, to which the request's wait is added. Other failures are final; a request of
+// more than 4 MiB is refused here, with FIELD_TOO_LONG. Because of that key nothing is sent twice. After an error, [Error].RequestID makes a later repeat safe too, for 72 hours.
 func (c *Client) Send(
 	ctx context.Context, request *pushrpcv1.SendNotificationRequest,
 ) (*pushrpcv1.SendNotificationResponse, error) {
 	request = withKey(request, c.appID)
+	if failure := oversized(request); failure != nil {
+		failure.RequestID = request.RequestId
+		return nil, failure
+	}
 	ctx, cancel := c.withDeadline(ctx, request.Wait.AsDuration())
 	defer cancel()
 	var pauses pauses

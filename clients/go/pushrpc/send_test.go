@@ -3,6 +3,7 @@ package pushrpc_test
 import (
 	"context"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -142,6 +143,39 @@ func TestAnAnswerThatGotLostOnTheWayIsAskedForAgain(t *testing.T) {
 				t.Errorf("keys were %v", server.keys)
 			}
 		})
+	}
+}
+
+func TestAProxysOwnReasonHidesNoLostAnswer(t *testing.T) {
+	server := &accepting{errors: []error{refusalOf("proxy.example", codes.Unknown, "UPSTREAM_RESET", 0)}}
+	must[*sendResponse](t)(to(t, &fake{send: server.send}).Send(within(t), order()))
+	if len(server.keys) != 2 {
+		t.Errorf("keys were %v", server.keys)
+	}
+}
+
+func TestWhatNoServerWouldReadIsRefusedHere(t *testing.T) {
+	server := &accepting{}
+	client := to(t, &fake{send: server.send})
+	request := order()
+	request.AppId, request.RequestId = "shop", "order-1"
+	request.Message.Body = strings.Repeat("x", 4<<20-proto.Size(request)-8) // what frames it grows too
+	must[*sendResponse](t)(client.Send(within(t), request))
+	if size := proto.Size(request); size != 4<<20 {
+		t.Fatalf("the largest was to be tried, not one of %d bytes", size)
+	}
+	request.Message.Body += "x"
+	_, err := client.Send(within(t), request)
+	if failure := failed(t, err, codes.InvalidArgument); failure.Reason != "FIELD_TOO_LONG" || failure.RequestID != "order-1" {
+		t.Errorf("%+v", failure)
+	}
+	device := &pushrpcv1.RegisterDeviceRequest{Token: request.Message.Body + strings.Repeat("x", 1000)}
+	_, err = client.Register(within(t), device)
+	if failure := failed(t, err, codes.InvalidArgument); failure.Reason != "FIELD_TOO_LONG" {
+		t.Errorf("%+v", failure)
+	}
+	if len(server.keys) != 1 {
+		t.Errorf("keys were %v", server.keys)
 	}
 }
 

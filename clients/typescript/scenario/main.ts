@@ -12,6 +12,7 @@ import {
   RejectReason,
   SendNotificationRequestSchema,
   type SendNotificationResponse,
+  StreamStart,
 } from "@pushrpc/client";
 
 interface Step {
@@ -103,6 +104,15 @@ const kinds = {
   async follow_error({ of, cursor }: Step) {
     const error = await errorOf(drain(client.follow({ cursor: cursor ?? receiptOf(of).cursor })));
     return { code: error.code, reason: error.reason, tells_oldest: Boolean(error.metadata.oldest_cursor) };
+  },
+
+  /** What there is of the app, from a cursor where it has one. */
+  async replay({ of }: Step) {
+    const cursor = of === undefined ? "" : receiptOf(of).cursor;
+    const follower = client.follow({ cursor, start: StreamStart.OLDEST, untilCaughtUp: true });
+    const tokens: string[] = [];
+    for await (const event of follower) if (event.final) tokens.push(event.token);
+    return { tokens: tokens.sort(), ended: follower.counts !== undefined };
   },
 
   async follow_app() {

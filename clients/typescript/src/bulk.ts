@@ -3,7 +3,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import { type ClientDuplexStream, Metadata, type ServiceError } from "@grpc/grpc-js";
 import { Backoff } from "./backoff.js";
-import { clientClosed, errorOf, errorOfCall, errorOfSend, isLost, PushError, unencodable } from "./errors.js";
+import { clientClosed, errorOf, errorOfCall, errorOfSend, isFinal, PushError, tooLong, unencodable } from "./errors.js";
 import {
   type SendNotificationRequest,
   SendNotificationRequestSchema,
@@ -16,7 +16,7 @@ import { bufferOf, definitionOf, isClosed, type PushStub } from "./stub.js";
 
 /** How to send in bulk. */
 export interface BulkOptions {
-  /** Give up on everything that waits after so many milliseconds without any receipt. Default: 60,000. */
+  /** After so many milliseconds without any receipt, a stream is given up for another. Default: 60,000. */
   readonly timeoutMs?: number;
 }
 
@@ -27,6 +27,8 @@ const UNANSWERED_MAX = 4;
 const FILL_MS = 5;
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 5_000;
+/** So long another stream may take to answer, after one was given up; as long as a follower's first may. */
+const OPENING_MAX_MS = 20_000;
 
 /** A send on its way, and whoever added it. */
 interface Send {
@@ -61,9 +63,13 @@ class Group {
 /**
  * Sends many small notifications over one stream, up to 500 in a message and at most 4 messages unanswered.
  *
- * A broken stream is opened again and what was not answered repeated, which is safe because of the request_id. Wait for
- * {@link ready} before each {@link add}: that keeps the memory bounded and passes on the server's pace. {@link close} it
- * in the end; an open stream keeps the process alive.
+ * A stream that breaks, or brings no receipt for 60 s, is opened again and what was not answered repeated, which is safe
+ * because of the request_id. When none brings a receipt for 20 s more, what waits is rejected with UNAVAILABLE: whether it
+ * was accepted is not known then, and to send it again under its request_id is safe. A refusal that asking again does not
+ * change, such as UNAUTHENTICATED, rejects what waits at once. Either way later sends start anew.
+ *
+ * Wait for {@link ready} before each {@link add}: that keeps the memory bounded and passes on the server's pace. {@link
+ * close} it in the end; an open stream keeps the process alive.
  */
 export class BulkSender {
   readonly #stub: PushStub;
@@ -82,15 +88,22 @@ export class BulkSender {
   #sequence = 0n;
   #stream: ClientDuplexStream<Buffer, SendNotificationsResponse> | undefined;
   #reopening: NodeJS.Timeout | undefined;
+  #openedAt = 0;
+  /** When a receipt came, or the first send that waits for one. */
+  #heardAt = 0;
   #silence: NodeJS.Timeout | undefined;
   #lastError: PushError | undefined;
   #isClosed = false;
+  readonly #clientClosing: AbortSignal;
+  readonly #endWithClient = () => this.#failAll(clientClosed());
 
   /** Made by {@link PushClient.bulk}. */
-  constructor(stub: PushStub, appId: string, options: BulkOptions) {
+  constructor(stub: PushStub, appId: string, options: BulkOptions, clientClosing: AbortSignal) {
     this.#stub = stub;
     this.#appId = appId;
     this.#timeoutMs = options.timeoutMs ?? 60_000;
+    this.#clientClosing = clientClosing;
+    clientClosing.addEventListener("abort", this.#endWithClient, { once: true });
   }
 
   /**
@@ -108,15 +121,13 @@ export class BulkSender {
       return Promise.reject(unencodable(error, requestId));
     }
     const size = bytes.length + 5; // its tag and length
-    if (size > MESSAGE_BYTES_MAX) {
-      const problem = `the request has ${bytes.length} bytes, a message takes ${MESSAGE_BYTES_MAX}; name fewer targets`;
-      return Promise.reject(new PushError(problem, { code: "INVALID_ARGUMENT", reason: "FIELD_TOO_LONG", requestId }));
-    }
+    if (size > MESSAGE_BYTES_MAX) return Promise.reject(tooLong(size, MESSAGE_BYTES_MAX, requestId));
     return new Promise((resolve, reject) => {
+      if (!this.#isWaited) this.#heardAt = performance.now();
       const targets = targetCount(message);
       if (!this.#filling.takes(size, targets)) this.#fill();
       this.#filling.add({ requestId, bytes, resolve, reject }, size, targets);
-      this.#watch();
+      if (!this.#silence) this.#watch();
       if (this.#filling.isFull) this.#fill();
       else this.#filled ??= setTimeout(() => this.#due(), FILL_MS);
       this.#pump();
@@ -168,14 +179,22 @@ export class BulkSender {
       if (!group) return;
       const sequence = ++this.#sequence;
       this.#unanswered.set(sequence, group);
-      this.#stream ??= this.#open();
-      this.#stream.write(messageOf(this.#appId, sequence, group));
+      this.#write(sequence, group);
     }
   }
 
-  /** A stream goes on when its client is closed; there is no other after it. */
+  #write(sequence: bigint, group: Group): void {
+    if (!this.#stream) {
+      this.#stream = this.#open();
+      this.#openedAt = performance.now();
+      this.#watch();
+    }
+    this.#stream.write(messageOf(this.#appId, sequence, group));
+  }
+
+  /** Of a send that is added after the client was closed. */
   #endsWithClient(): boolean {
-    if (this.#stream || !isClosed(this.#stub)) return false;
+    if (!isClosed(this.#stub)) return false;
     this.#failAll(clientClosed());
     return true;
   }
@@ -216,8 +235,7 @@ export class BulkSender {
     this.#unanswered.delete(response.sequence);
     this.#backoff.reset();
     this.#lastError = undefined;
-    clearTimeout(this.#silence);
-    this.#silence = undefined;
+    this.#heardAt = performance.now();
     for (const [position, send] of group.sends.entries()) {
       const result = response.receipts[position]?.result;
       if (result?.case === "accepted") send.resolve(result.value);
@@ -234,7 +252,7 @@ export class BulkSender {
   #broken(error: PushError): void {
     this.#stream = undefined;
     this.#lastError = error;
-    if (!isLost(error) && error.retryDelayMs === undefined) {
+    if (isFinal(error)) {
       this.#failAll(error);
     } else if (this.#isWaited) {
       this.#reopening = setTimeout(() => this.#repeat(), this.#backoff.next(error.retryDelayMs));
@@ -243,20 +261,36 @@ export class BulkSender {
 
   #repeat(): void {
     this.#reopening = undefined;
-    if (this.#endsWithClient()) return;
-    for (const [sequence, group] of this.#unanswered) {
-      this.#stream ??= this.#open();
-      this.#stream.write(messageOf(this.#appId, sequence, group));
-    }
+    for (const [sequence, group] of this.#unanswered) this.#write(sequence, group);
     this.#pump();
   }
 
-  /** Begins to count the silence, unless it is counted already or nobody waits. */
+  /** Sets the clock to when the silence of this stream, or of all, will have been too long. */
   #watch(): void {
-    this.#silence ??= setTimeout(() => {
-      const problem = `no receipt came for ${this.#timeoutMs} ms`;
-      this.#failAll(this.#lastError ?? new PushError(problem, { code: "DEADLINE_EXCEEDED" }));
-    }, this.#timeoutMs);
+    clearTimeout(this.#silence);
+    this.#silence = undefined;
+    if (!this.#isWaited) return;
+    const failsAt = this.#heardAt + this.#timeoutMs + OPENING_MAX_MS;
+    const leavesAt = this.#stream ? Math.max(this.#heardAt, this.#openedAt) + this.#timeoutMs : failsAt;
+    this.#silence = setTimeout(() => {
+      if (performance.now() >= failsAt) this.#failAll(this.#unheard());
+      else if (performance.now() >= leavesAt) this.#leave();
+      this.#watch();
+    }, Math.min(failsAt, leavesAt) - performance.now());
+  }
+
+  /** A stream that has been silent for too long, for another. */
+  #leave(): void {
+    const silent = this.#stream;
+    this.#broken(new PushError(`no receipt came for ${this.#timeoutMs} ms`, { code: "UNAVAILABLE" }));
+    silent?.cancel();
+  }
+
+  #unheard(): PushError {
+    const last = this.#lastError ? ` (${this.#lastError.message})` : "";
+    const problem = `no receipt came for ${this.#timeoutMs + OPENING_MAX_MS} ms${last}`;
+    const advice = "it is not known whether this was accepted: send it again under its request_id";
+    return new PushError(`${problem}; ${advice}`, { code: "UNAVAILABLE", cause: this.#lastError });
   }
 
   get #isWaited(): boolean {
@@ -280,13 +314,9 @@ export class BulkSender {
   /** After sends were answered or given up: lets in who waits for room, and ends what waits for the end. */
   #settle(): void {
     if (this.#hasRoom) for (const resolve of this.#waiting.splice(0)) resolve();
-    if (this.#isWaited) {
-      this.#watch();
-      return;
-    }
-    clearTimeout(this.#silence);
-    this.#silence = undefined;
-    if (!this.#isClosed) return;
+    this.#watch();
+    if (this.#isWaited || !this.#isClosed) return;
+    this.#clientClosing.removeEventListener("abort", this.#endWithClient);
     const stream = this.#stream;
     this.#stream = undefined;
     stream?.end();

@@ -1,6 +1,6 @@
 import type { DescMessage, DescMethod, MessageShape } from "@bufbuild/protobuf";
-import { Metadata, type MethodDefinition } from "@grpc/grpc-js";
-import { clientClosed, errorOfCall, type PushError, unencodable } from "./errors.js";
+import { type ClientUnaryCall, Metadata, type MethodDefinition } from "@grpc/grpc-js";
+import { clientClosed, errorOfCall, type PushError, tooLong, unencodable } from "./errors.js";
 import { isClosed, type PushStub, pushServiceDefinition } from "./stub.js";
 
 /** Limits of one unary call. */
@@ -18,13 +18,24 @@ export type UnaryMethod<I extends DescMessage, O extends DescMessage> = DescMeth
   readonly output: O;
 };
 
-/** One call until the deadline, in milliseconds since 1970. Rejects with PushError, or the signal's reason. */
+/** What ends one call. */
+export interface Limits {
+  /** In milliseconds since 1970. */
+  readonly deadline: number;
+  readonly signal: AbortSignal | undefined;
+  /** Where it is while it lasts, so that closing the client cancels it. */
+  readonly underWay: Set<ClientUnaryCall>;
+}
+
+/** What the server reads. */
+const REQUEST_BYTES_MAX = 4 * 1024 * 1024;
+
+/** One call. Rejects with PushError, or the signal's reason. */
 export function callUnary<I extends DescMessage, O extends DescMessage>(
   stub: PushStub,
   method: UnaryMethod<I, O>,
   request: MessageShape<I>,
-  deadline: number,
-  signal?: AbortSignal,
+  { deadline, signal, underWay }: Limits,
 ): Promise<MessageShape<O>> {
   const definition = pushServiceDefinition[method.localName] as MethodDefinition<MessageShape<I>, MessageShape<O>>;
   return new Promise((resolve, reject) => {
@@ -38,12 +49,10 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
     }
     let problem: PushError | undefined;
     const serialize = (message: MessageShape<I>) => {
-      try {
-        return definition.requestSerialize(message);
-      } catch (error) {
-        problem = unencodable(error); // grpc-js says INTERNAL, which looks like a lost answer
-        throw error;
-      }
+      const bytes = encoded(() => definition.requestSerialize(message));
+      if (Buffer.isBuffer(bytes)) return bytes;
+      problem = bytes; // grpc-js says INTERNAL, which looks like a lost answer
+      throw bytes;
     };
     const call = stub.makeUnaryRequest(
       definition.path,
@@ -54,11 +63,13 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
       { deadline },
       (error, response) => {
         signal?.removeEventListener("abort", cancel);
+        underWay.delete(call);
         if (signal?.aborted) reject(signal.reason);
         else if (error) reject(problem ?? closedOr(errorOfCall(error), stub));
         else resolve(response as MessageShape<O>);
       },
     );
+    underWay.add(call);
     function cancel() {
       call.cancel();
     }
@@ -66,7 +77,18 @@ export function callUnary<I extends DescMessage, O extends DescMessage>(
   });
 }
 
-/** A call that waits for the connection when its client is closed only hears UNAVAILABLE from grpc-js. */
+/** What goes on the wire, or why it must not. */
+function encoded(serialize: () => Buffer): Buffer | PushError {
+  try {
+    const bytes = serialize();
+    return bytes.length > REQUEST_BYTES_MAX ? tooLong(bytes.length, REQUEST_BYTES_MAX) : bytes;
+  } catch (error) {
+    return unencodable(error);
+  }
+}
+
+/** What closing the client does to a call is UNAVAILABLE or CANCELLED to grpc-js. */
 function closedOr(error: PushError, stub: PushStub): PushError {
-  return error.code === "UNAVAILABLE" && error.reason === "" && isClosed(stub) ? clientClosed(error) : error;
+  const isCut = error.code === "UNAVAILABLE" || error.code === "CANCELLED";
+  return isCut && error.reason === "" && isClosed(stub) ? clientClosed(error) : error;
 }

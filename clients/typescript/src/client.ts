@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { create, type DescMessage, type MessageInitShape, type MessageShape } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
+import type { ClientUnaryCall } from "@grpc/grpc-js";
 import { Backoff, sleep } from "./backoff.js";
 import { type BulkOptions, BulkSender } from "./bulk.js";
 import { type CallOptions, callUnary, type UnaryMethod } from "./calls.js";
@@ -73,6 +74,7 @@ export class PushClient {
   readonly stub: PushStub;
   readonly #timeoutMs: number;
   readonly #closing = new AbortController();
+  readonly #underWay = new Set<ClientUnaryCall>();
 
   private constructor(stub: PushStub, appId: string, timeoutMs: number) {
     this.stub = stub;
@@ -89,11 +91,12 @@ export class PushClient {
   }
 
   /**
-   * Ends its followers and takes no more calls: both reject with CLIENT_CLOSED. The connection ends once the calls in
-   * progress are over. A second time it does nothing.
+   * Ends whatever is under way at once: calls, bulk sends and followers. They, and what begins later, reject with
+   * CLIENT_CLOSED; only calls of the bare stub go on. A second time it does nothing.
    */
   close(): void {
     if (!isClosed(this.stub)) this.stub.close();
+    for (const call of this.#underWay) call.cancel();
     this.#closing.abort();
   }
 
@@ -106,7 +109,8 @@ export class PushClient {
    *
    * Without a `requestId` it makes one, and so it is safe to repeat: while the server cannot be reached, or its answer got
    * lost, it repeats until `timeoutMs` is over, with pauses of 0.1 s to 2 s, or what the server asks for. The error
-   * of a call that has failed in the end has the `requestId` to repeat it with.
+   * of a call that has failed in the end has the `requestId` to repeat it with. More than 4 MiB are refused here, with
+   * FIELD_TOO_LONG.
    */
   async send(
     request: Request<typeof SendNotificationRequestSchema>,
@@ -116,29 +120,36 @@ export class PushClient {
     message.requestId ||= randomUUID();
     const waitMs = message.wait ? durationMs(message.wait) : 0;
     const deadline = Date.now() + (options.timeoutMs ?? this.#timeoutMs + waitMs);
+    const limits = { deadline, signal: options.signal, underWay: this.#underWay };
     const backoff = new Backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
     for (;;) {
       try {
-        return await callUnary(this.stub, PushService.method.sendNotification, message, deadline, options.signal);
+        return await callUnary(this.stub, PushService.method.sendNotification, message, limits);
       } catch (error) {
         if (!(error instanceof PushError)) throw error; // the signal's reason
         if (!isLost(error)) throw errorOf(message.requestId, error);
         const pauseMs = backoff.next(error.retryDelayMs);
         if (Date.now() + pauseMs >= deadline) throw errorOf(message.requestId, error);
-        await sleep(pauseMs, options.signal);
+        await this.#pause(pauseMs, options.signal);
       }
     }
   }
 
+  /** Shorter once the client is closed. Rejects with the signal's reason. */
+  async #pause(ms: number, signal?: AbortSignal): Promise<void> {
+    const closing = this.#closing.signal;
+    await sleep(ms, signal ? AbortSignal.any([closing, signal]) : closing).catch(() => signal?.throwIfAborted());
+  }
+
   /** A stream for many small notifications, which takes them as fast as the server does. */
   bulk(options: BulkOptions = {}): BulkSender {
-    return new BulkSender(this.stub, this.appId, options);
+    return new BulkSender(this.stub, this.appId, options, this.#closing.signal);
   }
 
   /**
    * What becomes of deliveries: of the notifications named by `notificationIds` or `requestIds` until all are final, or
    * of the whole app for ever. It reconnects by itself and resumes without gap or repeat; give `cursor` to resume where
-   * an earlier follower was.
+   * an earlier follower was; `start` is used only without one.
    */
   follow(request: Request<typeof StreamDeliveryStatusRequestSchema> = {}, options: FollowOptions = {}): Follower {
     const complete = this.#complete(StreamDeliveryStatusRequestSchema, request);
@@ -281,7 +292,8 @@ export class PushClient {
     options: CallOptions = {},
   ): Promise<MessageShape<O>> {
     const deadline = Date.now() + (options.timeoutMs ?? this.#timeoutMs);
-    return callUnary(this.stub, method, this.#complete(method.input, request), deadline, options.signal);
+    const limits = { deadline, signal: options.signal, underWay: this.#underWay };
+    return callUnary(this.stub, method, this.#complete(method.input, request), limits);
   }
 
   /** The message, with the app filled in. The caller's own object stays as it is. */

@@ -12,6 +12,7 @@ import {
   type StatusObject,
   status,
 } from "@grpc/grpc-js";
+import { OWN_DOMAIN } from "./errors.js";
 import { ErrorInfoSchema } from "./generated/google/rpc/error_details_pb.js";
 import { StatusSchema } from "./generated/google/rpc/status_pb.js";
 import { PushService } from "./generated/pushrpc/v1/service_pb.js";
@@ -150,7 +151,7 @@ function bearer(token: string | (() => string | Promise<string>)): Interceptor {
 function tokenUnavailable(error: unknown): StatusObject {
   const code = status.UNAUTHENTICATED;
   const details = `no bearer token: ${error instanceof Error ? error.message : error}`;
-  const info = anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "TOKEN_UNAVAILABLE" }));
+  const info = anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason: "TOKEN_UNAVAILABLE", domain: OWN_DOMAIN }));
   const rich = create(StatusSchema, { code, message: details, details: [info] });
   const metadata = new Metadata();
   metadata.set("grpc-status-details-bin", bufferOf(toBinary(StatusSchema, rich)));

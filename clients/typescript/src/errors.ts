@@ -33,8 +33,9 @@ export class PushError extends Error {
   /** The gRPC status code. */
   readonly code: Code;
   /**
-   * The server's reason, such as "REQUEST_ID_REUSED"; empty when the error does not come from pushrpc itself. This client
-   * adds CLIENT_CLOSED, and TOKEN_UNAVAILABLE when no bearer token could be made.
+   * The server's reason, such as "REQUEST_ID_REUSED"; empty when the error does not come from pushrpc itself, also where
+   * a proxy gives a reason of its own. This client adds CLIENT_CLOSED, TOKEN_UNAVAILABLE when no bearer token could be
+   * made, and FIELD_TOO_LONG for a request that no server would read.
    */
   readonly reason: string;
   /** What the reason is about: field, limit, position, …. */
@@ -65,7 +66,7 @@ export function errorOfCall(error: ServiceError): PushError {
     const info = anyUnpack(any, ErrorInfoSchema);
     const bad = anyUnpack(any, BadRequestSchema);
     const retry = anyUnpack(any, RetryInfoSchema);
-    if (info) details = { ...details, reason: info.reason, metadata: info.metadata };
+    if (info && DOMAINS.has(info.domain)) details = { ...details, reason: info.reason, metadata: info.metadata };
     if (bad) details = { ...details, fieldViolations: bad.fieldViolations.map(wrongField) };
     if (retry?.retryDelay) details = { ...details, retryDelayMs: durationMs(retry.retryDelay) };
   }
@@ -94,6 +95,12 @@ export function unencodable(cause: unknown, requestId?: string): PushError {
   return new PushError(message, { code: "INVALID_ARGUMENT", cause, requestId });
 }
 
+/** A request that no server would read. */
+export function tooLong(bytes: number, limit: number, requestId?: string): PushError {
+  const problem = `the request has ${bytes} bytes, the limit is ${limit}; name fewer targets`;
+  return new PushError(problem, { code: "INVALID_ARGUMENT", reason: "FIELD_TOO_LONG", requestId });
+}
+
 export function clientClosed(cause?: unknown): PushError {
   return new PushError("the client is closed", { code: "CANCELLED", reason: "CLIENT_CLOSED", cause });
 }
@@ -105,6 +112,28 @@ export function clientClosed(cause?: unknown): PushError {
 export function isLost(error: PushError): boolean {
   return error.code === "UNAVAILABLE" || (error.reason === "" && LOST.has(error.code));
 }
+
+/** What asking again does not change. All else passes: lost connections, DRAINING, SLOW_READER, TOO_MANY_STREAMS, …. */
+export function isFinal(error: PushError): boolean {
+  return FINAL.has(error.code);
+}
+
+/** Of what this client tells by way of gRPC. */
+export const OWN_DOMAIN = "pushrpc.client";
+
+/** Whose reasons are the contract's or this client's; a proxy's mean something else. */
+const DOMAINS: ReadonlySet<string> = new Set(["pushrpc.v1", OWN_DOMAIN]);
+
+const FINAL: ReadonlySet<Code> = new Set<Code>([
+  "INVALID_ARGUMENT",
+  "NOT_FOUND",
+  "OUT_OF_RANGE",
+  "ALREADY_EXISTS",
+  "FAILED_PRECONDITION",
+  "UNIMPLEMENTED",
+  "UNAUTHENTICATED",
+  "PERMISSION_DENIED",
+]);
 
 const LOST: ReadonlySet<Code> = new Set<Code>(["CANCELLED", "INTERNAL", "UNKNOWN"]);
 

@@ -1,7 +1,7 @@
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { ClientReadableStream, ServiceError } from "@grpc/grpc-js";
 import { Backoff, sleep } from "./backoff.js";
-import { type Code, clientClosed, errorOfCall, PushError } from "./errors.js";
+import { clientClosed, errorOfCall, isFinal, PushError } from "./errors.js";
 import { StreamStart } from "./generated/pushrpc/v1/enums_pb.js";
 import type {
   DeliveryCounts,
@@ -54,6 +54,7 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
   ) {
     this.#stub = stub;
     this.#request = request;
+    if (request.cursor !== "") request.start = StreamStart.UNSPECIFIED; // the server refuses both
     this.#options = options;
     this.#clientClosing = clientClosing;
     this.#messages = this.#readMessages();
@@ -152,7 +153,7 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
         signal?.throwIfAborted();
         if (closing.aborted) return;
         if (isClosed(this.#stub)) throw clientClosed(error);
-        if (!(error instanceof PushError && !FINAL.has(error.code))) throw error;
+        if (!(error instanceof PushError) || isFinal(error)) throw error;
         if (!stream.isSilent) last = error; // what was said tells more
         pauseMs = backoff.next(error.retryDelayMs);
         this.#options.onInterrupted?.(error, pauseMs);
@@ -173,18 +174,6 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
 function unopened(): PushError {
   return new PushError(`the server said nothing for ${OPENING_MAX_MS} ms`, { code: "UNAVAILABLE" });
 }
-
-/** What asking again does not change. All else passes: lost connections, DRAINING, SLOW_READER, TOO_MANY_STREAMS, …. */
-const FINAL: ReadonlySet<Code> = new Set<Code>([
-  "INVALID_ARGUMENT",
-  "NOT_FOUND",
-  "OUT_OF_RANGE",
-  "ALREADY_EXISTS",
-  "FAILED_PRECONDITION",
-  "UNIMPLEMENTED",
-  "UNAUTHENTICATED",
-  "PERMISSION_DENIED",
-]);
 
 /** One connection's messages, read no faster than they are asked for. */
 class MessageStream {

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { toBinary } from "@bufbuild/protobuf";
+import { status } from "@grpc/grpc-js";
 import {
+  type Code,
   create,
   PushClient,
   PushError,
@@ -10,7 +12,7 @@ import {
   SendNotificationsRequestSchema,
   SendReceiptSchema,
 } from "@pushrpc/client";
-import { accepted, type BulkCall, FakeServer, refusal } from "./fake.js";
+import { accepted, type BulkCall, FakeServer, hurry, refusal } from "./fake.js";
 
 const request = (requestId: string) => ({
   requestId,
@@ -212,19 +214,96 @@ test("a refusal for good reaches all that wait, and later sends start anew", asy
   await bulk.close();
 });
 
-test("without any receipt for too long, all that wait are told", async () => {
-  const { sendNotifications } = answering(() => {});
+test("a server that never answers is asked on another stream after 60 s, and 20 s later all that wait are told", async (context) => {
+  hurry(context, 40);
+  let isSilent = true;
+  const { streams, sendNotifications } = answering((call, message) => {
+    if (!isSilent) accepting(call, message);
+  });
   await using server = await FakeServer.start({ sendNotifications });
   using client = server.client();
-  const bulk = client.bulk({ timeoutMs: 100 });
-  const lost = bulk.add(request("r-1"));
-  const closed = bulk.close();
-  await assert.rejects(lost, { code: "DEADLINE_EXCEEDED", requestId: "r-1" });
-  await closed;
-  server.kill();
-  const unreachable = client.bulk({ timeoutMs: 300 });
-  await assert.rejects(unreachable.add(request("r-1")), { code: "UNAVAILABLE", requestId: "r-1" });
-  await unreachable.close();
+  const bulk = client.bulk();
+  const began = performance.now();
+  await assert.rejects(bulk.add(request("r-1")), {
+    ...{ name: "PushError", code: "UNAVAILABLE", reason: "", requestId: "r-1" },
+    message: /^no receipt came for 80000 ms .*not known whether/,
+  });
+  const took = performance.now() - began;
+  assert.ok(took >= 80_000 && took < 160_000, `${took} ms`);
+  assert.deepEqual(
+    streams.map((messages) => messages.map(({ sends }) => sends.map(({ requestId }) => requestId))),
+    [[["r-1"]], [["r-1"]]],
+  );
+  isSilent = false;
+  assert.equal((await bulk.add(request("r-2"))).notificationId, "n-r-2");
+  await bulk.close();
+});
+
+test("without a server, or one that asks for too much time, all that wait are told too", async (context) => {
+  hurry(context, 40);
+  const { sendNotifications } = answering((call) => {
+    call.emit("error", refusal("ABORTED", "SLOW_READER", { retryMs: 3_600_000 }));
+  });
+  await using server = await FakeServer.start({ sendNotifications });
+  using nowhere = PushClient.connect("127.0.0.1:1", "shop", { plaintext: true });
+  using client = server.client();
+  const unanswered = { code: "UNAVAILABLE", reason: "", requestId: "r-1", message: /not known whether/ };
+  const ends = [nowhere, client].map(async (each) => {
+    const bulk = each.bulk({ timeoutMs: 40_000 });
+    const began = performance.now();
+    const failed = assert.rejects(bulk.add(request("r-1")), unanswered);
+    await bulk.close();
+    await failed;
+    const took = performance.now() - began;
+    assert.ok(took >= 60_000 && took < 120_000, `${took} ms`);
+  });
+  await Promise.all(ends);
+});
+
+test("a bulk stream comes back after every code but those that asking again does not change", async () => {
+  const codes = (Object.keys(status) as Code[]).filter((name) => !["OK"].includes(name) && Number.isNaN(Number(name)));
+  const requestIds = codes.flatMap((code) => [code, `${code} REASON`]);
+  const asked = new Set<string>();
+  const { sendNotifications } = answering((call, message) => {
+    const { requestId = "" } = message.sends[0] ?? {};
+    const [code, reason] = requestId.split(" ") as [Code, string?];
+    if (asked.has(requestId)) accepting(call, message);
+    else call.emit("error", reason ? refusal(code, reason) : { code: status[code], details: "broken" });
+    asked.add(requestId);
+  });
+  await using server = await FakeServer.start({ sendNotifications });
+  using client = server.client();
+  const failed = new Set<string>();
+  for (const requestId of requestIds) {
+    const bulk = client.bulk();
+    await bulk.add(request(requestId)).catch((error) => {
+      assert.ok(error instanceof PushError && error.requestId === requestId);
+      failed.add(error.code);
+    });
+    await bulk.close();
+  }
+  assert.deepEqual([...failed].toSorted(), [
+    ...["ALREADY_EXISTS", "FAILED_PRECONDITION", "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE"],
+    ...["PERMISSION_DENIED", "UNAUTHENTICATED", "UNIMPLEMENTED"],
+  ]);
+});
+
+test("a bulk sender that waits for receipts, or between two streams, ends with its client at once", async () => {
+  for (const answer of [
+    () => {},
+    (call: BulkCall) => void call.emit("error", refusal("UNAVAILABLE", "DRAINING", { retryMs: 60_000 })),
+  ]) {
+    const { streams, sendNotifications } = answering(answer);
+    await using server = await FakeServer.start({ sendNotifications });
+    const client = server.client();
+    const bulk = client.bulk();
+    const closed = { name: "PushError", code: "CANCELLED", reason: "CLIENT_CLOSED", requestId: "r-1" };
+    const ended = assert.rejects(bulk.add(request("r-1")), closed);
+    await until(() => streams[0]?.length === 1);
+    client.close();
+    await ended;
+    await bulk.close();
+  }
 });
 
 test("a bulk sender ends with its client", async () => {

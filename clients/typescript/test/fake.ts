@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import type { TestContext } from "node:test";
 import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { anyPack, durationFromMs } from "@bufbuild/protobuf/wkt";
 import {
@@ -83,12 +84,17 @@ interface Refused {
   readonly retryMs?: number;
   readonly fields?: readonly string[];
   readonly metadata?: Record<string, string>;
+  readonly domain?: string;
 }
 
 /** What a handler answers to refuse a call the way pushrpc does. */
-export function refusal(code: Code, reason: string, { retryMs, fields, metadata }: Refused = {}) {
+export function refusal(
+  code: Code,
+  reason: string,
+  { retryMs, fields, metadata, domain = "pushrpc.v1" }: Refused = {},
+) {
   const details = [
-    anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain: "pushrpc.v1", ...(metadata && { metadata }) })),
+    anyPack(ErrorInfoSchema, create(ErrorInfoSchema, { reason, domain, ...(metadata && { metadata }) })),
   ];
   if (fields) {
     const fieldViolations = fields.map((field) => ({ field, description: "is wrong" }));
@@ -115,6 +121,16 @@ export function signal(
   told: NonNullable<MessageInitShape<typeof StreamDeliveryStatusResponseSchema>["signal"]>,
 ): StreamDeliveryStatusResponse {
   return create(StreamDeliveryStatusResponseSchema, { cursor, signal: told });
+}
+
+/** Lets what is timed in seconds pass so much faster; pauses between tries stay as they are. */
+export function hurry({ mock }: TestContext, factor: number): void {
+  const { setTimeout } = globalThis;
+  const now = performance.now.bind(performance);
+  const began = now();
+  mock.method(performance, "now", () => began + (now() - began) * factor);
+  const hurried = (callback: () => void, ms: number) => setTimeout(callback, ms > 5_000 ? ms / factor : ms);
+  mock.method(globalThis, "setTimeout", hurried as typeof setTimeout);
 }
 
 /** Accepts all sends of a bulk message. */

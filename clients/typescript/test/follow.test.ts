@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import test, { type TestContext } from "node:test";
+import test from "node:test";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { status } from "@grpc/grpc-js";
 import {
@@ -12,7 +12,7 @@ import {
   type StreamDeliveryStatusRequest,
   StreamStart,
 } from "@pushrpc/client";
-import { drainsWithin, FakeServer, type FollowCall, page, refusal, signal } from "./fake.js";
+import { drainsWithin, FakeServer, type FollowCall, hurry, page, refusal, signal } from "./fake.js";
 
 /** Plays one script for each connection; keeps what was asked. */
 function streams(...scripts: ((call: FollowCall) => void)[]) {
@@ -117,6 +117,27 @@ test("broken connections are resumed from the last cursor, without gap or repeat
   assert.ok(interruptions.every((error) => error instanceof PushError));
 });
 
+test("a cursor wins over a start, which stays where there is none", async () => {
+  const end = (call: FollowCall) => {
+    write(call, signal("c2", over));
+    call.end();
+  };
+  const { asked, streamDeliveryStatus } = streams(end, end);
+  await using server = await FakeServer.start({ streamDeliveryStatus });
+  using client = server.client();
+  const request = { cursor: "c1", start: StreamStart.OLDEST };
+  await idsOf(client.follow(request));
+  await idsOf(client.follow({ ...request, cursor: "" }));
+  assert.deepEqual(
+    asked.map(({ cursor, start }) => [cursor, start]),
+    [
+      ["c1", StreamStart.UNSPECIFIED],
+      ["", StreamStart.OLDEST],
+    ],
+  );
+  assert.equal(request.start, StreamStart.OLDEST);
+});
+
 test("a server that lets go is asked again with its cursor after its delay", async () => {
   const times: number[] = [];
   const { asked, streamDeliveryStatus } = streams(
@@ -186,16 +207,6 @@ test("a running follower comes back after every code but those that asking again
   });
   assert.deepEqual(ended.toSorted(), finals.toSorted());
 });
-
-/** Lets what is timed in seconds pass so much faster; pauses between tries stay as they are. */
-function hurry({ mock }: TestContext, factor: number): void {
-  const { setTimeout } = globalThis;
-  const now = performance.now.bind(performance);
-  const began = now();
-  mock.method(performance, "now", () => began + (now() - began) * factor);
-  const hurried = (callback: () => void, ms: number) => setTimeout(callback, ms > 5_000 ? ms / factor : ms);
-  mock.method(globalThis, "setTimeout", hurried as typeof setTimeout);
-}
 
 test("a follower whose first stream does not begin within 20 s fails with the last error", async (context) => {
   hurry(context, 40);

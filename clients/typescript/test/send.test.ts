@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import test from "node:test";
+import { toBinary } from "@bufbuild/protobuf";
 import { status } from "@grpc/grpc-js";
 import {
   type Code,
@@ -88,6 +89,47 @@ test("a send is repeated after what a lost answer looks like, and after nothing 
   const lost = ["CANCELLED", "INTERNAL", "UNAVAILABLE", "UNAVAILABLE REASON", "UNKNOWN"];
   assert.deepEqual(repeated.toSorted(), lost);
   assert.equal(calls.length, requestIds.length + lost.length);
+});
+
+test("a proxy's own reason hides no lost answer", async () => {
+  const reset = refuses(refusal("UNKNOWN", "UPSTREAM_RESET", { domain: "proxy.example", metadata: { via: "proxy" } }));
+  const { calls, handler } = script(reset, accepts, refuses(refusal("ABORTED", "SOME", { domain: "proxy.example" })));
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  await client.send(request);
+  assert.equal(calls.length, 2);
+  await assert.rejects(client.send(request), { code: "ABORTED", reason: "", metadata: {} });
+});
+
+test("what no server would read is refused at once", async () => {
+  const { calls, handler } = script(accepts);
+  await using server = await FakeServer.start({ sendNotification: handler });
+  using client = server.client();
+  const sized = (extra: number) => ({ appId: "shop", requestId: "x".repeat(4 * 1024 * 1024 - 11 + extra) });
+  const largest = create(SendNotificationRequestSchema, sized(0));
+  assert.equal(toBinary(SendNotificationRequestSchema, largest).length, 4 * 1024 * 1024);
+  await client.send(largest);
+  const refused = { name: "PushError", code: "INVALID_ARGUMENT", reason: "FIELD_TOO_LONG" };
+  await assert.rejects(client.send(sized(1)), { ...refused, requestId: sized(1).requestId });
+  await assert.rejects(client.register({ token: sized(1).requestId }), refused);
+  assert.equal(calls.length, 1);
+});
+
+test("closing the client ends a send at once, under way and between two tries", async () => {
+  const hangs = () => void client.close();
+  const asksToWait = (_: Call, answer: Answer) => {
+    answer(refusal("UNAVAILABLE", "DRAINING", { retryMs: 8_000 }));
+    setTimeout(() => client.close(), 50);
+  };
+  let client: PushClient;
+  for (const answer of [hangs, asksToWait]) {
+    await using server = await FakeServer.start({ sendNotification: script(answer).handler });
+    client = server.client();
+    const began = performance.now();
+    const closed = { name: "PushError", code: "CANCELLED", reason: "CLIENT_CLOSED", requestId: "r-1" };
+    await assert.rejects(client.send({ ...request, requestId: "r-1" }), closed);
+    assert.ok(performance.now() - began < 2_000);
+  }
 });
 
 test("a value that its field cannot hold is refused at once, and nothing is sent", async () => {

@@ -121,6 +121,8 @@ func (p *player) play(each step) (result, error) {
 		return p.follow(ctx, each)
 	case "follow_error":
 		return p.followError(ctx, each)
+	case "replay":
+		return p.replay(ctx, each)
 	case "follow_app":
 		return p.followApp()
 	case "pause":
@@ -272,6 +274,26 @@ func (p *player) followError(ctx context.Context, each step) (result, error) {
 	return result{
 		"code": name(failure), "reason": failure.Reason, "tells_oldest": failure.Metadata["oldest_cursor"] != "",
 	}, nil
+}
+
+// replay follows what there is of the app, from a cursor where it has one.
+func (p *player) replay(ctx context.Context, each step) (result, error) {
+	follower, err := p.client.Follow(ctx, &pushrpcv1.StreamDeliveryStatusRequest{
+		Cursor: p.sent[each.Of].GetCursor(), Start: pushrpcv1.StreamStart_STREAM_START_OLDEST, UntilCaughtUp: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	tokens := []string{}
+	for event, err := range follower.Events() {
+		if err != nil {
+			return nil, err
+		}
+		if event.Final {
+			tokens = append(tokens, event.Token)
+		}
+	}
+	return result{"tokens": slices.Sorted(slices.Values(tokens)), "ended": follower.End() != nil}, nil
 }
 
 // ended is the error that ends a follower, at once or later.

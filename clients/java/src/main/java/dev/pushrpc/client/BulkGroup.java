@@ -12,9 +12,6 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ForkJoinPool;
-import java.util.function.IntConsumer;
-import java.util.stream.IntStream;
 
 /** The sends of one bulk message, within the contract's limits, and who waits for them. */
 final class BulkGroup {
@@ -41,9 +38,10 @@ final class BulkGroup {
   static Optional<PushException> misfit(SendNotificationRequest send) {
     PushException failure = null;
     if (targets(send) > TARGETS_MAX) {
-      failure = tooLarge("TARGET_TOO_LARGE", "target names more than " + TARGETS_MAX + " targets");
+      String detail = "target names more than " + TARGETS_MAX + " targets";
+      failure = PushException.local(Status.Code.INVALID_ARGUMENT, "TARGET_TOO_LARGE", detail);
     } else if (bytes(send) > BYTES_MAX) {
-      failure = tooLarge("FIELD_TOO_LONG", "the request is larger than " + BYTES_MAX + " bytes");
+      failure = PushException.tooLong(bytes(send), BYTES_MAX);
     }
     return Optional.ofNullable(failure).map(each -> each.ofSend(send.getRequestId()));
   }
@@ -77,9 +75,9 @@ final class BulkGroup {
     return SendNotificationsRequest.newBuilder().setAppId(appId).setSequence(sequence).addAllSends(sends).build();
   }
 
-  /** Tells each its own. */
+  /** Tells each its own, and has whatever follows a receipt run here. */
   void settle(List<SendReceipt> told) {
-    complete(i -> {
+    for (int i = 0; i < receipts.size(); i++) {
       if (i >= told.size()) {
         fail(i, PushException.local(Status.Code.INTERNAL, "", "no receipt came"));
       } else if (told.get(i).hasError()) {
@@ -87,20 +85,17 @@ final class BulkGroup {
       } else {
         receipts.get(i).complete(told.get(i).getAccepted());
       }
-    });
+    }
   }
 
   void fail(PushException failure) {
-    complete(i -> fail(i, failure));
+    for (int i = 0; i < receipts.size(); i++) {
+      fail(i, failure);
+    }
   }
 
   private void fail(int position, PushException failure) {
     receipts.get(position).completeExceptionally(failure.ofSend(sends.get(position).getRequestId()));
-  }
-
-  /** On other threads than the stream's: what follows a receipt may well wait in {@link BulkSender#add}. */
-  private void complete(IntConsumer one) {
-    ForkJoinPool.commonPool().execute(() -> IntStream.range(0, receipts.size()).forEach(one));
   }
 
   /** As the server counts them. */
@@ -115,9 +110,5 @@ final class BulkGroup {
 
   private static int bytes(SendNotificationRequest send) {
     return CodedOutputStream.computeMessageSize(SendNotificationsRequest.SENDS_FIELD_NUMBER, send);
-  }
-
-  private static PushException tooLarge(String reason, String detail) {
-    return PushException.local(Status.Code.INVALID_ARGUMENT, reason, detail);
   }
 }

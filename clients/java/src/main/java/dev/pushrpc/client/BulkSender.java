@@ -12,8 +12,11 @@ import io.grpc.Status;
 import java.time.Duration;
 import java.util.ArrayDeque;
 import java.util.Deque;
+import java.util.HashSet;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
@@ -26,8 +29,11 @@ import java.util.concurrent.locks.ReentrantLock;
  * most four messages are unanswered at a time. When the server is slower than that, {@link #add} waits: that is the
  * back-pressure, and it bounds what is held in memory.
  *
- * <p>When the stream breaks it opens again, with pauses of 0.1 s to 5 s, and what is unanswered is sent again under the
- * same request ids, so that nothing is pushed twice. What had no answer for a minute fails.
+ * <p>When the stream breaks, or leaves something unanswered for 60 s, another is opened, with pauses of 0.1 s to 5 s,
+ * and what is unanswered is sent again under the same request ids, so that nothing is pushed twice. When no stream
+ * answers for 20 s more, what is unanswered fails with {@code UNAVAILABLE}: whether it was accepted is not known then,
+ * and to send it again under its {@link PushException#requestId} is safe. A refusal that stays, of the codes that end a
+ * {@link Following}, fails what is unanswered at once. In both cases later sends start anew.
  */
 public final class BulkSender implements AutoCloseable {
   private static final System.Logger LOG = System.getLogger("dev.pushrpc.client");
@@ -43,16 +49,22 @@ public final class BulkSender implements AutoCloseable {
   private final Backoff backoff = new Backoff(PAUSE_MAX);
   private final Deque<BulkGroup> unanswered = new ArrayDeque<>(UNANSWERED_MAX);
 
+  private final Set<Thread> tellers = new HashSet<>();
+  private final Runnable ending = this::endWithClient;
+
   private BulkGroup gathering = new BulkGroup(1);
   private Stream stream; // null before the first message, and between a break and the next try
   private boolean isPausing;
   private boolean isClosed;
-  private long progressAt;
+  private long heardAt; // when something was answered, or became unanswered
+  private PushException lastBreak;
+  private int untold; // groups whose receipts are being given out
 
   BulkSender(Connection connection) {
     this.connection = connection;
     this.clock = new ScheduledThreadPoolExecutor(1, BulkSender::daemon);
     clock.setRemoveOnCancelPolicy(true);
+    connection.endings().add(ending);
     clock.scheduleWithFixedDelay(this::watch, WATCH_MS, WATCH_MS, TimeUnit.MILLISECONDS);
   }
 
@@ -89,9 +101,10 @@ public final class BulkSender implements AutoCloseable {
   }
 
   /**
-   * Waits until every send is answered, which takes at most a minute longer than the server goes on answering, and ends
-   * the stream. When the waiting thread is interrupted, what is unanswered fails with code {@code CANCELLED}.
-   * Closing again does nothing.
+   * Waits until every receipt and failure is with whoever added the send, with all that follows it without another
+   * executor, and ends the stream. That takes at most 80 s longer than the server goes on answering. When the waiting
+   * thread is interrupted, what is unanswered fails with code {@code CANCELLED}. Called by what follows a receipt, it
+   * waits for the answers only. Closing again does nothing.
    */
   @Override
   public void close() {
@@ -101,7 +114,8 @@ public final class BulkSender implements AutoCloseable {
       changed.signalAll();
       gathering.isDue = true;
       dispatchIfAllowed();
-      while (!unanswered.isEmpty() || gathering.size() > 0) {
+      boolean tells = tellers.contains(Thread.currentThread());
+      while (!unanswered.isEmpty() || gathering.size() > 0 || (untold > 0 && !tells)) {
         changed.await();
       }
       if (stream != null) {
@@ -112,6 +126,7 @@ public final class BulkSender implements AutoCloseable {
       failAll(PushException.interrupted());
     } finally {
       lock.unlock();
+      connection.endings().remove(ending);
       clock.shutdownNow();
     }
   }
@@ -149,7 +164,7 @@ public final class BulkSender implements AutoCloseable {
       return false;
     }
     if (unanswered.isEmpty()) {
-      progressAt = System.nanoTime();
+      heardAt = System.nanoTime();
     }
     BulkGroup group = gathering;
     unanswered.add(group);
@@ -194,26 +209,55 @@ public final class BulkSender implements AutoCloseable {
   }
 
   private void answered(Stream from, SendNotificationsResponse response) {
-    BulkGroup group;
     lock.lock();
     try {
       if (from != stream) {
         return;
       }
       from.call.request(1);
-      backoff.reset();
-      progressAt = System.nanoTime();
-      group = unanswered.stream().filter(each -> each.sequence() == response.getSequence()).findFirst().orElse(null);
+      BulkGroup group =
+          unanswered.stream().filter(each -> each.sequence() == response.getSequence()).findFirst().orElse(null);
       if (group == null) {
         return;
       }
+      backoff.reset();
+      lastBreak = null;
+      heardAt = System.nanoTime();
       unanswered.remove(group);
+      tell(() -> group.settle(response.getReceiptsList()));
       dispatchIfAllowed();
       changed.signalAll();
     } finally {
       lock.unlock();
     }
-    group.settle(response.getReceiptsList());
+  }
+
+  /** Gives receipts out on other threads than the stream's: what follows one may well wait in {@link #add}. */
+  private void tell(Runnable receipts) {
+    untold++;
+    ForkJoinPool.commonPool().execute(() -> {
+      telling(true);
+      try {
+        receipts.run();
+      } finally {
+        telling(false);
+      }
+    });
+  }
+
+  private void telling(boolean begins) {
+    lock.lock();
+    try {
+      if (begins) {
+        tellers.add(Thread.currentThread());
+      } else {
+        tellers.remove(Thread.currentThread());
+        untold--;
+        changed.signalAll();
+      }
+    } finally {
+      lock.unlock();
+    }
   }
 
   private void broken(Stream from, PushException failure) {
@@ -226,8 +270,9 @@ public final class BulkSender implements AutoCloseable {
       if (unanswered.isEmpty()) {
         return; // the next message opens another
       }
-      if (!mayPass(failure) || !connection.isWanted(Context.ROOT)) {
-        failAll(connection.explained(failure));
+      lastBreak = failure;
+      if (failure.isFinal() || connection.isClosed()) {
+        failAll(failure.isFinal() ? failure : PushException.closed());
         return;
       }
       Duration pause = backoff.next(failure.retryDelay());
@@ -239,33 +284,50 @@ public final class BulkSender implements AutoCloseable {
     }
   }
 
-  /** A proxy may end a stream at its own deadline, and a server that has no more to give says when to come back. */
-  private static boolean mayPass(PushException failure) {
-    return switch (failure.code()) {
-      case ABORTED -> true;
-      case DEADLINE_EXCEEDED -> failure.reason().isEmpty();
-      case RESOURCE_EXHAUSTED -> failure.retryDelay().isPresent();
-      default -> failure.isUnanswered();
-    };
-  }
-
-  /** Gives up on what had no answer for too long, whether the server is away or silent. */
+  /** Leaves a stream on which nothing is answered, and gives up on what none has answered. */
   private void watch() {
     lock.lock();
     try {
-      if (!unanswered.isEmpty() && System.nanoTime() - progressAt > connection.patience().toNanos()) {
-        String detail = "no answer for " + connection.patience().toMillis() + " ms";
-        failAll(PushException.local(Status.Code.DEADLINE_EXCEEDED, "", detail + "; it may have been accepted"));
+      long now = System.nanoTime();
+      if (unanswered.isEmpty()) {
+        return;
+      }
+      Duration limit = connection.patience().plus(connection.openingMax());
+      Stream current = stream;
+      if (now - heardAt > limit.toNanos()) {
+        failAll(unanswered(limit));
+      } else if (current != null && now - Math.max(heardAt, current.openedAt) > connection.patience().toNanos()) {
+        String detail = "no answer came within " + connection.patience().toMillis() + " ms";
+        broken(current, PushException.local(Status.Code.UNAVAILABLE, "", detail));
+        current.call.cancel(detail, null);
       }
     } finally {
       lock.unlock();
     }
   }
 
+  private PushException unanswered(Duration limit) {
+    String last = lastBreak == null ? "" : " (" + lastBreak.getMessage() + ")";
+    String detail =
+        "no answer came within " + limit.toMillis() + " ms" + last
+            + "; it is not known whether this was accepted: send it again under its request_id";
+    return PushException.local(Status.Code.UNAVAILABLE, "", detail);
+  }
+
+  private void endWithClient() {
+    lock.lock();
+    try {
+      failAll(PushException.closed());
+    } finally {
+      lock.unlock();
+    }
+  }
+
   private void failAll(PushException failure) {
-    unanswered.forEach(group -> group.fail(failure));
+    unanswered.forEach(group -> tell(() -> group.fail(failure)));
     unanswered.clear();
-    gathering.fail(failure);
+    BulkGroup gathered = gathering;
+    tell(() -> gathered.fail(failure));
     gathering = new BulkGroup(gathering.sequence() + 1);
     isPausing = false;
     if (stream != null) {
@@ -283,6 +345,7 @@ public final class BulkSender implements AutoCloseable {
 
   /** One try of the stream. */
   private final class Stream extends ClientCall.Listener<SendNotificationsResponse> {
+    private final long openedAt = System.nanoTime();
     private final ClientCall<SendNotificationsRequest, SendNotificationsResponse> call =
         connection.stream(PushServiceGrpc.getSendNotificationsMethod());
 

@@ -2,6 +2,7 @@ package dev.pushrpc.client;
 
 import com.google.protobuf.Descriptors.FieldDescriptor;
 import com.google.protobuf.Message;
+import com.google.protobuf.MessageLite;
 import io.grpc.CallOptions;
 import io.grpc.ClientCall;
 import io.grpc.Context;
@@ -14,17 +15,20 @@ import io.grpc.stub.ClientCalls;
 import java.time.Duration;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 
 /** The one channel of a client, and the app that it speaks for. */
 final class Connection {
-  private static final long CLOSE_SECONDS = 5;
+  /** What the server reads. */
+  private static final int REQUEST_BYTES_MAX = 4 * 1024 * 1024;
 
   private final ManagedChannel channel;
   private final String appId;
   private final Duration patience;
   private final Duration openingMax;
-  private final Set<Following> followings = ConcurrentHashMap.newKeySet();
+  private final Set<Runnable> endings = ConcurrentHashMap.newKeySet();
+  private final CountDownLatch closing = new CountDownLatch(1);
 
   Connection(ManagedChannel channel, String appId, Duration patience, Duration openingMax) {
     this.channel = channel;
@@ -56,7 +60,10 @@ final class Connection {
   }
 
   /** One call, once. Throws {@link PushException}. */
-  <Q, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline) {
+  <Q extends MessageLite, A> A call(MethodDescriptor<Q, A> method, Q request, Deadline deadline) {
+    if (request.getSerializedSize() > REQUEST_BYTES_MAX) {
+      throw PushException.tooLong(request.getSerializedSize(), REQUEST_BYTES_MAX); // gRPC's own would not say why
+    }
     try {
       return ClientCalls.blockingUnaryCall(
           channel, method, CallOptions.DEFAULT.withDeadline(deadline), request);
@@ -71,13 +78,13 @@ final class Connection {
 
   /** What a closed channel says of itself, in this client's words. */
   PushException explained(PushException failure) {
-    boolean isOwn = failure.code() == Status.Code.UNAVAILABLE && failure.reason().isEmpty();
-    return isClosed() && isOwn ? PushException.closed() : failure;
+    boolean isOwn = failure.code() == Status.Code.UNAVAILABLE || failure.code() == Status.Code.CANCELLED;
+    return isClosed() && isOwn && failure.reason().isEmpty() ? PushException.closed() : failure;
   }
 
-  /** Whether nobody on this side has given up. */
-  boolean isWanted(Context caller) {
-    return !isClosed() && !hasLeft(caller) && !Thread.currentThread().isInterrupted();
+  /** Whether the caller has not given up; another try on a closed connection says by itself that it is closed. */
+  static boolean isWanted(Context caller) {
+    return !hasLeft(caller) && !Thread.currentThread().isInterrupted();
   }
 
   /** gRPC ends a call at the context's deadline, maybe a moment before the context itself is cancelled. */
@@ -99,23 +106,21 @@ final class Connection {
         : request;
   }
 
-  /** Every following that is open, so that closing the client ends it. */
-  Set<Following> followings() {
-    return followings;
+  /** What is open beside unary calls, as what ends it when the client is closed. */
+  Set<Runnable> endings() {
+    return endings;
   }
 
-  /** Ends what is followed, and waits for calls and bulk sends under way, but not for long. */
+  /** Waits between two tries; not once closed. */
+  void pause(Duration pause) throws InterruptedException {
+    closing.await(pause.toNanos(), TimeUnit.NANOSECONDS);
+  }
+
+  /** Ends whatever is under way. */
   void close() {
-    channel.shutdown();
-    followings.forEach(Following::wake);
-    try {
-      if (channel.awaitTermination(CLOSE_SECONDS, TimeUnit.SECONDS)) {
-        return;
-      }
-    } catch (InterruptedException e) {
-      Thread.currentThread().interrupt();
-    }
     channel.shutdownNow();
+    closing.countDown();
+    endings.forEach(Runnable::run);
   }
 
   static Deadline deadline(Duration timeout) {

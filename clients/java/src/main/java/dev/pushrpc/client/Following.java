@@ -51,6 +51,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private final Backoff backoff = new Backoff(PAUSE_MAX);
   private final CountDownLatch closing = new CountDownLatch(1);
   private final Events events = new Events();
+  private final Runnable ending = this::wake;
 
   private volatile Stream stream;
   private volatile String cursor;
@@ -71,7 +72,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
     this.resumeAt = request.getCursor();
     this.cursor = request.getCursor();
     reopen();
-    connection.followings().add(this);
+    connection.endings().add(ending);
   }
 
   /**
@@ -134,12 +135,12 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   @Override
   public void close() {
     isLeft = true;
-    connection.followings().remove(this);
+    connection.endings().remove(ending);
     wake();
   }
 
   /** Has whoever waits look again; the client does so when it is closed. */
-  void wake() {
+  private void wake() {
     closing.countDown();
     stream.cancel();
   }
@@ -219,7 +220,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
     cursor = resumeAt;
     if (message.hasEnd()) {
       counts = message.getEnd().getCounts();
-      connection.followings().remove(this);
+      connection.endings().remove(ending);
     } else if (message.hasReconnect()) {
       stream.cancel();
       pause(Durations.of(message.getReconnect().getDelay()));
@@ -234,7 +235,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
     lastBreak = broken;
     Duration pause = backoff.next(broken.retryDelay());
     boolean isTooLate = !isOpen && Connection.endsWithin(opening, pause);
-    if (broken.isFinal() || isTooLate || !connection.isWanted(caller)) {
+    if (broken.isFinal() || isTooLate || !Connection.isWanted(caller)) {
       throw refused(broken);
     }
     Level level = isBroken ? Level.DEBUG : Level.INFO;
@@ -247,7 +248,7 @@ public final class Following implements Iterable<DeliveryEvent>, AutoCloseable {
   private PushException refused(PushException failure) {
     refusal = failure;
     stream.cancel();
-    connection.followings().remove(this);
+    connection.endings().remove(ending);
     return failure;
   }
 

@@ -109,6 +109,8 @@ public final class PushClient implements AutoCloseable {
   /**
    * Sends one notification. When this returns, the server has it on disk.
    *
+   * <p>A request of more than 4 MiB is refused here, with {@code FIELD_TOO_LONG}.
+   *
    * <p>A request without {@code request_id} gets one, so that it is safe to repeat: when the server is {@code
    * UNAVAILABLE}, or its answer is lost ({@code UNKNOWN}, {@code INTERNAL} or {@code CANCELLED} without a reason), and
    * after nothing else, the same request is sent again, with pauses of 0.1 s to 2 s or what the server asks for, as
@@ -132,12 +134,12 @@ public final class PushClient implements AutoCloseable {
           failure.addSuppressed(before);
         }
         Duration pause = backoff.next(failure.retryDelay());
-        boolean mayRepeat = failure.isUnanswered() && connection.isWanted(Context.current());
+        boolean mayRepeat = failure.isUnanswered() && Connection.isWanted(Context.current());
         if (!mayRepeat || Connection.endsWithin(deadline, pause)) {
           throw failure;
         }
         before = failure;
-        sleep(pause, whole.getRequestId());
+        await(pause, whole.getRequestId());
         connection.reconnect();
       }
     }
@@ -217,7 +219,8 @@ public final class PushClient implements AutoCloseable {
   }
 
   /**
-   * Follows what the request says, with its filters.
+   * Follows what the request says, with its filters. Its {@code cursor} is where to go on; {@code start} is used only
+   * without one.
    *
    * @param request what to follow, and from where
    * @return its events; to be closed, unless read to the end
@@ -402,9 +405,8 @@ public final class PushClient implements AutoCloseable {
   }
 
   /**
-   * Ends what is followed, waits at most 5 s for calls and bulk sends under way, and closes the connection. What is
-   * still under way then, and whatever is called later, fails with code {@code CANCELLED} and reason {@code
-   * CLIENT_CLOSED}. Closing again does nothing.
+   * Ends the connection at once. Calls, followings and bulk sends that are under way, and whatever is called later,
+   * fail with code {@code CANCELLED} and reason {@code CLIENT_CLOSED}. Closing again does nothing.
    */
   @Override
   public void close() {
@@ -421,9 +423,9 @@ public final class PushClient implements AutoCloseable {
         : request;
   }
 
-  private static void sleep(Duration pause, String requestId) {
+  private void await(Duration pause, String requestId) {
     try {
-      Thread.sleep(pause.toMillis());
+      connection.pause(pause);
     } catch (InterruptedException e) {
       throw PushException.interrupted().ofSend(requestId);
     }

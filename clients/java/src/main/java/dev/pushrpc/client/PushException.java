@@ -16,6 +16,8 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.Set;
+import java.util.function.Predicate;
 
 /**
  * Why a call, a stream or one send of a bulk stream failed.
@@ -25,6 +27,12 @@ import java.util.Optional;
  */
 public final class PushException extends RuntimeException {
   private static final long serialVersionUID = 1L;
+
+  /** This client's own, in what is told by way of gRPC. */
+  private static final String OWN_DOMAIN = "pushrpc.client";
+
+  /** Of reasons that are the contract's or this client's; those of proxies mean something else. */
+  private static final Set<String> DOMAINS = Set.of("pushrpc.v1", OWN_DOMAIN);
 
   /** gRPC's code. */
   private final Status.Code code;
@@ -89,7 +97,7 @@ public final class PushException extends RuntimeException {
 
   /** What a call fails with when the caller's own token supplier threw. */
   static StatusException tokenless(Exception thrown) {
-    ErrorInfo info = ErrorInfo.newBuilder().setDomain("pushrpc.v1").setReason("TOKEN_UNAVAILABLE").build();
+    ErrorInfo info = ErrorInfo.newBuilder().setDomain(OWN_DOMAIN).setReason("TOKEN_UNAVAILABLE").build();
     var status = com.google.rpc.Status.newBuilder().setCode(Status.Code.UNAUTHENTICATED.value());
     status.setMessage("the supplier of bearer tokens threw").addDetails(Any.pack(info));
     return StatusProto.toStatusException(status.build(), new Metadata(), thrown);
@@ -98,6 +106,12 @@ public final class PushException extends RuntimeException {
   /** A failure that this client found by itself. */
   static PushException local(Status.Code code, String reason, String detail) {
     return new PushException(code, detail, new Details(reason, Map.of(), List.of(), null), null);
+  }
+
+  /** No server would read it. */
+  static PushException tooLong(int bytes, int limit) {
+    String detail = "the request has " + bytes + " bytes, the limit is " + limit + "; split it";
+    return local(Status.Code.INVALID_ARGUMENT, "FIELD_TOO_LONG", detail);
   }
 
   /** The waiting thread was interrupted; its flag is set again. */
@@ -130,7 +144,8 @@ public final class PushException extends RuntimeException {
    * CLIENT_CLOSED} (code {@code CANCELLED}) after a close, {@code TOKEN_UNAVAILABLE} (code {@code UNAUTHENTICATED})
    * when the supplier of bearer tokens threw.
    *
-   * @return empty when the failure is the network's, a proxy's or a deadline's, and not the server's
+   * @return empty when the failure is the network's, a proxy's or a deadline's, and not the server's; also where a
+   *     proxy gives a reason of its own
    */
   public String reason() {
     return reason;
@@ -208,14 +223,18 @@ public final class PushException extends RuntimeException {
       String reason, Map<String, String> metadata, List<FieldViolation> fieldViolations, Duration retryDelay) {
 
     static Details of(List<Any> packed) {
-      ErrorInfo info = find(packed, ErrorInfo.class).orElse(ErrorInfo.getDefaultInstance());
+      ErrorInfo info =
+          find(packed, ErrorInfo.class, each -> DOMAINS.contains(each.getDomain()))
+              .orElse(ErrorInfo.getDefaultInstance());
       List<FieldViolation> violations =
-          find(packed, BadRequest.class).stream()
+          find(packed, BadRequest.class, each -> true).stream()
               .flatMap(bad -> bad.getFieldViolationsList().stream())
               .map(Details::violation)
               .toList();
       Duration retryDelay =
-          find(packed, RetryInfo.class).map(retry -> Durations.of(retry.getRetryDelay())).orElse(null);
+          find(packed, RetryInfo.class, each -> true)
+              .map(retry -> Durations.of(retry.getRetryDelay()))
+              .orElse(null);
       return new Details(info.getReason(), Map.copyOf(info.getMetadataMap()), violations, retryDelay);
     }
 
@@ -223,17 +242,21 @@ public final class PushException extends RuntimeException {
       return FieldViolation.newBuilder().setField(told.getField()).setDescription(told.getDescription()).build();
     }
 
-    private static <T extends com.google.protobuf.Message> Optional<T> find(List<Any> packed, Class<T> type) {
-      for (Any each : packed) {
-        if (each.is(type)) {
-          try {
-            return Optional.of(each.unpack(type));
-          } catch (InvalidProtocolBufferException e) {
-            return Optional.empty(); // a detail that cannot be read must not hide the failure
-          }
-        }
+    private static <T extends com.google.protobuf.Message> Optional<T> find(
+        List<Any> packed, Class<T> type, Predicate<T> wanted) {
+      return packed.stream()
+          .filter(each -> each.is(type))
+          .flatMap(each -> unpacked(each, type).stream())
+          .filter(wanted)
+          .findFirst();
+    }
+
+    private static <T extends com.google.protobuf.Message> Optional<T> unpacked(Any packed, Class<T> type) {
+      try {
+        return Optional.of(packed.unpack(type));
+      } catch (InvalidProtocolBufferException e) {
+        return Optional.empty(); // a detail that cannot be read must not hide the failure
       }
-      return Optional.empty();
     }
   }
 }

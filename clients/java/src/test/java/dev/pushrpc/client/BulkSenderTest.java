@@ -21,13 +21,17 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Collections;
 import java.util.List;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.locks.LockSupport;
 import java.util.function.BiConsumer;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.AfterEach;
@@ -205,13 +209,119 @@ class BulkSenderTest {
   }
 
   @Test
-  void aSilentServerIsGivenUp() {
+  void aServerThatNeverAnswersIsAskedOnceMoreAndThenGivenUp() throws Exception {
     answers((message, stream) -> {});
-    try (PushClient impatient =
-            PushClient.builder(server.address(), "shop").plaintext().patience(Duration.ofMillis(300)).connect();
+    try (PushClient impatient = impatient(server.address());
         BulkSender bulk = impatient.bulk()) {
-      assertEquals(Status.Code.DEADLINE_EXCEEDED, failure(bulk.add(send("a"))).code());
+      long began = System.nanoTime();
+      var receipt = bulk.add(send("a"));
+      assertUnanswered(failure(receipt), "a");
+      assertTrue(System.nanoTime() - began >= Duration.ofMillis(1_800).toNanos());
+      assertEquals(2, messages().size(), "on one stream and on another");
+      assertEquals(messages().get(0), messages().get(1));
+      answers((message, stream) -> stream.onNext(receipts(message)));
+      assertEquals("of b", bulk.add(send("b")).get().getNotificationId());
     }
+  }
+
+  @Test
+  void aServerThatIsAwayOrAsksForTooMuchTimeIsGivenUp() throws Exception {
+    answers((message, stream) -> stream.onError(FakeServer.later(Status.Code.ABORTED, "", Duration.ofHours(1))));
+    for (String address : List.of("127.0.0.1:1", server.address())) {
+      try (PushClient impatient = impatient(address);
+          BulkSender bulk = impatient.bulk()) {
+        assertUnanswered(failure(bulk.add(send("a"))), "a");
+      }
+    }
+  }
+
+  @Test
+  void everyCodeThatMayPassReopensTheStream() throws Exception {
+    List<Status.Code> asked = Collections.synchronizedList(new ArrayList<>());
+    answers(
+        (message, stream) -> {
+          String[] words = message.getSends(0).getRequestId().split(" ");
+          Status.Code code = Status.Code.valueOf(words[0]);
+          if (asked.contains(code)) {
+            asked.remove(code);
+            stream.onNext(receipts(message));
+          } else {
+            asked.add(code);
+            stream.onError(
+                words.length > 1 ? FakeServer.refusal(code, words[1]) : code.toStatus().asRuntimeException());
+          }
+        });
+    Set<String> failed = new TreeSet<>();
+    try (BulkSender bulk = push.bulk()) {
+      for (Status.Code code : Status.Code.values()) {
+        for (String requestId : code == Status.Code.OK ? List.<String>of() : List.of(code.name(), code + " REASON")) {
+          asked.clear();
+          try {
+            bulk.add(send(requestId)).get();
+          } catch (ExecutionException refused) {
+            PushException failure = (PushException) refused.getCause();
+            assertEquals(requestId, failure.requestId());
+            failed.add(failure.code().name());
+          }
+        }
+      }
+    }
+    Set<String> isFinal =
+        Set.of("INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "ALREADY_EXISTS", "FAILED_PRECONDITION",
+            "UNIMPLEMENTED", "UNAUTHENTICATED", "PERMISSION_DENIED");
+    assertEquals(isFinal, failed);
+  }
+
+  @Test
+  void closingWaitsUntilEachReceiptIsToldWithAllThatFollowsIt() throws Exception {
+    answers((message, stream) -> stream.onNext(receipts(message)));
+    AtomicInteger told = new AtomicInteger();
+    try (BulkSender bulk = push.bulk()) {
+      for (int i = 0; i < 3_000; i++) {
+        bulk.add(send("s-" + i)).thenRun(() -> {
+          LockSupport.parkNanos(20_000);
+          told.incrementAndGet();
+        });
+      }
+    }
+    assertEquals(3_000, told.get());
+    answers((message, stream) -> stream.onError(FakeServer.refusal(Status.Code.UNAUTHENTICATED, "")));
+    try (BulkSender bulk = push.bulk()) {
+      for (int i = 0; i < 1_000; i++) {
+        bulk.add(send("s-" + i)).whenComplete((receipt, failure) -> {
+          LockSupport.parkNanos(20_000);
+          told.decrementAndGet();
+        });
+      }
+    }
+    assertEquals(2_000, told.get());
+  }
+
+  @Test
+  void whatFollowsAReceiptMayClose() throws Exception {
+    answers((message, stream) -> stream.onNext(receipts(message)));
+    BulkSender bulk = push.bulk();
+    bulk.add(send("a")).thenRun(bulk::close).get(10, TimeUnit.SECONDS);
+    assertThrows(PushException.class, () -> bulk.add(send("b")));
+  }
+
+  @Test
+  void allThreadsOfTheCommonPoolMayClose() throws Exception {
+    answers((message, stream) -> stream.onNext(receipts(message)));
+    List<CompletableFuture<?>> closed = new ArrayList<>();
+    AtomicInteger told = new AtomicInteger();
+    for (int i = 0; i < 2 * ForkJoinPool.getCommonPoolParallelism() + 2; i++) {
+      closed.add(
+          CompletableFuture.runAsync(
+              () -> {
+                try (BulkSender bulk = push.bulk()) {
+                  bulk.add(send("a")).thenRun(told::incrementAndGet);
+                }
+              },
+              ForkJoinPool.commonPool()));
+    }
+    CompletableFuture.allOf(closed.toArray(CompletableFuture[]::new)).get(20, TimeUnit.SECONDS);
+    assertEquals(closed.size(), told.get());
   }
 
   @Test
@@ -240,12 +350,30 @@ class BulkSenderTest {
     while (messages().isEmpty()) {
       Thread.onSpinWait();
     }
+    long began = System.nanoTime();
     push.close();
     PushException failure = failure(unanswered);
     assertEquals(Status.Code.CANCELLED, failure.code());
     assertEquals("CLIENT_CLOSED", failure.reason());
     assertEquals("a", failure.requestId());
+    assertTrue(System.nanoTime() - began < Duration.ofSeconds(2).toNanos(), "at once");
     assertEquals("CLIENT_CLOSED", assertThrows(PushException.class, () -> bulk.add(send("b"))).reason());
+    bulk.close();
+  }
+
+  @Test
+  void closingTheClientEndsThePauseBetweenTwoStreams() throws Exception {
+    CountDownLatch refused = new CountDownLatch(1);
+    answers(
+        (message, stream) -> {
+          stream.onError(FakeServer.later(Status.Code.UNAVAILABLE, "DRAINING", Duration.ofHours(1)));
+          refused.countDown();
+        });
+    BulkSender bulk = push.bulk();
+    var unanswered = bulk.add(send("a"));
+    refused.await();
+    push.close();
+    assertEquals("CLIENT_CLOSED", failure(unanswered).reason());
     bulk.close();
   }
 
@@ -339,6 +467,18 @@ class BulkSenderTest {
       }
     }
     return response.build();
+  }
+
+  private static PushClient impatient(String address) {
+    var builder = PushClient.builder(address, "shop").plaintext();
+    return builder.patience(Duration.ofMillis(1_000)).openingMax(Duration.ofMillis(800)).connect();
+  }
+
+  private static void assertUnanswered(PushException failure, String requestId) {
+    assertEquals(Status.Code.UNAVAILABLE, failure.code());
+    assertEquals("", failure.reason());
+    assertEquals(requestId, failure.requestId());
+    assertTrue(failure.getMessage().contains("not known whether"), failure.getMessage());
   }
 
   private static PushException failure(CompletableFuture<?> receipt) {

@@ -122,6 +122,13 @@ final class FakeServer extends PushServiceImplBase implements AutoCloseable {
     return refusal(code, reason, Map.of(), List.of(), null);
   }
 
+  /** With a reason that is a proxy's, say. */
+  static StatusRuntimeException refusalOf(String domain, Status.Code code, String reason) {
+    var info = ErrorInfo.newBuilder().setDomain(domain).setReason(reason).build();
+    var status = com.google.rpc.Status.newBuilder().setCode(code.value()).addDetails(Any.pack(info));
+    return StatusProto.toStatusRuntimeException(status.build());
+  }
+
   static StatusRuntimeException later(Status.Code code, String reason, Duration delay) {
     return refusal(code, reason, Map.of(), List.of(), delay);
   }

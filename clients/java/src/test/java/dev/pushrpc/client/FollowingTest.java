@@ -112,6 +112,15 @@ class FollowingTest {
   }
 
   @Test
+  void aCursorWinsOverAStart() {
+    answers(stream -> tell(stream, page("c-2", "b"), END));
+    var both = APP.toBuilder().setCursor("c-1").setStart(StreamStart.STREAM_START_OLDEST).build();
+    assertEquals(List.of("b"), ids(push.follow(both)));
+    assertEquals("c-1", opened().get(0).getCursor());
+    assertEquals(StreamStart.STREAM_START_UNSPECIFIED, opened().get(0).getStart());
+  }
+
+  @Test
   void survivesAServerThatIsKilledAndStarted() {
     answers(stream -> tell(stream, page("c-1", "a")), stream -> tell(stream, page("c-2", "b"), END));
     Iterator<DeliveryEvent> events = push.follow(APP).iterator();

@@ -96,6 +96,31 @@ class SendTest {
   }
 
   @Test
+  void aProxysOwnReasonHidesNoLostAnswer() {
+    fails(FakeServer.refusalOf("proxy.example", Status.Code.UNKNOWN, "UPSTREAM_RESET"));
+    assertEquals(RECEIPT, push.send(ANY));
+    fails(FakeServer.refusalOf("proxy.example", Status.Code.ABORTED, "UPSTREAM_RESET"));
+    assertEquals("", assertThrows(PushException.class, () -> push.send(ANY)).reason());
+  }
+
+  @Test
+  void refusesWhatNoServerWouldRead() {
+    server.onSend = (request, answer) -> FakeServer.answer(answer, RECEIPT);
+    var bare = ANY.toBuilder().setAppId("shop").setRequestId("").build();
+    int room = 4 * 1024 * 1024 - bare.getSerializedSize() - 5;
+    SendNotificationRequest largest = bare.toBuilder().setRequestId("x".repeat(room)).build();
+    assertEquals(4 * 1024 * 1024, largest.getSerializedSize());
+    assertEquals(RECEIPT, push.send(largest));
+    String beyond = largest.getRequestId() + "x";
+    PushException failure =
+        assertThrows(PushException.class, () -> push.send(bare.toBuilder().setRequestId(beyond).build()));
+    assertEquals(Status.Code.INVALID_ARGUMENT, failure.code());
+    assertEquals("FIELD_TOO_LONG", failure.reason());
+    assertEquals(beyond, failure.requestId());
+    assertEquals(1, sends().size());
+  }
+
+  @Test
   void takesReceiptsOfSixteenMebibytes() {
     SendNotificationResponse bare =
         RECEIPT.toBuilder().addRejected(Rejection.newBuilder().setDetail("x".repeat(ANSWER_BYTES_MAX - 100))).build();
@@ -269,8 +294,26 @@ class SendTest {
         Thread.onSpinWait();
       }
       push.close();
-      assertEquals("CLIENT_CLOSED", sending.get().reason());
+      assertEquals("CLIENT_CLOSED", sending.get(2, TimeUnit.SECONDS).reason());
       assertEquals(1, sends().size());
+    }
+  }
+
+  @Test
+  void closingEndsThePauseBetweenTwoTries() throws Exception {
+    CountDownLatch refused = new CountDownLatch(1);
+    server.onSend =
+        (request, answer) -> {
+          answer.onError(FakeServer.later(Status.Code.UNAVAILABLE, "DRAINING", Duration.ofSeconds(20)));
+          refused.countDown();
+        };
+    try (var threads = new Threads()) {
+      var sending =
+          threads.pool.submit(
+              () -> assertThrows(PushException.class, () -> push.withTimeout(Duration.ofSeconds(25)).send(ANY)));
+      refused.await();
+      push.close();
+      assertEquals("CLIENT_CLOSED", sending.get(2, TimeUnit.SECONDS).reason());
     }
   }
 

@@ -22,6 +22,7 @@ import dev.pushrpc.v1.RegisterDeviceResponse;
 import dev.pushrpc.v1.SendNotificationRequest;
 import dev.pushrpc.v1.SendNotificationResponse;
 import dev.pushrpc.v1.StreamDeliveryStatusRequest;
+import dev.pushrpc.v1.StreamStart;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
@@ -94,6 +95,7 @@ public final class Scenario {
       case "bulk" -> bulk(step);
       case "follow" -> follow(step);
       case "follow_error" -> followError(step);
+      case "replay" -> replay(step);
       case "follow_app" -> followApp();
       case "pause" -> pause(step);
       case "collect" -> ofApp.collected(step.get("finals").getAsInt());
@@ -177,6 +179,22 @@ public final class Scenario {
     PushException failure = end(push.followApp(cursor));
     boolean tellsOldest = failure.metadata().containsKey("oldest_cursor");
     return Map.of("code", failure.code().name(), "reason", failure.reason(), "tells_oldest", tellsOldest);
+  }
+
+  /** What there is of the app, from a cursor where it has one. */
+  private Map<String, ?> replay(JsonObject step) {
+    String cursor = step.has("of") ? sent.get(step.get("of").getAsString()).getCursor() : "";
+    var request =
+        StreamDeliveryStatusRequest.newBuilder()
+            .setCursor(cursor)
+            .setStart(StreamStart.STREAM_START_OLDEST)
+            .setUntilCaughtUp(true);
+    List<String> tokens = new ArrayList<>();
+    try (Following following = push.follow(request.build())) {
+      following.forEach(event -> tokens.addAll(event.getFinal() ? List.of(event.getToken()) : List.of()));
+      tokens.sort(null);
+      return Map.of("tokens", tokens, "ended", following.counts().isPresent());
+    }
   }
 
   private Map<String, ?> close() throws Exception {
