@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -11,8 +13,18 @@ import pytest
 from pushrpc.authorization import Authorizations
 from pushrpc.calls import ProviderCalls
 from pushrpc.exchange import Answer, Endpoint, NoAnswer, NotSent, Requests, Response
-from pushrpc.feedback import AGAIN_MAX_S, AGAIN_S, DEAD_IN_ROW_MAX, GIVE_UP_S, AccountOf, ProviderFeedback
-from pushrpc.ledger import Ledger
+from pushrpc.feedback import (
+    AGAIN_MAX_S,
+    AGAIN_S,
+    AT_ONCE,
+    DEAD_IN_ROW_MAX,
+    GIVE_UP_S,
+    LOOK_EVERY_S,
+    SLICE,
+    AccountOf,
+    ProviderFeedback,
+)
+from pushrpc.ledger import Ledger, LedgerUnavailable
 from pushrpc.model import Device, Lane, Outcome
 from pushrpc.providers import Call, Feedback
 from pushrpc.record import Confirmation, Synced, Unconfirmed, Unsynced
@@ -23,7 +35,6 @@ from tests.clocks import ManualClock
 HUB = Lane("shop", Provider.NOTIFICATION_HUBS, "ns/hub", Environment.UNSPECIFIED)
 DONE = Outcome(OutcomeKind.ACCEPTED, 200)
 DEVICE = Device("shop", "d-1", HUB.provider, HUB.provider_app_id, HUB.environment, "token")
-CALL = Call(Endpoint("hub", 443), Requests((), ()))
 
 
 class PretendLedger:
@@ -32,36 +43,55 @@ class PretendLedger:
         self.devices: list[Unsynced] = []
         self.confirmed: list[Confirmation] = []
         self.told: list[Synced] = []
+        self.broken = False
 
-    async def unconfirmed(self, now_us: int, limit: int) -> Sequence[Unconfirmed]:
-        return self.messages[:limit]
+    async def unconfirmed_lanes(self, now_us: int) -> Sequence[Lane]:
+        if self.broken:
+            raise LedgerUnavailable("the disk")
+        return list(dict.fromkeys(message.lane for message in self.messages))
 
-    async def unsynced(self, now_us: int, limit: int) -> Sequence[Unsynced]:
-        return self.devices[:limit]
+    async def unconfirmed(self, lane: Lane, now_us: int, limit: int) -> Sequence[Unconfirmed]:
+        return [message for message in self.messages if message.lane == lane][:limit]
+
+    async def unsynced_lanes(self, now_us: int) -> Sequence[Lane]:
+        return list(dict.fromkeys(_lane_of(device) for device, _ in self.devices))
+
+    async def unsynced(self, lane: Lane, now_us: int, limit: int) -> Sequence[Unsynced]:
+        return [unsynced for unsynced in self.devices if _lane_of(unsynced.device) == lane][:limit]
 
     async def confirm(self, confirmations: Sequence[Confirmation]) -> None:
+        done = {(confirmation.lane, confirmation.message_id) for confirmation in confirmations}
+        self.messages = [message for message in self.messages if (message.lane, message.message_id) not in done]
         self.confirmed += confirmations
 
     async def synced(self, results: Sequence[Synced]) -> None:
+        done = {(device.app_id, device.device_id) for device, _ in results}
+        self.devices = [each for each in self.devices if (each.device.app_id, each.device.device_id) not in done]
         self.told += results
 
 
+def _lane_of(device: Device) -> Lane:
+    return HUB._replace(app_id=device.app_id, provider_app_id=device.provider_app_id)
+
+
 class Hub:
-    """Tells what a test has it tell."""
+    """Tells what a test has it tell, unless it is `slow`."""
 
     credential = None
     feedback_after_s = 3.0
     registry = "ns/hub"
     tags_max = 2
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "hub") -> None:
         self.said = Feedback(DONE)
         self.result = DONE
         self.asked: list[str] = []
+        self.call = Call(Endpoint(host, 443), Requests((), ()))
+        self.call_of: Callable[[str], Call] = lambda name: self.call
 
     def feedback_call(self, message_id: str, authorization: bytes | None) -> Call:
         self.asked.append(message_id)
-        return CALL
+        return self.call_of(message_id)
 
     def feedback(self, response: Response, now_us: int) -> Feedback:
         return self.said
@@ -71,7 +101,7 @@ class Hub:
 
     def device_call(self, device: Device, authorization: bytes | None) -> Call:
         self.asked.append(device.device_id)
-        return CALL
+        return self.call_of(device.device_id)
 
     def device_result(self, response: Response, now_us: int) -> Outcome:
         return self.result
@@ -82,6 +112,10 @@ class Told(Telemetry):
         super().__init__()
         self.left_out: list[int] = []
         self.doubted: list[tuple[Lane, str]] = []
+        self.failures: list[str] = []
+
+    def failed(self, where: str, error: BaseException) -> None:
+        self.failures.append(where)
 
     def feedback_doubted(self, lane: Lane, reason: str) -> None:
         self.doubted.append((lane, reason))
@@ -96,21 +130,44 @@ class Scene:
         self.clock = ManualClock()
         self.ledger = PretendLedger()
         self.hub = Hub()
+        self.hubs: dict[str, Hub] = {}  # of other apps
         self.answer: Answer = Response(200, (), b"")
+        self.silent = asyncio.Event()  # while it is not set, hubs named `slow` do not answer
+        self.on_the_wire: Counter[str] = Counter()
+        self.most_on_the_wire: Counter[str] = Counter()
         self.account: object | None = self.hub
         self.telemetry = Told()
-        self._feedback: ProviderFeedback | None = None
+        calls = ProviderCalls(self._carry, Authorizations(cast(Any, None), self.clock))
+        account_of = cast(AccountOf, lambda lane: self.hubs.get(lane.app_id, self.account))
+        ledger = cast(Ledger, self.ledger)
+        self._feedback = ProviderFeedback(ledger, calls, account_of, self.clock, self.telemetry)
+        self._running: asyncio.Task[None] | None = None
 
-    async def step(self) -> bool:
-        async def carry(endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
+    async def _carry(self, endpoint: Endpoint, requests: Requests, timeout_s: float) -> Answer:
+        host = endpoint.host
+        self.on_the_wire[host] += 1
+        self.most_on_the_wire[host] = max(self.most_on_the_wire[host], self.on_the_wire[host])
+        try:
+            if host == "slow":
+                await self.silent.wait()
+                return NoAnswer("too slow")
+            await asyncio.sleep(0)
             return self.answer
+        finally:
+            self.on_the_wire[host] -= 1
 
-        if self._feedback is None:
-            calls = ProviderCalls(carry, Authorizations(cast(Any, None), self.clock))
-            account_of = cast(AccountOf, lambda lane: self.account)
-            ledger = cast(Ledger, self.ledger)
-            self._feedback = ProviderFeedback(ledger, calls, account_of, self.clock, self.telemetry)
-        return await self._feedback.step()
+    async def step(self) -> None:
+        """A look, and whatever can be done after it."""
+        if self._running is None:
+            self._running = asyncio.create_task(self._feedback.run())
+        else:
+            self.clock.advance(LOOK_EVERY_S)
+        await self.clock.run_until_idle()
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
 
     def message(self, age_s: float = 10.0) -> None:
         self.ledger.messages = [Unconfirmed(HUB, "m-1", self.clock.now_us() - int(age_s * 1e6))]
@@ -122,8 +179,10 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    yield scene
+    await scene.stop()
 
 
 async def test_the_last_word_is_kept(scene: Scene) -> None:
@@ -253,3 +312,99 @@ async def test_a_device_that_could_not_be_told_waits_longer_each_time(scene: Sce
     await scene.step()
     (told,) = scene.ledger.told
     assert (told.due_us - scene.clock.now_us()) / 1e6 == pytest.approx(wait_s)
+
+
+# --- one sick provider hurts nobody else
+
+
+def many(count: int, app_id: str = "shop") -> list[Unsynced]:
+    return [Unsynced(replace(DEVICE, app_id=app_id, device_id=f"{app_id}-{i}"), 0) for i in range(count)]
+
+
+async def test_a_hub_that_does_not_answer_delays_no_other(scene: Scene) -> None:
+    slow = scene.hubs["game"] = Hub("slow")
+    scene.ledger.devices = many(2 * SLICE, "game")
+    for i in range(2 * SLICE):
+        scene.ledger.messages.append(Unconfirmed(HUB._replace(app_id="game"), f"g-{i}", scene.clock.now_us() - 10**7))
+    await scene.step()
+    assert slow.asked, "they are all waiting by now"
+    scene.ledger.devices += many(3)
+    scene.ledger.messages.append(Unconfirmed(HUB, "m-1", scene.clock.now_us() - 10**7))
+    await scene.step()
+    assert {each.device.device_id for each in scene.ledger.told} == {"shop-0", "shop-1", "shop-2"}
+    assert [each.message_id for each in scene.ledger.confirmed] == ["m-1"]
+
+
+async def test_a_hub_that_does_not_answer_is_asked_one_thing_a_look(scene: Scene) -> None:
+    slow = scene.hubs["game"] = Hub("slow")
+    scene.silent.set()  # it answers with nothing at once
+    scene.ledger.devices = many(2 * SLICE, "game")
+    for _ in range(5):
+        await scene.step()
+    assert (len(slow.asked), scene.most_on_the_wire["slow"]) == (5, 1)
+    assert [(each.due_us - scene.clock.now_us()) / 1e6 for each in scene.ledger.told[-1:]] == [AGAIN_S]
+    slow.call = scene.hub.call  # it is back
+    await scene.step()
+    assert not scene.ledger.devices
+
+
+async def test_whatever_is_due_of_one_hub_is_told_a_bounded_number_at_once(scene: Scene) -> None:
+    scene.ledger.devices = many(2 * SLICE + 1)
+    await scene.step()
+    await scene.clock.run_until_idle(10_000)
+    assert sorted(scene.hub.asked) == sorted(each.device.device_id for each in scene.ledger.told)
+    assert len(scene.ledger.told) == 2 * SLICE + 1, "each once"
+    assert 1 < scene.most_on_the_wire["hub"] <= AT_ONCE
+
+
+async def test_results_are_kept_as_they_come(scene: Scene) -> None:
+    """One answer that does not come holds nothing back that has come, nor what is due besides."""
+    scene.ledger.devices = many(1)
+    await scene.step()
+    scene.ledger.devices = many(2 * SLICE)[1:]
+    hanging = Hub("slow").call
+    usual, scene.hub.call_of = scene.hub.call, lambda name: hanging if name == "shop-7" else usual
+    await scene.step()
+    await scene.clock.run_until_idle(10_000)
+    assert [each.device.device_id for each in scene.ledger.devices] == ["shop-7"]
+
+
+async def test_what_is_old_is_not_asked_of_a_hub_that_does_not_answer(scene: Scene) -> None:
+    """A second each would be less than what comes in."""
+    scene.answer = NotSent("no route", failed_connect=True)
+    scene.message()
+    await scene.step()
+    old_us = scene.clock.now_us() - int((GIVE_UP_S + 100) * 1e6)
+    scene.ledger.messages = [Unconfirmed(HUB, f"old-{i}", old_us) for i in range(100)]
+    await scene.step()
+    await scene.clock.run_until_idle(1_000)
+    assert (scene.hub.asked, scene.ledger.messages) == (["m-1"], [])
+    assert {each.outcome and each.outcome.kind for each in scene.ledger.confirmed[1:]} == {OutcomeKind.UNKNOWN}
+
+
+async def test_a_bug_that_one_device_meets_does_not_stop_the_others(scene: Scene) -> None:
+    def broken(name: str) -> Call:
+        if name in ("shop-1", "m-1"):
+            raise RuntimeError("a bug")
+        return scene.hub.call
+
+    scene.hub.call_of = broken
+    scene.ledger.devices = many(3)
+    scene.message()
+    await scene.step()
+    assert {each.device.device_id: bool(each.due_us) for each in scene.ledger.told} == {
+        "shop-0": False,
+        "shop-1": True,
+        "shop-2": False,
+    }
+    assert scene.again_in_s() == AGAIN_MAX_S
+    assert scene.telemetry.failures == ["feedback.ask", "feedback.tell"]
+
+
+async def test_a_ledger_that_fails_is_looked_at_again(scene: Scene) -> None:
+    scene.ledger.broken = True
+    scene.message()
+    await scene.step()
+    scene.ledger.broken = False
+    await scene.step()
+    assert len(scene.ledger.confirmed) == 1

@@ -8,8 +8,18 @@ import pytest
 
 from pushrpc.ledger import Ledger
 from pushrpc.model import NO_ADDRESS, Address, DeviceChange, DeviceSelector, Lane, Outcome
-from pushrpc.record import Confirmation, Event, Report, Synced, Unconfirmed, Wanted
-from pushrpc.words import DeviceState, Engagement, Environment, EventKind, HubPlatform, OutcomeKind, Provider
+from pushrpc.record import Confirmation, DeliverySelector, Event, Report, Synced, Unconfirmed, Unsynced, Wanted
+from pushrpc.words import (
+    Cause,
+    DeliveryState,
+    DeviceState,
+    Engagement,
+    Environment,
+    EventKind,
+    HubPlatform,
+    OutcomeKind,
+    Provider,
+)
 from tests.clocks import ManualClock
 from tests.ledger.shop import ACCEPTED, APNS, Engine, accepted, claimed, events_after, registration, send, verdict
 
@@ -38,7 +48,17 @@ async def later(ledger: Ledger) -> list[Event]:
 
 
 async def due(engine: Engine) -> list[Unconfirmed]:
-    return list(await engine.ledger.unconfirmed(engine.clock.now_us(), 10))
+    now_us = engine.clock.now_us()
+    messages = list(await engine.ledger.unconfirmed(HUB, now_us, 10))
+    assert list(await engine.ledger.unconfirmed_lanes(now_us)) == ([HUB] if messages else [])
+    return messages
+
+
+async def unsynced(engine: Engine, now_us: int = 0, lane: Lane = HUB) -> list[Unsynced]:
+    now_us = now_us or engine.clock.now_us()
+    devices = list(await engine.ledger.unsynced(lane, now_us, 10))
+    assert (lane in await engine.ledger.unsynced_lanes(now_us)) == bool(devices)
+    return devices
 
 
 # --- what providers tell later
@@ -132,40 +152,116 @@ async def test_reports_are_kept_once_and_survive_a_restart(engine: Engine) -> No
 async def test_a_hubs_device_is_due_after_every_change_until_it_was_told_as_it_is(engine: Engine) -> None:
     await engine.ledger.register(registration("x"), engine.clock.now_us())  # APNs keeps none
     device_id = await handle(engine, "a")
-    (first,) = await engine.ledger.unsynced(engine.clock.now_us(), 10)
+    (first,) = await unsynced(engine)
     assert (first.device.device_id, first.tries) == (device_id, 0)
     engine.clock.advance(1.0)
     await engine.ledger.update("shop", device_id, DeviceChange(add_tags=("vip",)), engine.clock.now_us())
     await engine.ledger.synced([Synced(first.device)])  # told as it was before
-    (second,) = await engine.ledger.unsynced(engine.clock.now_us(), 10)
+    (second,) = await unsynced(engine)
     assert second.device.tags == ("vip",)
     again_us = engine.clock.now_us() + HOUR_US
     await engine.ledger.synced([Synced(second.device, again_us)])
-    assert not await engine.ledger.unsynced(engine.clock.now_us(), 10)
+    assert not await unsynced(engine)
     await engine.crash()
-    (third,) = await engine.ledger.unsynced(again_us, 10)
+    (third,) = await unsynced(engine, again_us)
     assert third.tries == 1
     await engine.ledger.synced([Synced(third.device)])
-    assert not await engine.ledger.unsynced(again_us, 10)
+    assert not await unsynced(engine, again_us)
     engine.clock.advance(1.0)
     await engine.ledger.unregister("shop", DeviceSelector(device_id=device_id), engine.clock.now_us())
-    (gone,) = await engine.ledger.unsynced(again_us, 10)
+    (gone,) = await unsynced(engine, again_us)
     assert gone.device.state is DeviceState.REMOVED
 
 
 @pytest.mark.parametrize("to", [APNS, HUB._replace(provider_app_id="ns/other")])
 async def test_a_device_that_leaves_a_hub_is_gone_there(engine: Engine, to: Lane) -> None:
     device_id = await handle(engine, "a")
-    (first,) = await engine.ledger.unsynced(engine.clock.now_us(), 10)
+    (first,) = await unsynced(engine)
     await engine.ledger.synced([Synced(first.device)])
     engine.clock.advance(1.0)
     await engine.ledger.register(registration("b", lane=to, device_id=device_id), engine.clock.now_us())
-    due = {each.device.provider_app_id: each.device for each in await engine.ledger.unsynced(engine.clock.now_us(), 10)}
+    due = {
+        each.device.provider_app_id: each.device
+        for lane in await engine.ledger.unsynced_lanes(engine.clock.now_us())
+        for each in await unsynced(engine, lane=lane)
+    }
     assert (due["ns/hub"].provider, due["ns/hub"].state) == (Provider.NOTIFICATION_HUBS, DeviceState.REMOVED)
     if to.provider is Provider.NOTIFICATION_HUBS:
         assert due["ns/other"].state is DeviceState.ACTIVE
     await engine.ledger.synced([Synced(device) for device in due.values()])
-    assert not await engine.ledger.unsynced(engine.clock.now_us(), 10)
+    assert not await unsynced(engine)
+
+
+async def test_what_is_due_is_found_by_app_and_hub(engine: Engine) -> None:
+    """Also where two apps' hubs have one name: they may lie at different endpoints."""
+    game, other = HUB._replace(app_id="game"), HUB._replace(provider_app_id="ns/other")
+    for number in range(30):
+        for lane in (HUB, game, other):
+            wanted = registration(f"{lane.app_id}{number}{lane.provider_app_id}", lane=lane, address=ADDRESS)
+            await engine.ledger.register(wanted, engine.clock.now_us())
+    now_us = engine.clock.now_us()
+    assert set(await engine.ledger.unsynced_lanes(now_us)) == {HUB, game, other}
+    for lane in (HUB, game, other):
+        devices = [each.device for each in await engine.ledger.unsynced(lane, now_us, 20)]
+        assert len(devices) == 20
+        assert {(device.app_id, device.provider_app_id) for device in devices} == {(lane.app_id, lane.provider_app_id)}
+        await engine.ledger.synced([Synced(device, now_us + HOUR_US) for device in devices])
+        assert len(await engine.ledger.unsynced(lane, now_us, 20)) == 10
+    await sent(engine, "a", "b", "c", message_id="m-1")
+    await sent(engine, "d", message_id="m-2")
+    assert [each.message_id for each in await engine.ledger.unconfirmed(HUB, now_us, 1)] == ["m-1"]
+    assert len(await engine.ledger.unconfirmed(HUB, now_us, 2)) == 2
+    assert not await engine.ledger.unconfirmed(game, now_us, 2)
+    assert list(await engine.ledger.unconfirmed_lanes(now_us)) == [HUB]
+
+
+# --- tokens that expire
+
+
+async def test_a_token_that_expires_kills_its_device_until_it_registers_again(engine: Engine) -> None:
+    expire_us = engine.clock.now_us() + HOUR_US
+    device_id = await handle(engine, "a", token_expire_us=expire_us)
+    lasting = await handle(engine, "b", token_expire_us=expire_us + 1)
+    (first, second) = await unsynced(engine)
+    await engine.ledger.synced([Synced(first.device), Synced(second.device)])
+    engine.clock.advance(3600.0)
+    await engine.ledger.expire(engine.clock.now_us())
+    device = await engine.ledger.device("shop", DeviceSelector(device_id=device_id))
+    assert device is not None
+    assert (device.state, device.dead_reason, device.dead_us) == (DeviceState.DEAD, "TOKEN_EXPIRED", expire_us)
+    assert device.updated_us == engine.clock.now_us()
+    (told,) = await unsynced(engine)
+    assert (told.device.device_id, told.device.state) == (device_id, DeviceState.DEAD), "the hub is told"
+    alive = await engine.ledger.device("shop", DeviceSelector(device_id=lasting))
+    assert alive is not None and alive.state is DeviceState.ACTIVE
+    await engine.reopen()
+    engine.clock.advance(1.0)
+    assert await handle(engine, "a", token_expire_us=expire_us + 2 * HOUR_US) == device_id
+    await engine.ledger.expire(engine.clock.now_us())
+    device = await engine.ledger.device("shop", DeviceSelector(device_id=device_id))
+    assert device is not None and (device.state, device.dead_reason, device.dead_us) == (DeviceState.ACTIVE, "", 0)
+
+
+async def test_what_waits_for_an_expired_token_ends_and_what_is_in_flight_gets_its_answer(engine: Engine) -> None:
+    await handle(engine, "a", token_expire_us=engine.clock.now_us() + HOUR_US)
+    engine.clock.advance(3599.0)
+    in_flight, queued = await accepted(
+        engine.ledger, send(engine.clock, ["a"], lane=HUB), send(engine.clock, ["a", "b"], lane=HUB)
+    )
+    batch = await claimed(engine.ledger, HUB, 1)
+    engine.clock.advance(1.0)
+    await engine.ledger.expire(engine.clock.now_us())
+    await engine.ledger.settle([verdict(engine.clock, batch.deliveries)])
+    states = {}
+    for receipt in (in_flight, queued):
+        page = await engine.ledger.deliveries("shop", DeliverySelector(receipt.notification_id), False, 0, 10)
+        assert page is not None
+        states[receipt.notification_id] = [(status.token, status.state, status.cause) for status in page[0]]
+    assert states[in_flight.notification_id] == [("a", DeliveryState.SENT, Cause.UNSPECIFIED)]
+    assert states[queued.notification_id] == [
+        ("a", DeliveryState.UNREGISTERED, Cause.DEVICE_DEAD),
+        ("b", DeliveryState.QUEUED, Cause.UNSPECIFIED),
+    ]
 
 
 # --- addresses

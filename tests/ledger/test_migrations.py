@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import Any
 
+from pushrpc.ledger.sqlite.store import SCHEMA_DIR
 from pushrpc.model import Address, Audience, DeviceSelector, Lane, Planned
 from pushrpc.record import DeliverySelector
 from pushrpc.words import AudienceKind, DeviceState, Environment, HubPlatform, Provider
@@ -18,10 +20,23 @@ OF_APPLE = Address(platform=HubPlatform.APNS)
 async def migrate_from_2(engine: SqliteEngine) -> None:
     await engine.close()
     with sqlite3.connect(engine.directory / "ledger.db") as db:
+        back_to_3(db)
         db.execute("ALTER TABLE notifications DROP COLUMN shortened")
         db.execute("PRAGMA user_version = 2")
     db.close()
     await engine.open()
+
+
+def back_to_3(db: sqlite3.Connection) -> None:
+    """The file as schema 3 would have left it."""
+    triggers = re.findall(r"CREATE TRIGGER .*?END;", (SCHEMA_DIR / "2.sql").read_text(), re.DOTALL)
+    db.executescript(
+        "DROP INDEX devices_ending; DROP INDEX unsynced_due; DROP INDEX unconfirmed_due;"
+        + "".join(f"DROP TRIGGER {trigger.split()[2]};" for trigger in triggers)
+        + "ALTER TABLE unsynced DROP COLUMN app; CREATE INDEX unsynced_due ON unsynced (due_us);"
+        + "CREATE INDEX unconfirmed_due ON unconfirmed (due_us); PRAGMA user_version = 3;"
+        + "".join(triggers)
+    )
 
 
 async def test_apples_tokens_become_lower_case_and_the_later_registered_keeps_one(
@@ -93,3 +108,21 @@ async def test_a_repeat_tells_the_cuts_that_are_kept(sqlite_engine: SqliteEngine
     await migrate_from_2(sqlite_engine)
     (repeat,) = await accepted(sqlite_engine.ledger, send(clock, request_id="r"))
     assert (repeat.replayed, repeat.shortened) == (True, ())
+
+
+async def test_what_was_due_at_hubs_before_schema_4_is_due_after_it(
+    sqlite_engine: SqliteEngine, clock: ManualClock
+) -> None:
+    ledger = sqlite_engine.ledger
+    game = HUB._replace(app_id="game")
+    for lane in (HUB, game):
+        await ledger.register(registration("t", lane=lane, address=OF_APPLE, device_id=lane.app_id), clock.now_us())
+    await sqlite_engine.close()
+    with sqlite3.connect(sqlite_engine.directory / "ledger.db") as db:
+        back_to_3(db)
+    db.close()
+    ledger = await sqlite_engine.open()
+    assert set(await ledger.unsynced_lanes(clock.now_us())) == {HUB, game}
+    for lane in (HUB, game):
+        (due,) = await ledger.unsynced(lane, clock.now_us(), 10)
+        assert due.device.device_id == lane.app_id

@@ -18,19 +18,24 @@ import pytest
 from pushrpc.ledger import LedgerRefused, LedgerUnavailable, open_ledger
 from pushrpc.ledger.sqlite import connection, status, store, sweep
 from pushrpc.ledger.sqlite.following import is_complete
-from pushrpc.ledger.sqlite.store import Store
+from pushrpc.ledger.sqlite.store import SCHEMA_DIR, Store
+from pushrpc.model import DeviceFilter
 from pushrpc.record import DeliverySelector, NotificationSelector, Wanted
+from pushrpc.words import DeviceState
 from tests.clocks import ManualClock
 from tests.ledger.insides import inside, on_writer
 from tests.ledger.shop import (
     SqliteEngine,
     accepted,
     claimed,
+    registration,
     send,
     soon,
     tokens,
     verdict,
 )
+
+NEWEST = max(int(script.stem) for script in SCHEMA_DIR.glob("*.sql"))
 
 
 @pytest.fixture
@@ -102,10 +107,10 @@ async def test_the_lock_is_not_inherited_and_goes_with_the_ledger(engine: Sqlite
 async def test_a_newer_schema_is_refused_with_both_versions(engine: SqliteEngine) -> None:
     await on_writer(engine, "PRAGMA user_version = 99")
     await engine.close()
-    with pytest.raises(LedgerRefused, match=r"schema 99.* up to 3"):
+    with pytest.raises(LedgerRefused, match=rf"schema 99.* up to {NEWEST}"):
         await engine.open()
     with sqlite3.connect(engine.directory / "ledger.db") as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {NEWEST}")
     db.close()
     await engine.open()
 
@@ -115,22 +120,23 @@ async def test_an_older_schema_is_migrated_whole_or_not_at_all(engine: SqliteEng
     await engine.close()
     scripts = tmp_path / "schema"
     scripts.mkdir()
-    (scripts / "3.sql").write_text("syntax error: schema 3 is there and must not run again")
-    (scripts / "4.sql").write_text("ALTER TABLE apps ADD COLUMN note TEXT NOT NULL DEFAULT '';")
-    (scripts / "5.sql").write_text("ALTER TABLE lanes ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x;")
+    (scripts / f"{NEWEST}.sql").write_text("syntax error: this schema is there and must not run again")
+    (scripts / f"{NEWEST + 1}.sql").write_text("ALTER TABLE apps ADD COLUMN note TEXT NOT NULL DEFAULT '';")
+    last = scripts / f"{NEWEST + 2}.sql"
+    last.write_text("ALTER TABLE lanes ADD COLUMN note TEXT; ALTER TABLE nothing ADD COLUMN x;")
     path = engine.directory / "ledger.db"
     with pytest.raises(LedgerRefused, match="nothing"):
         await Store(path, scripts).open()
-    (scripts / "5.sql").write_text("ALTER TABLE lanes ADD COLUMN note TEXT;")
+    last.write_text("ALTER TABLE lanes ADD COLUMN note TEXT;")
     migrated = Store(path, scripts)
     await migrated.open()
-    assert await migrated.read(lambda db: db.execute("PRAGMA user_version").fetchone()) == (5,)
+    assert await migrated.read(lambda db: db.execute("PRAGMA user_version").fetchone()) == (NEWEST + 2,)
     assert await migrated.read(lambda db: db.execute("SELECT app_id, note FROM apps").fetchall()) == [("shop", "")]
     await migrated.close()
-    with pytest.raises(LedgerRefused, match="schema 5"):
+    with pytest.raises(LedgerRefused, match=f"schema {NEWEST + 2}"):
         await engine.open()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {NEWEST}")
     db.close()
     await engine.open()
 
@@ -269,6 +275,11 @@ async def test_a_cancelled_caller_leaves_its_function_running_in_order(tmp_path:
         "events._REACHED_EACH",
         "status._ATTEMPTS",
         "sweep._OPEN_OF",
+        "sweep._END_TOKENS",
+        "annotate._NEXT_LANE",
+        "annotate._DUE",
+        "registry._NEXT_HUB",
+        "registry._SELECT_UNSYNCED",
     ],
 )
 async def test_no_statement_scans_or_sorts_a_table(engine: SqliteEngine, name: str) -> None:
@@ -402,3 +413,18 @@ async def test_reads_go_on_while_a_transaction_is_written(engine: SqliteEngine) 
         done.set()
     await soon(writing)
     assert await engine.ledger.cancel("shop", NotificationSelector(request_id="r"), engine.clock.now_us())
+
+
+async def test_a_crowd_of_tokens_expires_in_slices(engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "TOKEN_SLICES_MAX", 2)
+    crowd = 2 * sweep.SLICE_TOKENS + 1
+    at_us = engine.clock.now_us() + 3_600_000_000
+    expiring = [registration(token, token_expire_us=at_us) for token in tokens(crowd)]
+    await asyncio.gather(*(engine.ledger.register(each, engine.clock.now_us()) for each in expiring))
+    engine.clock.advance(3600.0)
+    left = []
+    for _ in range(2):
+        await engine.ledger.expire(engine.clock.now_us())
+        active, _ = await engine.ledger.devices("shop", DeviceFilter(states=(DeviceState.ACTIVE,)), 0, 10)
+        left.append(len(active))
+    assert left == [1, 0]

@@ -118,7 +118,11 @@ class Ledger(Protocol):
         """A page, oldest first, and the position to continue after (0: nothing more)."""
         ...
 
-    async def unsynced(self, now_us: int, limit: int) -> Sequence[Unsynced]:
+    async def unsynced_lanes(self, now_us: int) -> Sequence[Lane]:
+        """Lanes of accounts that are to be told of devices by now."""
+        ...
+
+    async def unsynced(self, lane: Lane, now_us: int, limit: int) -> Sequence[Unsynced]:
         """Devices to be told to the provider that keeps them too, longest due first; removed and dead ones included."""
         ...
 
@@ -157,6 +161,7 @@ class Ledger(Protocol):
         """Ends every unclaimed delivery whose time has passed as EXPIRED, whatever its lane does. Returns how many.
 
         In `paused` lanes, and where the last attempt was CREDENTIAL_REFUSED, the cause is LANE_PAUSED.
+        Devices whose tokens have expired become DEAD, a bounded number in a call; what is queued for them ends.
         """
         ...
 
@@ -176,7 +181,11 @@ class Ledger(Protocol):
         """Keeps reports as ENGAGEMENT events, and says which of them name a delivery. A repeat changes nothing."""
         ...
 
-    async def unconfirmed(self, now_us: int, limit: int) -> Sequence[Unconfirmed]:
+    async def unconfirmed_lanes(self, now_us: int) -> Sequence[Lane]:
+        """Lanes of accounts that are to be asked about messages by now."""
+        ...
+
+    async def unconfirmed(self, lane: Lane, now_us: int, limit: int) -> Sequence[Unconfirmed]:
         """Messages whose provider is to be asked by now, longest due first."""
         ...
 

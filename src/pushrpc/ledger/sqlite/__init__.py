@@ -115,8 +115,12 @@ class SqliteLedger:
     async def devices(self, app_id: str, wanted: DeviceFilter, after: int, limit: int) -> tuple[Sequence[Device], int]:
         return await self._read(app_id, ((), 0), lambda sql, app: registry.page(sql, app, wanted, after, limit))
 
-    async def unsynced(self, now_us: int, limit: int) -> Sequence[Unsynced]:
-        return await self._store.read(lambda sql: registry.unsynced(sql, now_us, limit))
+    async def unsynced_lanes(self, now_us: int) -> Sequence[Lane]:
+        return await self._store.read(lambda sql: registry.unsynced_lanes(sql, now_us))
+
+    async def unsynced(self, lane: Lane, now_us: int, limit: int) -> Sequence[Unsynced]:
+        none: list[Unsynced] = []
+        return await self._read(lane.app_id, none, lambda sql, app: registry.unsynced(sql, app, lane, now_us, limit))
 
     async def synced(self, results: Sequence[Synced]) -> None:
         await self._writer.submit(partial(registry.synced, results), len(results))
@@ -203,7 +207,11 @@ class SqliteLedger:
             ended, late = await self._writer.submit(partial(sweep.sweep, now_us, paused))
             expired += late
             if not ended:
-                return expired
+                break
+        for _ in range(sweep.TOKEN_SLICES_MAX):
+            if not await self._writer.submit(partial(sweep.end_tokens, now_us)):
+                break
+        return expired
 
     async def cancel(self, app_id: str, which: NotificationSelector, now_us: int) -> CancelCounts | None:
         """By labels: of notifications that are not complete. Waits until all that was unclaimed is CANCELLED."""
@@ -229,8 +237,14 @@ class SqliteLedger:
     async def record(self, app_id: str, reports: Sequence[Report]) -> Sequence[bool]:
         return await self._writer.submit(partial(annotate.record, app_id, reports), len(reports))
 
-    async def unconfirmed(self, now_us: int, limit: int) -> Sequence[Unconfirmed]:
-        return await self._store.read(lambda sql: annotate.unconfirmed(sql, self._memory.lanes, now_us, limit))
+    async def unconfirmed_lanes(self, now_us: int) -> Sequence[Lane]:
+        return await self._store.read(lambda sql: annotate.unconfirmed_lanes(sql, self._memory.lanes, now_us))
+
+    async def unconfirmed(self, lane: Lane, now_us: int, limit: int) -> Sequence[Unconfirmed]:
+        key = self._memory.lane_keys.get(lane)
+        if key is None:
+            return ()
+        return await self._store.read(lambda sql: annotate.unconfirmed(sql, key, lane, now_us, limit))
 
     async def confirm(self, confirmations: Sequence[Confirmation]) -> None:
         await self._writer.submit(partial(annotate.confirm, confirmations), len(confirmations))

@@ -73,9 +73,8 @@ def _of_token(sql: sqlite3.Connection, key: int, token: str, provider: int) -> l
 
 # --- what providers tell later
 
-_DUE = """
-    SELECT lane, message_id, min(accepted_us) FROM unconfirmed WHERE due_us <= ?
-    GROUP BY lane, message_id ORDER BY min(due_us) LIMIT ?"""
+_NEXT_LANE = "SELECT lane, min(due_us) FROM unconfirmed WHERE lane = (SELECT min(lane) FROM unconfirmed WHERE lane > ?)"
+_DUE = "SELECT message_id, accepted_us FROM unconfirmed WHERE lane = ? AND due_us <= ? ORDER BY due_us"
 _LATER = "UPDATE unconfirmed SET due_us = ? WHERE lane = ? AND message_id = ?"
 _DONE = "DELETE FROM unconfirmed WHERE lane = ? AND message_id = ? RETURNING delivery, accepted_us"
 _REACHED = """
@@ -83,9 +82,28 @@ _REACHED = """
     CROSS JOIN deliveries AS d ON d.key = w.value JOIN lanes AS l ON l.key = d.lane"""
 
 
-def unconfirmed(sql: sqlite3.Connection, lanes: Mapping[int, Lane], now_us: int, limit: int) -> list[Unconfirmed]:
-    rows = sql.execute(_DUE, (now_us, limit)).fetchall()
-    return [Unconfirmed(lanes[lane], message_id, accepted_us) for lane, message_id, accepted_us in rows]
+def unconfirmed_lanes(sql: sqlite3.Connection, lanes: Mapping[int, Lane], now_us: int) -> list[Lane]:
+    found: list[Lane] = []
+    lane, due_us = sql.execute(_NEXT_LANE, (0,)).fetchone()
+    while lane is not None:
+        if due_us <= now_us:
+            found.append(lanes[lane])
+        lane, due_us = sql.execute(_NEXT_LANE, (lane,)).fetchone()
+    return found
+
+
+def unconfirmed(sql: sqlite3.Connection, key: int, lane: Lane, now_us: int, limit: int) -> list[Unconfirmed]:
+    """A message to many handles is due once: its rows have been accepted and are due together."""
+    due: dict[str, int] = {}
+    rows = sql.execute(_DUE, (key, now_us))
+    try:
+        for message_id, accepted_us in rows:
+            if message_id not in due and len(due) == limit:
+                break
+            due[message_id] = min(accepted_us, due.get(message_id, accepted_us))
+    finally:
+        rows.close()
+    return [Unconfirmed(lane, message_id, accepted_us) for message_id, accepted_us in due.items()]
 
 
 def confirm(confirmations: Sequence[Confirmation], transaction: Transaction) -> None:

@@ -23,6 +23,7 @@ from pushrpc.model import (
     DeviceChange,
     DeviceFilter,
     DeviceSelector,
+    Lane,
     Location,
     Registered,
     Registration,
@@ -147,15 +148,28 @@ def unregister(app_id: str, which: DeviceSelector, now_us: int, transaction: Tra
 
 # --- devices that a provider keeps too
 
-_UNSYNCED = "u.due_us <= ? ORDER BY u.due_us LIMIT ?"
+_UNSYNCED = "u.app = ? AND u.provider_app_id = ? AND u.due_us <= ? ORDER BY u.due_us LIMIT ?"
+_NEXT_HUB = """
+    SELECT u.app, u.provider_app_id, u.due_us, a.app_id FROM unsynced AS u JOIN apps AS a ON a.key = u.app
+    WHERE (u.app, u.provider_app_id) > (?, ?) ORDER BY u.app, u.provider_app_id, u.due_us LIMIT 1"""
 _THIS = """
     provider_app_id = ? AND device = (SELECT key FROM devices WHERE app = ? AND device_id = ? AND updated_us = ?)"""
 _SYNCED = f"DELETE FROM unsynced WHERE {_THIS}"
 _SYNC_LATER = f"UPDATE unsynced SET due_us = ?, tries = tries + 1 WHERE {_THIS}"
 
 
-def unsynced(sql: sqlite3.Connection, now_us: int, limit: int) -> list[Unsynced]:
-    rows = sql.execute(_SELECT_UNSYNCED, (now_us, limit)).fetchall()
+def unsynced_lanes(sql: sqlite3.Connection, now_us: int) -> list[Lane]:
+    found: list[Lane] = []
+    app, hub = 0, ""
+    while row := sql.execute(_NEXT_HUB, (app, hub)).fetchone():
+        app, hub, due_us, app_id = row
+        if due_us <= now_us:
+            found.append(Lane(app_id, Provider.NOTIFICATION_HUBS, hub, Environment.UNSPECIFIED))
+    return found
+
+
+def unsynced(sql: sqlite3.Connection, app: int, lane: Lane, now_us: int, limit: int) -> list[Unsynced]:
+    rows = sql.execute(_SELECT_UNSYNCED, (app, lane.provider_app_id, now_us, limit)).fetchall()
     return [Unsynced(_as_kept_at(_device(row), row[-2]), row[-1]) for row in rows]
 
 
@@ -203,7 +217,7 @@ _SELECT = f"""
     FROM devices AS d JOIN apps AS a ON a.key = d.app WHERE """
 _SELECT_UNSYNCED = f"""
     SELECT d.key, a.app_id, {", ".join(f"d.{name}" for name in _COLUMNS)}, u.provider_app_id, u.tries
-    FROM unsynced AS u JOIN devices AS d ON d.key = u.device JOIN apps AS a ON a.key = d.app WHERE {_UNSYNCED}"""
+    FROM unsynced AS u CROSS JOIN devices AS d ON d.key = u.device JOIN apps AS a ON a.key = d.app WHERE {_UNSYNCED}"""
 _INSERT = f"INSERT INTO devices (app, {', '.join(_COLUMNS)}) VALUES (?{', ?' * len(_COLUMNS)})"
 _UPDATE = f"UPDATE devices SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHERE key = ?"
 

@@ -12,11 +12,11 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from pushrpc.ledger.sqlite.memory import Memory
-from pushrpc.ledger.sqlite.settle import Ending, end
+from pushrpc.ledger.sqlite.settle import Ending, end, open_to
 from pushrpc.ledger.sqlite.writer import Transaction
 from pushrpc.model import Lane
 from pushrpc.record import CancelCounts
-from pushrpc.words import Cause, DeliveryState
+from pushrpc.words import Cause, DeliveryState, DeviceState
 
 SLICE_ROWS = 1_000
 
@@ -85,6 +85,38 @@ def _unclaimed(sql: sqlite3.Connection, memory: Memory, notifications: Sequence[
                     return
     finally:
         rows.close()
+
+
+# --- tokens that have expired
+
+SLICE_TOKENS = 256  # each is looked for among all that is open
+TOKEN_SLICES_MAX = 40  # in a row: deliveries that expire meanwhile wait that long
+TOKEN_EXPIRED = "TOKEN_EXPIRED"  # our own word, where a provider's stands otherwise
+
+# The index's own condition, word for word: without it SQLite would walk over every device.
+_END_TOKENS = f"""
+    UPDATE devices SET state = {int(DeviceState.DEAD)}, dead_reason = '{TOKEN_EXPIRED}', dead_us = token_expire_us,
+        token_replaced_by = '', updated_us = ?1
+    WHERE key IN (
+        SELECT key FROM devices INDEXED BY devices_ending
+        WHERE token_expire_us > 0 AND state < {int(DeviceState.DEAD)} AND token_expire_us <= ?1 LIMIT {SLICE_TOKENS})
+    RETURNING app, device_id"""
+
+
+def end_tokens(now_us: int, transaction: Transaction) -> int:
+    """Marks one slice of the devices DEAD whose token_expire_time has passed. How many.
+
+    What waits for them ends as it does when a provider calls a device dead. No event tells of it but those: an event
+    about a device belongs to the notification that found it dead.
+    """
+    ended = transaction.sql.execute(_END_TOKENS, (now_us,)).fetchall()
+    device_ids_of: dict[int, list[str]] = {}
+    for app, device_id in ended:
+        device_ids_of.setdefault(app, []).append(device_id)
+    for app, device_ids in device_ids_of.items():
+        unclaimed = [key for key in open_to(app, device_ids, transaction) if key not in transaction.memory.held]
+        end([Ending(key, DeliveryState.UNREGISTERED, Cause.DEVICE_DEAD) for key in unclaimed], now_us, transaction)
+    return len(ended)
 
 
 PASSED_OVER_MAX = 10_000  # finished notifications in one transaction, some ms
