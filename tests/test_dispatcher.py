@@ -583,6 +583,20 @@ async def test_a_refused_credential_is_not_used_again_before_it_is_renewed() -> 
     assert used == [b"bearer old", b"bearer old", b"bearer 1"]
 
 
+async def test_what_another_lane_has_renewed_meanwhile_is_not_renewed_again() -> None:
+    credential = FakeCredential()
+    credential.value = b"bearer old"
+
+    def answer(path: bytes, authorization: bytes) -> Answer:
+        credential.value = b"bearer another's"
+        return ok(OutcomeKind.CREDENTIAL_REFUSED, 401) if authorization == b"bearer old" else ok()
+
+    async with Stage(answer, credential) as stage:
+        stage.ledger.add(10)
+        await stage.until_done()
+    assert (stage.ledger.states(), stage.fetched) == ([DeliveryState.SENT] * 10, 0)
+
+
 async def test_a_renewal_that_fails_is_tried_again() -> None:
     credential = FakeCredential()
     credential.value = b"bearer old"

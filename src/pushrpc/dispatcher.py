@@ -86,6 +86,7 @@ class LaneRunner:
         self._room = LaneRoom(account, sessions, in_flight_max)
         self._attempts_max = attempts_max
         self._must_renew = False  # the provider refused the credential that we have
+        self._used: bytes | None = None  # its value, as the last batch was sent with it
         self._not_sent_rounds = 0
         self._news = asyncio.Event()  # there may be more room, or the lane's health changed
         sessions.on_room = self._news.set
@@ -180,7 +181,7 @@ class LaneRunner:
 
     async def _renew(self) -> None:
         """Tries again when the hold that a failure brings is over: the old value is known to be refused."""
-        why_not = await self._authorization.renew()
+        why_not = await self._authorization.renew(refused=self._used)
         if why_not is not None:
             self._observe(why_not._replace(renew=False))
             return
@@ -207,7 +208,8 @@ class LaneRunner:
         unanswered = set(range(len(live)))
         if_broken = OutcomeKind.UNAVAILABLE
         try:
-            requests = self._account.prepare(Batch(self.lane, live), self._authorization.current(), started_us)
+            self._used = self._authorization.current()
+            requests = self._account.prepare(Batch(self.lane, live), self._used, started_us)
             if_broken = OutcomeKind.UNKNOWN
             first_expiry_us = min(delivery.notification.expire_us for delivery in live)
             start_within_s = (first_expiry_us - started_us) / 1e6
