@@ -60,9 +60,13 @@ def test_format_lint_and_types() -> None:
 
 @pytest.fixture(scope="module")
 def project(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty project with the package as it would be published."""
-    directory = tmp_path_factory.mktemp("newcomer")
-    (packed,) = json.loads(run("npm", "pack", "--json", "--ignore-scripts", "--pack-destination", directory))
+    """An empty project with the package as it would be published from a clean checkout, where nothing is built yet."""
+    checkout, directory = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("newcomer")
+    for source in ("package.json", "README.md"):
+        shutil.copy(CLIENT / source, checkout)
+    shutil.copytree(CLIENT / "src", checkout / "src")
+    (checkout / "node_modules").symlink_to(PLACE / "node_modules")
+    (packed,) = json.loads(run("npm", "pack", "--json", "--pack-destination", directory, directory=checkout))
     names = {each["path"] for each in packed["files"]}
     assert {"package.json", "README.md", "dist/index.js", "dist/index.d.ts"} <= names
     assert all(name.startswith("dist/") for name in names - {"package.json", "README.md"})
@@ -72,12 +76,29 @@ def project(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+def compiler(version: str) -> Path:
+    """tsc of a release; it stays for the next time. Skips the test where it cannot be had."""
+    if version == "pinned":
+        return PLACE / "node_modules" / "typescript" / "bin" / "tsc"
+    place = PLACE / "compilers" / version
+    tsc = place / "node_modules" / "typescript" / "bin" / "tsc"
+    if not tsc.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--prefix", place, "--no-save", "--no-audit", "--no-fund", f"typescript@{version}"]
+        told = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=NPM_S)
+        if told.returncode:
+            pytest.skip(f"TypeScript {version} could not be fetched: {told.stderr[-400:]}")
+    return tsc
+
+
 def readme() -> str:
     program, *_ = re.findall(r"^```js\n(.*?)^```$", (CLIENT / "README.md").read_text(), re.M | re.S)
     return str(program)
 
 
-def test_types_in_a_strict_project(project: Path) -> None:
+@pytest.mark.parametrize(("version", "skips"), [("5.4.5", True), ("5.7.3", False), ("pinned", False)])
+def test_types_in_a_strict_project(project: Path, version: str, skips: bool) -> None:
+    """With the oldest compilers that the README names, and with ours. `skips` is skipLibCheck."""
     (project / "main.ts").write_text(
         readme()
         + """
@@ -87,9 +108,9 @@ client.stub.sendNotification({ appId: "shop" }, () => {});
 """
     )
     options: dict[str, Any] = {"module": "nodenext", "target": "es2022", "strict": True, "noEmit": True}
-    options |= {"types": ["node"], "exactOptionalPropertyTypes": True, "skipLibCheck": False}
+    options |= {"types": ["node"], "exactOptionalPropertyTypes": True, "skipLibCheck": skips}
     (project / "tsconfig.json").write_text(json.dumps({"compilerOptions": options, "files": ["main.ts"]}))
-    command: list[str | Path] = ["node", PLACE / "node_modules" / "typescript" / "bin" / "tsc", "--pretty", "false"]
+    command: list[str | Path] = ["node", compiler(version), "--pretty", "false"]
     told = subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=NPM_S).stdout
     lines = len(readme().splitlines())
     found = [
@@ -97,6 +118,13 @@ client.stub.sendNotification({ appId: "shop" }, () => {});
     ]
     assert found == [(2, "TS2561"), (3, "TS2322"), (4, "TS2345")], told
     assert told.count(": error ") == len(found), told
+
+
+def test_the_readme_and_the_package_name_the_oldest_compiler() -> None:
+    told = json.loads((CLIENT / "package.json").read_text())
+    assert told["peerDependencies"] == {"typescript": ">=5.4"}
+    assert told["peerDependenciesMeta"]["typescript"] == {"optional": True}
+    assert "TypeScript 5.7 and newer, or 5.4 and newer with `skipLibCheck`" in (CLIENT / "README.md").read_text()
 
 
 def test_commonjs(project: Path) -> None:

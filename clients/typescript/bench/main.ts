@@ -1,4 +1,5 @@
 // Measures the client against a server that only answers, in a process of its own: node build/bench/main.js
+// With the address of a real server (no TLS, app shop) it replays what that has kept: node build/bench/main.js ADDRESS
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { toBinary } from "@bufbuild/protobuf";
@@ -16,23 +17,36 @@ import {
   SendNotificationRequestSchema,
   SendNotificationResponseSchema,
   StreamDeliveryStatusResponseSchema,
+  StreamStart,
   timestampFromDate,
 } from "@pushrpc/client";
 
 const EVENTS_PER_PAGE = 500;
 const PAGES = 400;
+const REPLAYS = 5;
 const CALLS = 200;
 const ROUNDS = 41;
 
-if (process.argv[2] === "serve") await serve();
+const [, , argument] = process.argv;
+if (argument === "serve") await serve();
+else if (argument !== undefined) await measureReal(argument);
 else await measure();
+
+async function measureReal(address: string): Promise<void> {
+  const client = PushClient.connect(address, "shop", { plaintext: true });
+  try {
+    await follow(client);
+  } finally {
+    client.close();
+  }
+}
 
 async function measure(): Promise<void> {
   const server = fork(process.argv[1] as string, ["serve"]);
   const [port] = (await once(server, "message")) as [number];
   const client = PushClient.connect(`127.0.0.1:${port}`, "shop", { plaintext: true });
   try {
-    for (let round = 0; round < 3; round++) await follow(client);
+    await follow(client);
     await send(client);
   } finally {
     client.close();
@@ -41,13 +55,25 @@ async function measure(): Promise<void> {
 }
 
 async function follow(client: PushClient): Promise<void> {
+  const rates: number[] = [];
+  for (let round = 0; round < REPLAYS; round++) rates.push(await replay(client));
+  console.log(`follow: ${Math.round(median(rates))} events/s in the median round`);
+}
+
+async function replay(client: PushClient): Promise<number> {
   const began = performance.now();
   const cpu = process.cpuUsage();
   let count = 0;
-  for await (const event of client.follow({ requestIds: ["all"] })) count += event.final ? 1 : 0;
+  let finals = 0;
+  for await (const event of client.follow({ start: StreamStart.OLDEST, untilCaughtUp: true })) {
+    count++;
+    finals += event.final ? 1 : 0;
+  }
+  if (finals === 0) throw new Error("the server has kept nothing");
   const { user, system } = process.cpuUsage(cpu);
   const rate = count / ((performance.now() - began) / 1_000);
   console.log(`follow: ${Math.round(rate)} events/s, ${((user + system) / count).toFixed(1)} µs of CPU an event`);
+  return rate;
 }
 
 /** In turns, so that both see the same machine; the median turn of each counts. */
