@@ -483,7 +483,7 @@ type Device struct {
 	Metadata map[string]string `protobuf:"bytes,17,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Whether it takes notifications.
 	State DeviceState `protobuf:"varint,18,opt,name=state,proto3,enum=pushrpc.v1.DeviceState" json:"state,omitempty"`
-	// The provider's word, when DEAD.
+	// The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
 	DeadReason string `protobuf:"bytes,19,opt,name=dead_reason,json=deadReason,proto3" json:"dead_reason,omitempty"`
 	// When the registry learned it, when DEAD.
 	DeadTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=dead_time,json=deadTime,proto3" json:"dead_time,omitempty"`

@@ -1507,7 +1507,7 @@ type ListDeliveriesRequest struct {
 	DeviceId string `protobuf:"bytes,4,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// To one user, newest first.
 	UserId string `protobuf:"bytes,5,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
-	// To one token, newest first.
+	// To one token, newest first: the one that was named, also where a push service has moved it since.
 	Token string `protobuf:"bytes,6,opt,name=token,proto3" json:"token,omitempty"`
 	// Only these states.
 	States []DeliveryState `protobuf:"varint,7,rep,packed,name=states,proto3,enum=pushrpc.v1.DeliveryState" json:"states,omitempty"`
@@ -1685,7 +1685,7 @@ type EngagementReport struct {
 	DeviceId string `protobuf:"bytes,2,opt,name=device_id,json=deviceId,proto3" json:"device_id,omitempty"`
 	// the provider with
 	Provider Provider `protobuf:"varint,3,opt,name=provider,proto3,enum=pushrpc.v1.Provider" json:"provider,omitempty"`
-	// the token; neither when the notification had one delivery only.
+	// the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
 	Token string `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`
 	// Required.
 	Engagement Engagement `protobuf:"varint,5,opt,name=engagement,proto3,enum=pushrpc.v1.Engagement" json:"engagement,omitempty"`

@@ -335,7 +335,7 @@ class Device(_message.Message):
     state: _enums_pb2.DeviceState.ValueType
     """Whether it takes notifications."""
     dead_reason: _builtins.str
-    """The provider's word, when DEAD."""
+    """The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed."""
     token_replaced_by: _builtins.str
     """The provider's newer token, when it told one; only Mozilla's service does, when it moves an endpoint."""
     hub_platform: _enums_pb2.HubPlatform.ValueType

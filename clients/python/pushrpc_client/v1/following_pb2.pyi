@@ -874,7 +874,7 @@ class ListDeliveriesRequest(_message.Message):
     user_id: _builtins.str
     """To one user, newest first."""
     token: _builtins.str
-    """To one token, newest first."""
+    """To one token, newest first: the one that was named, also where a push service has moved it since."""
     with_attempts: _builtins.bool
     """With every try."""
     page_size: _builtins.int
@@ -954,7 +954,7 @@ class EngagementReport(_message.Message):
     provider: _enums_pb2.Provider.ValueType
     """the provider with"""
     token: _builtins.str
-    """the token; neither when the notification had one delivery only."""
+    """the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only."""
     engagement: _enums_pb2.Engagement.ValueType
     """Required."""
     @_builtins.property

@@ -418,7 +418,7 @@ export type Device = Message<"pushrpc.v1.Device"> & {
   state: DeviceState;
 
   /**
-   * The provider's word, when DEAD.
+   * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
    *
    * @generated from field: string dead_reason = 19;
    */

@@ -975,7 +975,7 @@ export type ListDeliveriesRequest = Message<"pushrpc.v1.ListDeliveriesRequest"> 
   userId: string;
 
   /**
-   * To one token, newest first.
+   * To one token, newest first: the one that was named, also where a push service has moved it since.
    *
    * @generated from field: string token = 6;
    */
@@ -1073,7 +1073,7 @@ export type EngagementReport = Message<"pushrpc.v1.EngagementReport"> & {
   provider: Provider;
 
   /**
-   * the token; neither when the notification had one delivery only.
+   * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
    *
    * @generated from field: string token = 4;
    */

@@ -873,7 +873,7 @@ java.lang.String defaultValue) {
   private volatile java.lang.Object deadReason_ = "";
   /**
    * <pre>
-   * The provider's word, when DEAD.
+   * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
    * </pre>
    *
    * <code>string dead_reason = 19;</code>
@@ -894,7 +894,7 @@ java.lang.String defaultValue) {
   }
   /**
    * <pre>
-   * The provider's word, when DEAD.
+   * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
    * </pre>
    *
    * <code>string dead_reason = 19;</code>
@@ -4170,7 +4170,7 @@ java.lang.String defaultValue) {
     private java.lang.Object deadReason_ = "";
     /**
      * <pre>
-     * The provider's word, when DEAD.
+     * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
      * </pre>
      *
      * <code>string dead_reason = 19;</code>
@@ -4190,7 +4190,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's word, when DEAD.
+     * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
      * </pre>
      *
      * <code>string dead_reason = 19;</code>
@@ -4211,7 +4211,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's word, when DEAD.
+     * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
      * </pre>
      *
      * <code>string dead_reason = 19;</code>
@@ -4228,7 +4228,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's word, when DEAD.
+     * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
      * </pre>
      *
      * <code>string dead_reason = 19;</code>
@@ -4242,7 +4242,7 @@ java.lang.String defaultValue) {
     }
     /**
      * <pre>
-     * The provider's word, when DEAD.
+     * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
      * </pre>
      *
      * <code>string dead_reason = 19;</code>

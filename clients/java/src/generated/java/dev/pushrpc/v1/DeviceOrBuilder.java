@@ -457,7 +457,7 @@ java.lang.String defaultValue);
 
   /**
    * <pre>
-   * The provider's word, when DEAD.
+   * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
    * </pre>
    *
    * <code>string dead_reason = 19;</code>
@@ -466,7 +466,7 @@ java.lang.String defaultValue);
   java.lang.String getDeadReason();
   /**
    * <pre>
-   * The provider's word, when DEAD.
+   * The provider's word, when DEAD; TOKEN_EXPIRED when token_expire_time has passed.
    * </pre>
    *
    * <code>string dead_reason = 19;</code>

@@ -183,7 +183,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object token_ = "";
   /**
    * <pre>
-   * the token; neither when the notification had one delivery only.
+   * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
    * </pre>
    *
    * <code>string token = 4;</code>
@@ -204,7 +204,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * the token; neither when the notification had one delivery only.
+   * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
    * </pre>
    *
    * <code>string token = 4;</code>
@@ -985,7 +985,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object token_ = "";
     /**
      * <pre>
-     * the token; neither when the notification had one delivery only.
+     * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -1005,7 +1005,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * the token; neither when the notification had one delivery only.
+     * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -1026,7 +1026,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * the token; neither when the notification had one delivery only.
+     * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -1043,7 +1043,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * the token; neither when the notification had one delivery only.
+     * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
      * </pre>
      *
      * <code>string token = 4;</code>
@@ -1057,7 +1057,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * the token; neither when the notification had one delivery only.
+     * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
      * </pre>
      *
      * <code>string token = 4;</code>

@@ -71,7 +71,7 @@ public interface EngagementReportOrBuilder extends
 
   /**
    * <pre>
-   * the token; neither when the notification had one delivery only.
+   * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
    * </pre>
    *
    * <code>string token = 4;</code>
@@ -80,7 +80,7 @@ public interface EngagementReportOrBuilder extends
   java.lang.String getToken();
   /**
    * <pre>
-   * the token; neither when the notification had one delivery only.
+   * the token, or the endpoint that a push service has moved it to; neither when the notification had one delivery only.
    * </pre>
    *
    * <code>string token = 4;</code>

@@ -300,7 +300,7 @@ private static final long serialVersionUID = 0L;
   private volatile java.lang.Object token_ = "";
   /**
    * <pre>
-   * To one token, newest first.
+   * To one token, newest first: the one that was named, also where a push service has moved it since.
    * </pre>
    *
    * <code>string token = 6;</code>
@@ -321,7 +321,7 @@ private static final long serialVersionUID = 0L;
   }
   /**
    * <pre>
-   * To one token, newest first.
+   * To one token, newest first: the one that was named, also where a push service has moved it since.
    * </pre>
    *
    * <code>string token = 6;</code>
@@ -1509,7 +1509,7 @@ private static final long serialVersionUID = 0L;
     private java.lang.Object token_ = "";
     /**
      * <pre>
-     * To one token, newest first.
+     * To one token, newest first: the one that was named, also where a push service has moved it since.
      * </pre>
      *
      * <code>string token = 6;</code>
@@ -1529,7 +1529,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * To one token, newest first.
+     * To one token, newest first: the one that was named, also where a push service has moved it since.
      * </pre>
      *
      * <code>string token = 6;</code>
@@ -1550,7 +1550,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * To one token, newest first.
+     * To one token, newest first: the one that was named, also where a push service has moved it since.
      * </pre>
      *
      * <code>string token = 6;</code>
@@ -1567,7 +1567,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * To one token, newest first.
+     * To one token, newest first: the one that was named, also where a push service has moved it since.
      * </pre>
      *
      * <code>string token = 6;</code>
@@ -1581,7 +1581,7 @@ private static final long serialVersionUID = 0L;
     }
     /**
      * <pre>
-     * To one token, newest first.
+     * To one token, newest first: the one that was named, also where a push service has moved it since.
      * </pre>
      *
      * <code>string token = 6;</code>

@@ -112,7 +112,7 @@ public interface ListDeliveriesRequestOrBuilder extends
 
   /**
    * <pre>
-   * To one token, newest first.
+   * To one token, newest first: the one that was named, also where a push service has moved it since.
    * </pre>
    *
    * <code>string token = 6;</code>
@@ -121,7 +121,7 @@ public interface ListDeliveriesRequestOrBuilder extends
   java.lang.String getToken();
   /**
    * <pre>
-   * To one token, newest first.
+   * To one token, newest first: the one that was named, also where a push service has moved it since.
    * </pre>
    *
    * <code>string token = 6;</code>
