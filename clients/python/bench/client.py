@@ -1,10 +1,14 @@
-"""What this client costs, beside the bare stub: bench/client.py, against a server of its own that does nothing."""
+"""What this client costs, beside the bare stub: client.py, against a server in a process of its own that only answers.
+
+With the address of a real server (no TLS, app shop), client.py ADDRESS, it replays what that has kept.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import multiprocessing
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +21,7 @@ from pushrpc_client import AsyncClient, Client, v1
 
 PAGES = 400
 EVENTS_A_PAGE = 500
+REPLAYS = 5
 CALLS = 400
 ROUNDS = 15
 
@@ -54,19 +59,32 @@ def serve(told: Connection) -> None:
     server.wait_for_termination()
 
 
-def events_a_second(push: Client) -> float:
-    began = time.perf_counter()
-    count = sum(event.final for event in push.follow("n"))
-    return count / (time.perf_counter() - began)
+def events_a_second(address: str) -> float:
+    with Client(address, "shop", plaintext=True) as push:
+        began = time.perf_counter()
+        finals = [event.final for event in push.follow(start=v1.STREAM_START_OLDEST, until_caught_up=True)]
+        return rate(finals, began)
 
 
 async def events_a_second_asyncio(address: str) -> float:
     async with AsyncClient(address, "shop", plaintext=True) as push:
         began = time.perf_counter()
-        count = 0
-        async for event in push.follow("n"):
-            count += event.final
-        return count / (time.perf_counter() - began)
+        events = push.follow(start=v1.STREAM_START_OLDEST, until_caught_up=True)
+        return rate([event.final async for event in events], began)
+
+
+def rate(finals: list[bool], began: float) -> float:
+    if not any(finals):
+        raise SystemExit("the server has kept nothing")
+    return len(finals) / (time.perf_counter() - began)
+
+
+def follow(address: str) -> None:
+    """Prints medians."""
+    threads = statistics.median(events_a_second(address) for _ in range(REPLAYS))
+    print(f"follow, threads: {threads:,.0f} events/s")
+    tasks = statistics.median(asyncio.run(events_a_second_asyncio(address)) for _ in range(REPLAYS))
+    print(f"follow, asyncio: {tasks:,.0f} events/s")
 
 
 def calls(call: Callable[[v1.SendNotificationRequest], object]) -> float:
@@ -92,27 +110,32 @@ def unnamed(push: Client) -> Callable[[v1.SendNotificationRequest], object]:
     return send
 
 
-def main() -> None:
-    context = multiprocessing.get_context("spawn")
-    told, port = context.Pipe(), 0
-    process = context.Process(target=serve, args=[told[1]], daemon=True)
-    process.start()
-    port = told[0].recv()
-    address = f"127.0.0.1:{port}"
+def send(address: str) -> None:
+    """Prints medians, in turns, so that all see the same machine."""
+    bare, named, filled = [], [], []
     with Client(address, "shop", plaintext=True) as push:
-        print(f"follow, threads: {max(events_a_second(push) for _ in range(3)):,.0f} events/s")
-        rate = max(asyncio.run(events_a_second_asyncio(address)) for _ in range(3))
-        print(f"follow, asyncio: {rate:,.0f} events/s")
-        bare, named, filled = [], [], []
         for _ in range(ROUNDS):
             bare.append(calls(lambda request: push.stub.SendNotification(request, timeout=10)))
             named.append(calls(push.send))
             filled.append(calls(unnamed(push)))
-        for name, rounds in {"stub": bare, "send": named, "send that fills in": filled}.items():
-            over = statistics.median(mine / its for mine, its in zip(rounds, bare, strict=True)) - 1
-            print(f"{name}: {statistics.median(rounds) * 1e6:.0f} µs a call, {over:+.1%}")
+    for name, rounds in {"stub": bare, "send": named, "send that fills in": filled}.items():
+        over = statistics.median(mine / its for mine, its in zip(rounds, bare, strict=True)) - 1
+        print(f"{name}: {statistics.median(rounds) * 1e6:.0f} µs a call, {over:+.1%}")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments:
+        follow(arguments[0])
+        return
+    context = multiprocessing.get_context("spawn")
+    told = context.Pipe()
+    process = context.Process(target=serve, args=[told[1]], daemon=True)
+    process.start()
+    address = f"127.0.0.1:{told[0].recv()}"
+    follow(address)
+    send(address)
     process.terminate()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -11,8 +11,8 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent
-from pushrpc_client.patience import Backoff, Cancellable
+from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent, unheard
+from pushrpc_client.patience import Backoff, Cancellable, Pauses
 from pushrpc_client.v1 import (
     SendNotificationRequest,
     SendNotificationResponse,
@@ -31,21 +31,26 @@ class Bulk:
     """Many sends over one stream, from any number of threads.
 
     `add` groups them into messages and blocks while as many are unanswered as the server shall have at once: its pace
-    is the caller's. A broken stream is opened again and what it left unanswered is repeated, under the same
-    request_ids. Sends that have no answer after `answer_timeout` seconds fail; whether they were accepted is unknown
-    then, and repeating them with their request_id is safe.
+    is the caller's. A stream that breaks, or brings no answer for `answer_timeout` seconds, is opened again and what it
+    left unanswered is repeated, under the same request_ids. When none brings an answer for 20 s more, what is still
+    unanswered fails as UNAVAILABLE; whether it was accepted is unknown then, and repeating it with its request_id is
+    safe. A refusal that would be said again, such as UNAUTHENTICATED, fails what is unanswered at once. In both cases
+    later sends start anew.
 
     Leaving the `with` block waits until all is answered; leaving it by an exception gives up.
     """
 
-    def __init__(self, call: _Call, app_id: str, answer_timeout: float) -> None:
+    def __init__(self, call: _Call, pauses: Pauses, app_id: str, answer_timeout: float) -> None:
         self._open = call
+        self._pauses = pauses
         self._answer_timeout = answer_timeout
-        self._window: Window[_Future] = Window(app_id)
+        self._window: Window[_Future] = Window(app_id, answer_timeout)
         self._changed = threading.Condition()
         self._closing = False
         self._is_aborted = False
         self._stream: Cancellable | None = None
+        self._opened = 0.0
+        self._was_silent = False
         self._generation = 0
         self._thread = threading.Thread(target=self._run, name="pushrpc-bulk", daemon=True)
         self._thread.start()
@@ -82,6 +87,7 @@ class Bulk:
             self._changed.notify_all()
             if self._stream is not None:
                 self._stream.cancel()
+        self._pauses.wake()
         self._thread.join()
 
     def __enter__(self) -> Self:
@@ -112,20 +118,20 @@ class Bulk:
                 self._one_stream(backoff)
                 failed = ended()
             except grpc.RpcError as error:
-                failed = PushError.of(error)
+                failed = silent(self._answer_timeout) if self._was_silent else PushError.of(error)
             except PushError as error:
                 failed = error
             with self._changed:
                 self._window.broke()
                 if not self._window:
                     continue
-                pause = backoff.pause(failed)
-                is_late = self._is_late(pause)
-                if failed.may_pass and not is_late:
-                    self._changed.wait_for(lambda: self._is_aborted, pause)
-                    continue
-            was_silent = is_late and failed.code is grpc.StatusCode.CANCELLED
-            self._fail(silent(self._answer_timeout) if was_silent else failed)
+                left = self._window.left(time.monotonic())
+            if failed.is_final:
+                self._fail(failed)
+                continue
+            self._pauses.pause(min(backoff.pause(failed), left), lambda: self._is_aborted)
+            if self._window.left(time.monotonic()) <= 0:
+                self._fail(unheard(self._window.patience, failed))
 
     def _has_work(self) -> bool:
         """Waits for a send; False once closing with nothing left, or when nothing more shall be done."""
@@ -136,13 +142,14 @@ class Bulk:
     def _one_stream(self, backoff: Backoff) -> None:
         with self._changed:
             self._generation += 1
+            self._opened, self._was_silent = time.monotonic(), False
             stream = self._stream = self._open(self._messages(self._generation))
         try:
             for response in stream:
-                backoff.reset()
                 with self._changed:
-                    answers = self._window.answered(response)
+                    answers = self._window.answered(response, time.monotonic())
                     self._changed.notify_all()
+                backoff.reset()
                 for future, receipt in answers:
                     if isinstance(receipt, PushError):
                         future.set_exception(receipt)
@@ -162,8 +169,9 @@ class Bulk:
                     if generation != self._generation or (self._closing and not self._window):
                         return
                     now = time.monotonic()
-                    if self._is_late(0.0):
+                    if self._window and self._window.left_to(self._opened, now) <= 0:
                         assert self._stream is not None
+                        self._was_silent = True
                         self._stream.cancel()
                         return
                     group = self._window.next(now, self._closing)
@@ -172,13 +180,9 @@ class Bulk:
             yield group.message
 
     def _next_look(self, now: float) -> float | None:
-        due_in, oldest = self._window.due_in(now), self._window.oldest
-        late_in = None if oldest is None else max(0.0, oldest + self._answer_timeout - now)
-        return min((each for each in (due_in, late_in) if each is not None), default=None)
-
-    def _is_late(self, after: float) -> bool:
-        oldest = self._window.oldest
-        return oldest is not None and time.monotonic() + after >= oldest + self._answer_timeout
+        due_in = self._window.due_in(now)
+        left = max(0.0, self._window.left_to(self._opened, now)) if self._window else None
+        return min((each for each in (due_in, left) if each is not None), default=None)
 
     def _fail(self, error: PushError) -> None:
         with self._changed:

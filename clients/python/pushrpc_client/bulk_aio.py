@@ -9,7 +9,7 @@ from typing import Self, TypeAlias
 
 import grpc
 
-from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent
+from pushrpc_client.errors import PushError, closed, ended, given_up, of_one_send, silent, unheard
 from pushrpc_client.patience import Backoff
 from pushrpc_client.streams_aio import Streams, is_cancelled
 from pushrpc_client.v1 import (
@@ -29,9 +29,11 @@ class AsyncBulk:
     """Many sends over one stream, from any number of tasks of one event loop.
 
     `add` groups them into messages and waits while as many are unanswered as the server shall have at once: its pace
-    is the caller's. A broken stream is opened again and what it left unanswered is repeated, under the same
-    request_ids. Sends that have no answer after `answer_timeout` seconds fail; whether they were accepted is unknown
-    then, and repeating them with their request_id is safe.
+    is the caller's. A stream that breaks, or brings no answer for `answer_timeout` seconds, is opened again and what it
+    left unanswered is repeated, under the same request_ids. When none brings an answer for 20 s more, what is still
+    unanswered fails as UNAVAILABLE; whether it was accepted is unknown then, and repeating it with its request_id is
+    safe. A refusal that would be said again, such as UNAUTHENTICATED, fails what is unanswered at once. In both cases
+    later sends start anew.
 
     Leaving the block waits until all is answered; leaving it by an exception gives up.
     """
@@ -40,9 +42,10 @@ class AsyncBulk:
         self._open = call
         self._streams = streams
         self._answer_timeout = answer_timeout
-        self._window: Window[_Future] = Window(app_id)
+        self._window: Window[_Future] = Window(app_id, answer_timeout)
         self._changed = asyncio.Event()  # a new one after each change, so that every waiter hears of it
         self._closing = False
+        self._opened = 0.0
         self._now = asyncio.get_running_loop().time
         self._task = asyncio.create_task(self._run(), name="pushrpc-bulk")
 
@@ -119,11 +122,12 @@ class AsyncBulk:
             self._window.broke()
             if not self._window:
                 continue
-            pause = backoff.pause(failed)
-            if failed.may_pass and self._now() + pause < self._late_at():
-                await self._streams.pause(pause)
-            else:
+            if failed.is_final:
                 self._fail(failed)
+                continue
+            await self._streams.pause(min(backoff.pause(failed), self._window.left(self._now())))
+            if self._window.left(self._now()) <= 0:
+                self._fail(unheard(self._window.patience, failed))
 
     async def _has_work(self) -> bool:
         """Waits for a send; False once closing with nothing left."""
@@ -133,6 +137,7 @@ class AsyncBulk:
 
     async def _one_stream(self, backoff: Backoff) -> None:
         """Raises TimeoutError when no answer comes in time; a stream without work may end so, too."""
+        self._opened = self._now()
         stream = self._streams.opened(self._open())
         writer = asyncio.create_task(self._write(stream))
         try:
@@ -141,8 +146,9 @@ class AsyncBulk:
                     response = await stream.read()
                 if not isinstance(response, SendNotificationsResponse):
                     return
+                answers = self._window.answered(response, self._now())
                 backoff.reset()
-                for future, receipt in self._window.answered(response):
+                for future, receipt in answers:
                     if future.done():  # its task was cancelled
                         continue
                     if isinstance(receipt, PushError):
@@ -168,8 +174,8 @@ class AsyncBulk:
         await stream.done_writing()
 
     def _late_at(self) -> float:
-        oldest = self._window.oldest
-        return (self._now() if oldest is None else oldest) + self._answer_timeout
+        now = self._now()
+        return now + (self._window.left_to(self._opened, now) if self._window else self._answer_timeout)
 
     def _fail(self, error: PushError) -> None:
         for future, request_id in self._window.give_up():

@@ -22,6 +22,9 @@ _FINAL = frozenset({
     grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED,
 })  # fmt: skip
+# Whose reasons are the contract's, or said here by way of gRPC; a proxy's mean something else.
+_OWN_DOMAIN = "pushrpc.client"
+_DOMAINS = frozenset({"pushrpc.v1", _OWN_DOMAIN})
 # Reasons that are said here; the second is the server's too.
 CLIENT_CLOSED = "CLIENT_CLOSED"
 FIELD_TOO_LONG = "FIELD_TOO_LONG"
@@ -39,10 +42,11 @@ class PushError(Exception):
     """A call that failed.
 
     `code` is gRPC's status code. `reason` is the contract's word, such as "REQUEST_ID_REUSED", with its `metadata`;
-    both are empty when it was not the server that answered, but for what the client says itself: "CLIENT_CLOSED" after
-    a close, "TOKEN_UNAVAILABLE" when there is no bearer token, "FIELD_TOO_LONG" for a send that no bulk message can
-    carry. `retry_delay` is after how many seconds the same call may work, None where the server told none.
-    `request_id` is the failed send's, also one that the client made: to send again under it is safe. "" elsewhere.
+    both are empty when it was not the server that answered, also where a proxy gives a reason of its own, but for what
+    the client says itself: "CLIENT_CLOSED" after a close, "TOKEN_UNAVAILABLE" when there is no bearer token,
+    "FIELD_TOO_LONG" for a request that no server would read. `retry_delay` is after how many seconds the same call may
+    work, None where the server told none. `request_id` is the failed send's, also one that the client made: to send
+    again under it is safe. "" elsewhere.
     """
 
     def __init__(
@@ -73,13 +77,8 @@ class PushError(Exception):
         return self.code is grpc.StatusCode.UNAVAILABLE or (not self.reason and self.code in _LOST)
 
     @property
-    def may_pass(self) -> bool:
-        """The same of a bulk stream, which also outlives a refusal that comes with a time to try again."""
-        return self.is_transient or self.retry_delay is not None
-
-    @property
     def is_final(self) -> bool:
-        """Whether a follower that comes back would hear the same again."""
+        """Whether a stream that comes back would hear the same again."""
         return self.code in _FINAL
 
     @classmethod
@@ -97,7 +96,8 @@ class PushError(Exception):
         for detail in status_pb2.Status.FromString(serialized).details:
             if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
                 info = error_details_pb2.ErrorInfo.FromString(detail.value)
-                self.reason, self.metadata = info.reason, dict(info.metadata)
+                if info.domain in _DOMAINS:
+                    self.reason, self.metadata = info.reason, dict(info.metadata)
             elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
                 wrong = error_details_pb2.BadRequest.FromString(detail.value).field_violations
                 self.field_violations = tuple(FieldViolation(each.field, each.description) for each in wrong)
@@ -131,9 +131,9 @@ def closed(what: str = "client", request_id: str = "") -> PushError:
     return PushError(grpc.StatusCode.CANCELLED, f"the {what} was closed", CLIENT_CLOSED, request_id=request_id)
 
 
-def too_long(size: int, limit: int, request_id: str) -> PushError:
-    """A send that fits into no message of a bulk stream."""
-    problem = f"a send of {size:,} bytes; one message of a bulk stream takes {limit:,}"
+def too_long(size: int, limit: int, request_id: str = "") -> PushError:
+    """A request that no server would read."""
+    problem = f"the request has {size:,} bytes, the limit is {limit:,}; split it"
     return PushError(grpc.StatusCode.INVALID_ARGUMENT, problem, FIELD_TOO_LONG, request_id=request_id)
 
 
@@ -141,7 +141,7 @@ def without_token(problem: str) -> grpc.aio.AioRpcError:
     """What gRPC would raise, had the server said it: an interceptor's word that callers of a stub understand too."""
     message = f"no bearer token: {problem}"
     status = status_pb2.Status(code=grpc.StatusCode.UNAUTHENTICATED.value[0], message=message)
-    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=TOKEN_UNAVAILABLE, domain="pushrpc_client"))
+    status.details.add().Pack(error_details_pb2.ErrorInfo(reason=TOKEN_UNAVAILABLE, domain=_OWN_DOMAIN))
     trailing = grpc.aio.Metadata((_DETAILS_KEY, status.SerializeToString()))
     return grpc.aio.AioRpcError(grpc.StatusCode.UNAUTHENTICATED, grpc.aio.Metadata(), trailing, message)
 
@@ -168,6 +168,13 @@ def unopened(timeout: float, last: PushError | None) -> PushError:
 def silent(timeout: float) -> PushError:
     """A stream is open, and nobody speaks."""
     return PushError(grpc.StatusCode.UNAVAILABLE, f"no answer came within {timeout:g} s")
+
+
+def unheard(timeout: float, last: PushError) -> PushError:
+    """No stream has brought an answer for so long."""
+    problem = f"no answer came within {timeout:g} s ({last.message})"
+    advice = "it is not known whether this was accepted: send it again under its request_id"
+    return PushError(grpc.StatusCode.UNAVAILABLE, f"{problem}; {advice}")
 
 
 def garbled(problem: str) -> PushError:

@@ -96,7 +96,7 @@ class Client:
 
     def bulk(self, *, answer_timeout: float = ANSWER_TIMEOUT_S) -> Bulk:
         """Many sends over one stream, for as many as the server takes. Use it in a `with` block."""
-        return Bulk(self.stub.SendNotifications, self.app_id, answer_timeout)
+        return Bulk(self.stub.SendNotifications, self._pauses, self.app_id, answer_timeout)
 
     def register(self, request: v1.RegisterDeviceRequest, *, timeout: float | None = None) -> v1.RegisterDeviceResponse:
         """Upserts one provider token; the newest registration of a token wins it."""

@@ -23,6 +23,7 @@ UNANSWERED_MAX = 4
 FILL_S = 0.005
 FILLED_IN_BYTES = 128  # app_id, request_id, and what frames a send
 ANSWER_TIMEOUT_S = 60.0
+OPENING_S = 20.0  # what another stream has to answer, after one was given up; as long as a follower's first
 RECONNECT_FIRST_S = 0.1
 RECONNECT_LAST_S = 5.0
 
@@ -61,11 +62,14 @@ class Group(Generic[Ticket]):
 class Window(Generic[Ticket]):
     """Groups in order: the first `_written` of them are on the stream, the last may still be filled.
 
-    A broken stream's groups are written again: their sends have request_ids.
+    A broken stream's groups are written again: their sends have request_ids. A stream that brings no answer for
+    `answer_timeout` seconds shall be left for another, and OPENING_S later what is here shall be given up.
     """
 
-    def __init__(self, app_id: str) -> None:
+    def __init__(self, app_id: str, answer_timeout: float = ANSWER_TIMEOUT_S) -> None:
         self._app_id = app_id
+        self._answer_timeout = answer_timeout
+        self._heard = 0.0  # when an answer came, or the first send that waits for one
         self._groups: deque[Group[Ticket]] = deque()
         self._forming: Group[Ticket] | None = None
         self._written = 0
@@ -81,6 +85,8 @@ class Window(Generic[Ticket]):
             raise too_long(size, BYTES_MAX, request.request_id)
         if self._forming is not None and not self._forming.takes(size, targets) and not self._seal():
             return False
+        if not self:
+            self._heard = now
         if self._forming is None:
             self._sequence += 1
             self._forming = Group(self._sequence, self._app_id, now)
@@ -103,18 +109,26 @@ class Window(Generic[Ticket]):
         return max(0.0, self._forming.began + FILL_S - now)
 
     @property
-    def oldest(self) -> float | None:
-        """When the sends that wait longest were added."""
-        first = self._groups[0] if self._groups else self._forming
-        return None if first is None else first.began
+    def patience(self) -> float:
+        """Seconds without any answer after which what is here shall be given up."""
+        return self._answer_timeout + OPENING_S
 
-    def answered(self, response: SendNotificationsResponse) -> list[tuple[Ticket, Receipt]]:
+    def left(self, now: float) -> float:
+        """How many of them are left."""
+        return self._heard + self.patience - now
+
+    def left_to(self, opened: float, now: float) -> float:
+        """Seconds until a stream that was opened then shall be left; it is silent only while something is here."""
+        return min(max(self._heard, opened) + self._answer_timeout - now, self.left(now))
+
+    def answered(self, response: SendNotificationsResponse, now: float) -> list[tuple[Ticket, Receipt]]:
         """Raises PushError when it is not the answer to what was written first."""
         if not self._written or self._groups[0].message.sequence != response.sequence:
             raise garbled(f"the answer to message {response.sequence} came out of turn")
         group = self._groups[0]
         if len(group.tickets) != len(response.receipts):
             raise garbled(f"{len(response.receipts)} receipts came for {len(group.tickets)} sends")
+        self._heard = now
         self._groups.popleft()
         self._written -= 1
         return [

@@ -80,6 +80,12 @@ class Player:
         error = end_of(self._push.follow(cursor=cursor))
         return {"code": error.code.name, "reason": error.reason, "tells_oldest": "oldest_cursor" in error.metadata}
 
+    def replay(self, step: Step) -> Result:
+        cursor = self._sent[step["of"]].cursor if "of" in step else ""
+        with self._push.follow(cursor=cursor, start=v1.STREAM_START_OLDEST, until_caught_up=True) as events:
+            tokens = sorted(event.token for event in events if event.final)
+            return {"tokens": tokens, "ended": events.counts is not None}
+
     def follow_app(self, _step: Step) -> Result:
         events = self._push.follow()
         events.__enter__()  # open from here on; the process ends with it

@@ -27,13 +27,14 @@ class Refuses(Exception):
         reason: str = "",
         retry_delay: float | None = None,
         fields: Sequence[tuple[str, str]] = (),
+        domain: str = "pushrpc.v1",
         **metadata: str,
     ) -> None:
         super().__init__(code, reason)
         self.code = code
         details: list[Message] = []
         if reason:
-            details.append(error_details_pb2.ErrorInfo(reason=reason, domain="pushrpc.v1", metadata=metadata))
+            details.append(error_details_pb2.ErrorInfo(reason=reason, domain=domain, metadata=metadata))
         if fields:
             bad = error_details_pb2.BadRequest()
             for field, description in fields:

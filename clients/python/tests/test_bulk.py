@@ -177,27 +177,88 @@ def test_a_final_error_fails_what_is_unanswered_and_nothing_else(fake: Fake, pus
         assert bulk.add(send("b")).result().notification_id == "n-b"
 
 
-def test_a_server_that_never_answers_is_given_up(fake: Fake, push: Any) -> None:
-    never = threading.Event()
+def silent(requests: Requests) -> Responses:
+    for _ in requests:
+        pass
+    threading.Event().wait(1.0)  # what reads does not answer
+    yield from ()
 
-    def silent(requests: Requests) -> Responses:
-        for _ in requests:
-            never.wait(WAIT_S)
-        yield from ()
 
-    fake.bulks = [silent]
+def too_busy(requests: Requests) -> Responses:
+    next(requests)
+    raise Refuses(grpc.StatusCode.ABORTED, "SLOW_READER", retry_delay=3600)
+    yield
+
+
+def garbling(requests: Requests) -> Responses:
+    for request in requests:
+        yield v1.SendNotificationsResponse(sequence=request.sequence + 7)
+
+
+@pytest.mark.parametrize("answer", [silent, too_busy, garbling])
+def test_a_server_that_never_answers_is_given_up(
+    fake: Fake, push: Any, monkeypatch: pytest.MonkeyPatch, answer: BulkScript
+) -> None:
+    """After another stream had its time too; what comes later starts anew."""
+    monkeypatch.setattr("pushrpc_client.window.OPENING_S", 0.4)
+    fake.bulks = [answer]
     began = time.monotonic()
     with push.bulk(answer_timeout=0.5) as bulk:
-        failed = bulk.add(send("a")).exception()
-    never.set()
-    assert isinstance(failed, PushError) and failed.code is grpc.StatusCode.UNAVAILABLE, failed
-    assert 0.5 <= time.monotonic() - began < 5
+        assert_unanswered(bulk.add(send("a")).exception(), "a")
+        assert 0.9 <= time.monotonic() - began < 5
+        if answer is silent:
+            assert [message.sends[0].request_id for message in list(fake.messages.queue)] == ["a", "a"]
+        fake.bulks = [answer_all]
+        assert bulk.add(send("b")).result().notification_id == "n-b"
 
 
-def test_no_server_is_given_up_too(connect: Any) -> None:
+def test_no_server_is_given_up_too(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushrpc_client.window.OPENING_S", 0.2)
     with connect("127.0.0.1:1").bulk(answer_timeout=0.5) as bulk:
+        assert_unanswered(bulk.add(send("a")).exception(), "a")
+
+
+def assert_unanswered(error: BaseException | None, request_id: str) -> None:
+    assert isinstance(error, PushError)
+    assert (error.code, error.reason, error.request_id) == (grpc.StatusCode.UNAVAILABLE, "", request_id)
+    assert "not known whether" in error.message
+
+
+FINAL = frozenset({
+    "INVALID_ARGUMENT", "NOT_FOUND", "OUT_OF_RANGE", "ALREADY_EXISTS", "FAILED_PRECONDITION", "UNIMPLEMENTED",
+    "UNAUTHENTICATED", "PERMISSION_DENIED",
+})  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", ["", "SOME_REASON"])
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_every_code_that_may_pass_reopens_the_stream(fake: Fake, push: Any, code: grpc.StatusCode, reason: str) -> None:
+    def refuses(requests: Requests) -> Responses:
+        next(requests)
+        raise Refuses(code, reason)
+        yield
+
+    fake.bulks = [refuses, answer_all]
+    with push.bulk() as bulk:
         failed = bulk.add(send("a")).exception()
-    assert isinstance(failed, PushError) and failed.code is grpc.StatusCode.UNAVAILABLE
+    if code.name not in FINAL:
+        assert failed is None
+    else:
+        assert isinstance(failed, PushError)
+        assert (failed.code, failed.reason, failed.request_id) == (code, reason, "a")
+
+
+def test_closing_the_client_ends_the_pause_between_two_streams(fake: Fake, push: Any) -> None:
+    fake.bulks = [too_busy]
+    with push.bulk() as bulk:
+        future = bulk.add(send("a"))
+        fake.messages.get(timeout=WAIT_S)
+        time.sleep(0.1)  # so that most often it pauses; it must end alike when not
+        began = time.monotonic()
+        push.close()
+        failed = future.exception()
+        assert isinstance(failed, PushError) and failed.reason == "CLIENT_CLOSED", failed
+        assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(

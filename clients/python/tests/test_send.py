@@ -59,6 +59,31 @@ def test_a_send_is_repeated_under_its_request_id_when_the_answer_is_lost(fake: F
     assert len({send.request_id for send in fake.sends}) == 1
 
 
+def test_a_proxys_own_reason_hides_no_lost_answer(fake: Fake, push: Any) -> None:
+    fake.answers.insert(0, Refuses(grpc.StatusCode.UNKNOWN, "UPSTREAM_RESET", domain="proxy.example", via="proxy"))
+    push.send(HELLO)
+    assert len(fake.sends) == 2
+    fake.answers.insert(0, Refuses(grpc.StatusCode.ABORTED, "UPSTREAM_RESET", domain="proxy.example", via="proxy"))
+    with pytest.raises(PushError) as caught:
+        push.send(HELLO)
+    assert (caught.value.reason, caught.value.metadata) == ("", {})
+
+
+def test_what_no_server_would_read_is_refused_here(fake: Fake, push: Any) -> None:
+    def sized(more: int) -> v1.SendNotificationRequest:
+        return v1.SendNotificationRequest(app_id="shop", request_id="x" * (4 * 1024 * 1024 - 11 + more))
+
+    assert sized(0).ByteSize() == 4 * 1024 * 1024
+    push.send(sized(0))
+    with pytest.raises(PushError) as caught:
+        push.send(sized(1))
+    assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_TOO_LONG")
+    assert caught.value.request_id == sized(1).request_id
+    with pytest.raises(PushError, match="FIELD_TOO_LONG"):
+        push.register(v1.RegisterDeviceRequest(token=sized(1).request_id))
+    assert len(fake.sends) == 1
+
+
 def test_a_repeat_comes_no_sooner_than_the_server_asks(fake: Fake, push: Any) -> None:
     fake.answers.insert(0, Refuses(grpc.StatusCode.UNAVAILABLE, "DRAINING", 0.6))
     began = time.monotonic()

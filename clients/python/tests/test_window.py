@@ -52,7 +52,7 @@ def test_what_it_holds_is_bounded_until_an_answer_comes(window: Window[str]) -> 
     written = [window.next(0.0) for _ in range(UNANSWERED_MAX)]
     assert window.next(99.0) is None
     assert written[0] is not None
-    assert len(window.answered(receipts(written[0].message))) == SENDS_MAX
+    assert len(window.answered(receipts(written[0].message), 0.0)) == SENDS_MAX
     assert fill(window) == SENDS_MAX
 
 
@@ -73,7 +73,6 @@ def test_a_broken_stream_writes_the_same_again(window: Window[str]) -> None:
     second = window.next(19.0)
     window.broke()
     assert [window.next(19.0), window.next(19.0), window.next(19.0)] == [first, second, None]
-    assert window.oldest == 0.0
 
 
 def test_answers_come_in_order_or_are_none(window: Window[str]) -> None:
@@ -81,13 +80,29 @@ def test_answers_come_in_order_or_are_none(window: Window[str]) -> None:
     group = window.next(9.0)
     assert group is not None
     with pytest.raises(PushError, match="out of turn"):
-        window.answered(v1.SendNotificationsResponse(sequence=7))
+        window.answered(v1.SendNotificationsResponse(sequence=7), 9.0)
     with pytest.raises(PushError, match="0 receipts"):
-        window.answered(v1.SendNotificationsResponse(sequence=group.message.sequence))
-    ((ticket, receipt),) = window.answered(receipts(group.message))
+        window.answered(v1.SendNotificationsResponse(sequence=group.message.sequence), 9.0)
+    ((ticket, receipt),) = window.answered(receipts(group.message), 9.0)
     assert ticket == "A" and isinstance(receipt, v1.SendNotificationResponse)
     assert receipt.notification_id == "n-a"
     assert not window
+
+
+def test_silence_counts_from_the_last_answer_or_the_first_send(window: Window[str]) -> None:
+    window.add(send("a"), "A", 100.0)
+    window.add(send("b"), "B", 150.0)
+    assert (window.left(150.0), window.left_to(90.0, 150.0)) == (30.0, 10.0)
+    assert window.left_to(110.0, 150.0) == 20.0, "a stream has its own time"
+    assert window.left_to(140.0, 150.0) == 30.0, "but not beyond that of all"
+    group = window.next(150.0)
+    assert group is not None
+    with pytest.raises(PushError):
+        window.answered(v1.SendNotificationsResponse(sequence=7), 155.0)
+    assert window.left(155.0) == 25.0
+    window.add(send("c"), "C", 155.0)
+    window.answered(receipts(group.message), 160.0)
+    assert (window.left(160.0), window.left_to(140.0, 160.0)) == (80.0, 60.0)
 
 
 def test_giving_up_empties_it(window: Window[str]) -> None:
@@ -95,4 +110,4 @@ def test_giving_up_empties_it(window: Window[str]) -> None:
     window.next(9.0)
     window.add(send("b"), "B", 9.0)
     assert window.give_up() == [("A", "a"), ("B", "b")]
-    assert not window and window.oldest is None and window.next(99.0) is None
+    assert not window and window.next(99.0) is None

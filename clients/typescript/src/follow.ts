@@ -1,13 +1,15 @@
+import { create } from "@bufbuild/protobuf";
 import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { ClientReadableStream, ServiceError } from "@grpc/grpc-js";
 import { Backoff, sleep } from "./backoff.js";
 import { clientClosed, errorOfCall, isFinal, PushError } from "./errors.js";
 import { StreamStart } from "./generated/pushrpc/v1/enums_pb.js";
-import type {
-  DeliveryCounts,
-  DeliveryEvent,
-  StreamDeliveryStatusRequest,
-  StreamDeliveryStatusResponse,
+import {
+  type DeliveryCounts,
+  DeliveryCountsSchema,
+  type DeliveryEvent,
+  type StreamDeliveryStatusRequest,
+  type StreamDeliveryStatusResponse,
 } from "./generated/pushrpc/v1/following_pb.js";
 import { isClosed, type PushStub } from "./stub.js";
 
@@ -69,7 +71,7 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
     return this.#request.cursor;
   }
 
-  /** The named notifications' deliveries by state, once the iteration ended by itself. */
+  /** The named notifications' deliveries by state, once the iteration ended by itself; all 0 of a whole app. */
   get counts(): DeliveryCounts | undefined {
     return this.#counts;
   }
@@ -133,7 +135,7 @@ export class Follower implements AsyncIterable<DeliveryEvent> {
           const isPage = message.events.length > 0;
           if (!isPage) this.#moveTo(message.cursor);
           if (message.signal.case === "end") {
-            this.#counts = message.signal.value.counts;
+            this.#counts = message.signal.value.counts ?? create(DeliveryCountsSchema);
             return;
           }
           if (message.signal.case === "reconnect") {
