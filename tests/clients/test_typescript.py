@@ -84,7 +84,7 @@ def compiler(version: str) -> Path:
     tsc = place / "node_modules" / "typescript" / "bin" / "tsc"
     if not tsc.exists():
         place.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--prefix", place, "--no-save", "--no-audit", "--no-fund", f"typescript@{version}"]
+        command = ["npm", "install", "--prefix", str(place), "--no-audit", "--no-fund", f"typescript@{version}"]
         told = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=NPM_S)
         if told.returncode:
             pytest.skip(f"TypeScript {version} could not be fetched: {told.stderr[-400:]}")
