@@ -282,13 +282,13 @@ export class BulkSender {
   /** A stream that has been silent for too long, for another. */
   #leave(): void {
     const silent = this.#stream;
-    this.#broken(new PushError(`no receipt came for ${this.#timeoutMs} ms`, { code: "UNAVAILABLE" }));
+    this.#broken(new PushError(`no answer came within ${this.#timeoutMs} ms`, { code: "UNAVAILABLE" }));
     silent?.cancel();
   }
 
   #unheard(): PushError {
     const last = this.#lastError ? ` (${this.#lastError.message})` : "";
-    const problem = `no receipt came for ${this.#timeoutMs + OPENING_MAX_MS} ms${last}`;
+    const problem = `no answer came within ${this.#timeoutMs + OPENING_MAX_MS} ms${last}`;
     const advice = "it is not known whether this was accepted: send it again under its request_id";
     return new PushError(`${problem}; ${advice}`, { code: "UNAVAILABLE", cause: this.#lastError });
   }
