@@ -98,7 +98,10 @@ def _goals(results: Results) -> str:
     table = _markdown(["figure", "goal", "measured", "verdict"], rows, left=1)
     if not reasons:
         return table
-    heading = "Why goals are missed ([what was tried](../docs/decisions/0005-what-a-push-costs.md)):"
+    heading = (
+        "Why goals are missed (what was tried: [0005](../docs/decisions/0005-what-a-push-costs.md), "
+        "[0009](../docs/decisions/0009-what-single-sends-can-cost.md)):"
+    )
     return "\n\n".join([table, heading, "\n".join(reasons)])
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from pushrpc.ledger import LedgerFull, LedgerUnavailable
 from pushrpc.ledger import sqlite as sqlite_ledger
-from pushrpc.ledger.sqlite import due, store
+from pushrpc.ledger.sqlite import due, store, writer
 from pushrpc.ledger.sqlite.following import Ring
 from pushrpc.ledger.sqlite.store import Store
 from pushrpc.model import DeviceSelector, Receipt
@@ -405,6 +405,7 @@ async def test_concurrent_accepts_share_their_commits(engine: SqliteEngine, disk
 async def test_a_crowd_waits_for_company(engine: SqliteEngine, disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     await soon(asyncio.gather(*(engine.ledger.accept([send(engine.clock)]) for _ in range(2))))
     monkeypatch.setattr(sqlite_ledger, "ACCEPT_LINGER_S", 0.3)
+    monkeypatch.setattr(writer, "COMPANY_S", 0.15)
     commits = disk.commits
     first = asyncio.ensure_future(engine.ledger.accept([send(engine.clock)]))
     await asyncio.sleep(0.05)

@@ -57,7 +57,7 @@ from pushrpc.words import Cause, DeliveryState
 T = TypeVar("T")
 
 # How long a write may wait for company once there is a crowd: a sync costs more than a row.
-ACCEPT_LINGER_S = 0.002
+ACCEPT_LINGER_S = 0.006
 SETTLE_LINGER_S = 0.004  # a lane has so much in flight that its wire does not run dry meanwhile
 
 

@@ -22,6 +22,9 @@ GROUP_ROWS_MAX = 1_000  # about 5 ms: nobody waits much longer for the writer to
 _INSERT_LANE = """
     INSERT INTO lanes (app, provider, provider_app_id, environment, origin) VALUES (?, ?, ?, ?, ?) RETURNING key"""
 GROUP_ROWS_ENOUGH = 256  # a third of what a lane has in flight: waiting for more would starve the wire
+# How long the first of a group waits for company, for each row that the last group had: two callers hardly wait, fifty
+# wait long enough to meet in one commit, and a cycle costs as much for one as for fifty (docs/decisions/0009).
+COMPANY_S = 0.0004
 PENDING_MAX = 65_536  # calls that wait for the writer; far above what the callers' own limits let through
 REOPEN_EVERY_S = 1.0
 
@@ -202,7 +205,7 @@ class Writer:
         self._rows = 0
         self._due_s = 0.0  # when what has gathered is committed at the latest, on the loop's clock
         self._alarm: asyncio.TimerHandle | None = None
-        self._crowded = False
+        self._crowd = 0  # rows of the last group, 0 when it was a single one
         self._news = asyncio.Event()
         self._refusal = ""
         self._closing = False
@@ -211,16 +214,16 @@ class Writer:
     def submit(self, run: Callable[[Transaction], T], rows: int = 1, linger_s: float = 0.0) -> asyncio.Future[T]:
         """Has work done in the next group. The result arrives after the commit; cancelling it does not stop the work.
 
-        `linger_s`: how long it may wait for company. A writer that last had a single row sees no crowd and never waits.
+        `linger_s`: how long it may wait for company at most. After a group of a single row there is none to wait for.
         """
         done = self._future()
         if done.done():
             return done
-        due_s = self._loop.time() + (linger_s if self._crowded else 0.0)
+        due_s = self._loop.time() + min(linger_s, self._crowd * COMPANY_S)
         self._due_s = due_s if not self._gathered else min(due_s, self._due_s)
         self._gathered.append(Work(run, rows, done))
         self._rows += rows
-        if self._rows >= GROUP_ROWS_ENOUGH or not linger_s or not self._crowded:
+        if self._rows >= GROUP_ROWS_ENOUGH or not linger_s or not self._crowd:
             self._due_s = 0.0
             self._news.set()
         elif self._alarm is None:
@@ -284,7 +287,7 @@ class Writer:
             group.append(self._gathered.popleft())
             rows += group[-1].rows
         self._rows -= rows
-        self._crowded = rows > 1
+        self._crowd = rows if rows > 1 else 0
         return group
 
     async def _commit(self, group: Sequence[Work]) -> None:
