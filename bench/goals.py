@@ -105,14 +105,14 @@ _TWO_CORES = (
     "them bounds everybody's rate."
 )
 _EVERY_SEND = (
-    "with a ledger that keeps nothing and costs nothing a send still cost 1.35 empty echoes (docs/decisions/0009), so the "
-    "goal leaves a durable one a quarter of an echo; its rows and indexes alone, without Python around them, take about "
-    "as much."
+    "with a ledger that keeps nothing and costs nothing a send still cost 1.35 empty echoes (docs/decisions/0009), so "
+    "the goal leaves a durable one a quarter of an echo; its rows and indexes alone, without Python around them, take "
+    "about as much."
 )
 _ONE_LOCK = (
-    "with a ledger that keeps nothing and costs nothing the stream made 0.92 × gorush's rate (docs/decisions/0009): Python "
-    "runs one thread at a time, and what a send needs beside the ledger is a core's worth at that rate. gorush keeps "
-    "nothing, answers before it has pushed, and uses both cores."
+    "with a ledger that keeps nothing and costs nothing the stream made 0.92 × gorush's rate (docs/decisions/0009): "
+    "Python runs one thread at a time, and what a send needs beside the ledger is a core's worth at that rate. gorush "
+    "keeps nothing, answers before it has pushed, and uses both cores."
 )
 
 GOALS = (
