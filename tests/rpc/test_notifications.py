@@ -321,7 +321,16 @@ def test_a_fingerprint_tells_requests_apart(change: dict[str, Any]) -> None:
     assert fingerprint(send_request("aa")) != fingerprint(send_request("aa", **change))
 
 
-@pytest.mark.parametrize("change", [{"wait": {"seconds": 3}}, {"options": {}}], ids=str)
+def test_a_fingerprint_is_the_one_that_older_ledgers_hold() -> None:
+    """Else a repeat across an upgrade would be refused as another request."""
+    request = sending.SendNotificationRequest(app_id="shop", request_id="order-1234")
+    request.target.tokens.add(provider=e.PROVIDER_APNS, tokens=["aa"])
+    request.message.title = "Order shipped"
+    assert fingerprint(request).hex() == "4a4e9e93669153d02215a902d2fd797977117e4836272c4758db3329c8142266"
+    assert request.request_id == "order-1234"
+
+
+@pytest.mark.parametrize("change", [{"request_id": "r"}, {"wait": {"seconds": 3}}, {"options": {}}], ids=str)
 def test_a_fingerprint_leaves_out_what_is_no_difference(change: dict[str, Any]) -> None:
     assert fingerprint(send_request("aa")) == fingerprint(send_request("aa", **change))
 

@@ -381,9 +381,10 @@ def _message_of(request: Asking, fields: Fields) -> Content:
 
 
 def fingerprint(request: sending_pb2.SendNotificationRequest) -> bytes:
-    """What makes two requests under one request_id the same: everything but wait.
+    """What makes two requests under one request_id the same: everything but request_id and wait.
 
-    Presence that changes nothing (an empty `options`) is no difference.
+    Presence that changes nothing (an empty `options`) is no difference. Ledgers keep it for days and across versions:
+    its form may not change.
     """
     if request.HasField("wait") or (request.HasField("options") and not request.options.ListFields()):
         canonical = sending_pb2.SendNotificationRequest()
@@ -392,7 +393,10 @@ def fingerprint(request: sending_pb2.SendNotificationRequest) -> bytes:
         if not canonical.options.ListFields():
             canonical.ClearField("options")
         request = canonical
-    return hashlib.sha256(request.SerializeToString(deterministic=True)).digest()
+    request_id, request.request_id = request.request_id, ""  # for a moment: a copy costs as much as the digest
+    octets = request.SerializeToString(deterministic=True)
+    request.request_id = request_id
+    return hashlib.sha256(octets).digest()
 
 
 # --- accounts as one message sees them ---------------------------------------------------------------------------
