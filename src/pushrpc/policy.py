@@ -142,7 +142,7 @@ class LaneHealth(NamedTuple):
     state: LaneState = LaneState.PROVING
     hold_until_us: int = 0
     reason: str = ""
-    throttled: bool = False  # why it is HOLDING: too fast, not broken
+    throttled: bool = False  # it held for being too fast, or is in doubt: many may prove it at once, not one
     renewed: bool = False  # a fresh credential has been tried since one was last accepted
     failures_in_row: int = 0
     window_from_us: int = 0
@@ -220,8 +220,11 @@ class LaneHealth(NamedTuple):
     def _suspect(self, outcome: Outcome, now_us: int) -> LaneHealth:
         """After a refusal of one token that, were it one of many, would say that it is us who are refused."""
         if self.suspect_in_row >= SUSPECT_IN_ROW_MAX:
-            every_s = PROBE_EVERY_S if outcome.misdirected else PROBE_EVERY_IN_DOUBT_S
-            return self._paused(now_us, f"{self.suspect_in_row} tokens in a row: {_word(outcome)}", every_s)
+            reason = f"{self.suspect_in_row} tokens in a row: {_word(outcome)}"
+            if outcome.misdirected:
+                return self._paused(now_us, reason)
+            # It may as well be true of each of them, so many are tried at once: one living among them ends the pause.
+            return self._paused(now_us, reason, PROBE_EVERY_IN_DOUBT_S)._replace(throttled=True)
         if not outcome.misdirected:
             return self._opened(now_us)
         tripped = self.misdirected >= WINDOW_ANSWERS_MIN and self.misdirected * 2 >= self.answers

@@ -731,7 +731,7 @@ DOCUMENTED: list[tuple[str, int, Headers, Outcome]] = [
     ),
     ("access token", 401, (), Outcome(SETTINGS, 401, renew=True)),
     ("another app's channel", 403, (), Outcome(SETTINGS, 403, scope=Scope.TOKEN, misdirected=True)),
-    ("unknown channel", 404, (), Outcome(INVALID, 404, ambiguous=True)),
+    ("unknown channel", 404, (), Outcome(INVALID, 404)),
     ("wrong method", 405, (), Outcome(REFUSED, 405)),
     ("throttled", 406, (AFTER_9,), Outcome(THROTTLED, 406, retry_after_s=9.0)),
     (

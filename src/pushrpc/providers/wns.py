@@ -202,7 +202,7 @@ _STATUSES: Mapping[int, Outcome] = {
     # The channel belongs to another app. One such channel shall not stop the others, but when most of them do, it is
     # our settings that are another app's, and no device may die of that.
     403: Outcome(OutcomeKind.CREDENTIAL_REFUSED, scope=Scope.TOKEN, misdirected=True),
-    404: Outcome(OutcomeKind.TOKEN_INVALID, ambiguous=True),  # a wrong `endpoint` would say this of every channel
+    404: Outcome(OutcomeKind.TOKEN_INVALID),
     406: Outcome(OutcomeKind.THROTTLED),
     # Expired; but so begins what a blocked sender is told too, and in which words, Microsoft leaves open.
     410: Outcome(OutcomeKind.TOKEN_INVALID, ambiguous=True),
