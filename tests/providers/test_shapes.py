@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from pushrpc.content import Content
+from pushrpc.content import ApnsOptions, Content
 from pushrpc.model import NO_ADDRESS, Address, Notification
 from pushrpc.providers import MessageRefused, ProviderAccount, apns_message, fcm_message, hms_message, webpush_message
 from pushrpc.providers.payload import Shape
 from pushrpc.rpc.options import OVERRIDES
-from pushrpc.words import HubPlatform, Provider, RejectReason
+from pushrpc.words import ApnsPushType, HubPlatform, Provider, RejectReason
 from tests.fuzz.answers import parsers
 from tests.providers.samples import NOW_US, notification
 from tests.providers.strategies import NOTIFICATIONS
@@ -39,7 +39,6 @@ APNS = [
     ({"aps": {"event": "pause"}}, "aps.event must be one of start, update, end"),
     ({"aps": {"timestamp": "now"}}, "aps.timestamp must be a number"),
     ({"aps": {"content-state": "{}"}}, "aps.content-state must be an object"),
-    ({"mdm": 7}, "mdm must be a string"),
 ]
 FCM = [
     ({"android": {"ttl": "5"}}, "android.ttl must be a duration"),
@@ -85,6 +84,7 @@ HMS = [
     ({"android": {"bi_tag": 5}}, "android.bi_tag must be a string"),
     ({"android": {"fast_app_target": "1"}}, "android.fast_app_target must be a whole number from 1 to 2"),
     ({"android": {"target_user_type": True}}, "android.target_user_type must be a whole number"),
+    ({"apns": {"hms_options": {"target_user_type": 0}}}, "target_user_type must be a whole number from 1 to 3"),
     ({"android": {"notification": [1]}}, "android.notification must be an object"),
     ({"android": {"notification": {"click_action": 3}}}, "click_action must be an object"),
     ({"android": {"notification": {"click_action": {"type": "3"}}}}, "click_action.type must be a whole number"),
@@ -116,6 +116,18 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "patch"),
+    [(ApnsPushType.MDM, {"mdm": 7}), (ApnsPushType.FILE_PROVIDER, {"container-identifier": "c", "domain": 7})],
+)
+def test_what_is_the_apps_own_elsewhere_has_a_shape_where_apple_reads_it(
+    kind: ApnsPushType, patch: dict[str, Any]
+) -> None:
+    content = Content(apns=ApnsOptions(push_type=kind), apns_json=json.dumps(patch))
+    with pytest.raises(MessageRefused, match="must be a string"):
+        account(Provider.APNS).check_message(notification(content))
+
+
 def patching(field: str, patch: dict[str, Any]) -> Content:
     given: dict[str, Any] = {field: json.dumps(patch)}
     return Content(title="t", **given)
@@ -143,6 +155,9 @@ def test_a_documented_field_of_another_type_is_refused_by_its_path(
 RIGHT = [
     ("apns_json", {"aps": {"alert": "hi", "sound": {"critical": 1, "name": "x", "volume": 0.5}, "of-ios-30": [None]}}),
     ("apns_json", {"aps": {"badge": None}, "of the app": 7, "mdm": "magic"}),
+    ("apns_json", {"aps": {"badge": 3.0}, "domain": {"id": 7}, "mdm": True}),
+    ("fcm_json", {"apns": {"payload": {"domain": {"id": 7}}}}),
+    ("hms_json", {"apns": {"hms_options": {"target_user_type": 2}}}),
     ("fcm_json", {"android": {"ttl": "3.5s", "priority": "high", "of 2030": [1]}, "webpush": {"notification": {}}}),
     ("fcm_json", {"android": {"notification": {"notificationCount": "5", "vibrateTimings": ["0.5s"]}}, "data": None}),
     ("hms_json", {"android": {"ttl": "86400", "notification": {"badge": {"add_num": 1}, "of 2030": {}}}, "data": "{}"}),

@@ -173,7 +173,9 @@ _APS = fields(
         "input-push-channel": TEXT,
     }
 )
-SHAPE = fields({"aps": _APS} | dict.fromkeys(("container-identifier", "domain", "mdm"), TEXT))
+SHAPE = fields({"aps": _APS})  # whatever stands beside it is the app's own
+# ... but for pushes to a file provider or a device's management, which have no other content.
+_OWN_SHAPE = fields(dict.fromkeys(("container-identifier", "domain", "mdm"), TEXT))
 
 
 def aps(notification: Notification, kind: ApnsPushType) -> dict[str, Any]:
@@ -365,6 +367,8 @@ def check_complete(kind: ApnsPushType, built: Mapping[str, Any], patch: str, lim
     required = PUSH_KINDS[kind].required
     if kind is ApnsPushType.LIVE_ACTIVITY:
         required += _LIVE_ACTIVITY_REQUIRED.get(str(_at(built, _EVENT)), ())
+    if kind in _WITHOUT_APS and (problem := _OWN_SHAPE("", built)):
+        raise MessageRefused(RejectReason.FIELD_MISSING, f"{patch}: {problem}", len(encoded(built)), limit)
     absent = [paths for paths in required if all(_at(built, path) is None for path in _alternatives(paths))]
     if absent:
         needs = ", ".join(paths.replace("|", " or ") for paths in absent)

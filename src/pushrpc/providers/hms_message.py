@@ -94,7 +94,9 @@ SHAPE = fields(
                 "notification": _ANDROID_NOTIFICATION,
             }
         ),
-        "apns": fields({"headers": entries(TEXT), "payload": OBJECT, "hms_options": _USER_TYPE}),
+        "apns": fields(
+            {"headers": entries(TEXT), "payload": OBJECT, "hms_options": fields({"target_user_type": whole(1, 3)})}
+        ),
         "webpush": fields(
             {
                 "headers": entries(TEXT),
