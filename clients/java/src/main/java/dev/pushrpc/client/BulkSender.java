@@ -16,7 +16,6 @@ import java.util.HashSet;
 import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
@@ -235,7 +234,8 @@ public final class BulkSender implements AutoCloseable {
   /** Gives receipts out on other threads than the stream's: what follows one may well wait in {@link #add}. */
   private void tell(Runnable receipts) {
     untold++;
-    ForkJoinPool.commonPool().execute(() -> {
+    // The common pool, or a new thread where that has none of its own.
+    new CompletableFuture<>().defaultExecutor().execute(() -> {
       telling(true);
       try {
         receipts.run();
