@@ -296,6 +296,14 @@ def test_refusals_in_a_row_pause_the_lane_however_slowly_they_come(suspect: Outc
     assert health.accepted(1, health.hold_until_us).state is LaneState.OPEN
 
 
+def test_in_doubt_many_are_tried_at_once_and_where_the_settings_are_wrong_only_one() -> None:
+    for suspect, tried in ((DOUBTFUL, 96), (WRONG, 1)):
+        health = LaneHealth(LaneState.OPEN)
+        for _ in range(SUSPECT_IN_ROW_MAX):
+            health = health.observe(suspect, NOW, 0.5)
+        assert (health.limit(NOW, 768), health.limit(health.hold_until_us, 768)) == (0, tried)
+
+
 def test_one_acceptance_speaks_for_the_lane_and_other_answers_say_nothing() -> None:
     almost = LaneHealth(LaneState.OPEN)
     for _ in range(SUSPECT_IN_ROW_MAX - 1):
