@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeAlias
 
@@ -19,7 +21,7 @@ from pushrpc_client.v1 import (
     SendNotificationsRequest,
     SendNotificationsResponse,
 )
-from pushrpc_client.window import ANSWER_TIMEOUT_S, RECONNECT_FIRST_S, RECONNECT_LAST_S, Window
+from pushrpc_client.window import ANSWER_TIMEOUT_S, RECONNECT_FIRST_S, RECONNECT_LAST_S, Receipt, Window
 
 __all__ = ["ANSWER_TIMEOUT_S", "Bulk"]
 
@@ -37,6 +39,8 @@ class Bulk:
     safe. A refusal that would be said again, such as UNAUTHENTICATED, fails what is unanswered at once. In both cases
     later sends start anew.
 
+    Callbacks of the futures run one after the other, in a thread that does nothing else: they may `add` and `close`.
+
     Leaving the `with` block waits until all is answered; leaving it by an exception gives up.
     """
 
@@ -49,9 +53,10 @@ class Bulk:
         self._closing = False
         self._is_aborted = False
         self._stream: Cancellable | None = None
-        self._opened = 0.0
         self._was_silent = False
         self._generation = 0
+        self._settled: queue.SimpleQueue[list[tuple[_Future, Receipt]] | None] = queue.SimpleQueue()
+        self._settling: threading.Thread | None = None
         self._thread = threading.Thread(target=self._run, name="pushrpc-bulk", daemon=True)
         self._thread.start()
 
@@ -77,7 +82,7 @@ class Bulk:
         with self._changed:
             self._closing = True
             self._changed.notify_all()
-        self._thread.join()
+        self._join()
 
     def abort(self) -> None:
         """Ends the stream now; what is unanswered fails as CANCELLED."""
@@ -88,7 +93,7 @@ class Bulk:
             if self._stream is not None:
                 self._stream.cancel()
         self._pauses.wake()
-        self._thread.join()
+        self._join()
 
     def __enter__(self) -> Self:
         return self
@@ -101,6 +106,11 @@ class Bulk:
         else:
             self.abort()
 
+    def _join(self) -> None:
+        self._thread.join()
+        if self._settling not in (None, threading.current_thread()):  # a callback does not wait for itself
+            self._settling.join()
+
     def _run(self) -> None:
         left = given_up()
         try:
@@ -111,6 +121,7 @@ class Bulk:
             with self._changed:
                 self._closing = True
             self._fail(left)
+            self._settled.put(None)
 
     def _answer_all(self, backoff: Backoff) -> None:
         while self._has_work():
@@ -142,24 +153,38 @@ class Bulk:
     def _one_stream(self, backoff: Backoff) -> None:
         with self._changed:
             self._generation += 1
-            self._opened, self._was_silent = time.monotonic(), False
+            self._was_silent = False
             stream = self._stream = self._open(self._messages(self._generation))
+        over = threading.Event()
         try:
+            watch = (stream, time.monotonic(), over)
+            threading.Thread(target=self._watch, args=watch, name="pushrpc-bulk-watch", daemon=True).start()
             for response in stream:
                 with self._changed:
                     answers = self._window.answered(response, time.monotonic())
                     self._changed.notify_all()
                 backoff.reset()
-                for future, receipt in answers:
-                    if isinstance(receipt, PushError):
-                        future.set_exception(receipt)
-                    else:
-                        future.set_result(receipt)
+                self._settle(answers)
         finally:
             with self._changed:
+                over.set()
                 self._generation += 1  # ends _messages, which gRPC runs in a thread of its own
                 self._changed.notify_all()
             stream.cancel()
+
+    def _watch(self, stream: Cancellable, opened: float, over: threading.Event) -> None:
+        """Cancels a stream that is silent. _messages cannot: gRPC asks it for nothing while a message is not written.
+
+        Sends and answers only ever move the time away, so it sleeps to the one that was set when it last looked.
+        """
+        left = 0.0
+        while not over.wait(left):
+            with self._changed:
+                left = self._window.left_to(opened, time.monotonic()) if self._window else self._answer_timeout
+                if left <= 0 and not over.is_set():
+                    self._was_silent = True
+                    stream.cancel()
+                    return
 
     def _messages(self, generation: int) -> Iterator[SendNotificationsRequest]:
         while True:
@@ -169,24 +194,29 @@ class Bulk:
                     if generation != self._generation or (self._closing and not self._window):
                         return
                     now = time.monotonic()
-                    if self._window and self._window.left_to(self._opened, now) <= 0:
-                        assert self._stream is not None
-                        self._was_silent = True
-                        self._stream.cancel()
-                        return
                     group = self._window.next(now, self._closing)
                     if group is None:
-                        self._changed.wait(self._next_look(now))
+                        self._changed.wait(self._window.due_in(now))
             yield group.message
-
-    def _next_look(self, now: float) -> float | None:
-        due_in = self._window.due_in(now)
-        left = max(0.0, self._window.left_to(self._opened, now)) if self._window else None
-        return min((each for each in (due_in, left) if each is not None), default=None)
 
     def _fail(self, error: PushError) -> None:
         with self._changed:
             unanswered = self._window.give_up()
             self._changed.notify_all()
-        for future, request_id in unanswered:
-            future.set_exception(of_one_send(error, request_id))
+        self._settle([(future, of_one_send(error, request_id)) for future, request_id in unanswered])
+
+    def _settle(self, answers: list[tuple[_Future, Receipt]]) -> None:
+        """Leaves it to another thread: a callback that waits in `add` waits for the answers that this one reads."""
+        if answers and self._settling is None:
+            self._settling = threading.Thread(target=self._tell, name="pushrpc-bulk-settle", daemon=True)
+            self._settling.start()
+        self._settled.put(answers)
+
+    def _tell(self) -> None:
+        while (answers := self._settled.get()) is not None:
+            for future, receipt in answers:
+                with suppress(BaseException):  # such as SystemExit from a callback; the others are told all the same
+                    if isinstance(receipt, PushError):
+                        future.set_exception(receipt)
+                    else:
+                        future.set_result(receipt)

@@ -141,9 +141,12 @@ def receipts(request: v1.SendNotificationsRequest) -> v1.SendNotificationsRespon
 
 @contextmanager
 def serving(
-    fake: Fake, address: str = "127.0.0.1:0", credentials: grpc.ServerCredentials | None = None
+    fake: Fake,
+    address: str = "127.0.0.1:0",
+    credentials: grpc.ServerCredentials | None = None,
+    options: Sequence[tuple[str, int]] = (),
 ) -> Iterator[str]:
-    server = grpc.server(ThreadPoolExecutor(16), options=(("grpc.so_reuseport", 0),))
+    server = grpc.server(ThreadPoolExecutor(16), options=(("grpc.so_reuseport", 0), *options))
     v1.add_PushServiceServicer_to_server(fake, server)
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     server.start()

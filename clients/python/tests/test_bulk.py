@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from fake import UNAVAILABLE, WAIT_S, BulkScript, Fake, Refuses, answer_all, receipts
+from fake import UNAVAILABLE, WAIT_S, BulkScript, Fake, Refuses, answer_all, receipts, serving
 
 from pushrpc_client import AsyncClient, Client, PushError, v1
 
@@ -210,6 +210,109 @@ def test_a_server_that_never_answers_is_given_up(
             assert [message.sends[0].request_id for message in list(fake.messages.queue)] == ["a", "a"]
         fake.bulks = [answer_all]
         assert bulk.add(send("b")).result().notification_id == "n-b"
+
+
+def test_a_server_that_never_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC asks for no message while the one before has no room on the stream."""
+    monkeypatch.setattr("pushrpc_client.window.OPENING_S", 0.4)
+    never = threading.Event()
+
+    def unread(requests: Requests) -> Responses:
+        never.wait(WAIT_S)
+        yield from ()
+
+    fake = Fake()
+    fake.bulks = [unread]
+    small = (("grpc.http2.lookahead_bytes", 65_535), ("grpc.http2.bdp_probe", 0))
+    with serving(fake, options=small) as address, Client(address, "shop", plaintext=True) as push:
+        began = time.monotonic()
+        bulk = push.bulk(answer_timeout=0.5)
+        futures = [bulk.add(send(f"{number}", body="x" * 400)) for number in range(500)]
+        try:
+            for number, future in enumerate(futures):
+                assert_unanswered(future.exception(5), f"{number}")
+            assert 0.9 <= time.monotonic() - began < 5
+        finally:
+            never.set()
+            bulk.abort()
+
+
+def test_callbacks_may_add(fake: Fake) -> None:
+    more: list[Any] = []
+    with Client(fake.address, "shop", plaintext=True) as push:
+        bulk = push.bulk()
+
+        def load() -> None:
+            for _ in range(5_000):
+                bulk.add(send()).add_done_callback(lambda _: more.append(bulk.add(send())))
+
+        loading = threading.Thread(target=load, daemon=True)
+        loading.start()
+        loading.join(WAIT_S)
+        deadline = time.monotonic() + WAIT_S
+        while len(more) < 5_000 and time.monotonic() < deadline:
+            time.sleep(0.02)  # paces the polling only
+        assert (loading.is_alive(), len(more)) == (False, 5_000)
+        bulk.close()
+        assert all(future.done() and not future.exception() for future in more)
+
+
+@pytest.mark.parametrize("ends", ["client", "bulk"])
+def test_a_callback_that_waits_for_room_is_told_of_the_end(fake: Fake, ends: str) -> None:
+    never, told = threading.Event(), threading.Event()
+    raised: list[PushError] = []
+
+    def one_only(requests: Requests) -> Responses:
+        yield receipts(next(requests))
+        never.wait(WAIT_S)
+
+    def fill(_: Any) -> None:
+        try:
+            while True:
+                bulk.add(send(targets=6_000))
+        except PushError as error:
+            raised.append(error)
+            told.set()
+
+    fake.bulks = [one_only]
+    with Client(fake.address, "shop", plaintext=True) as push:
+        bulk = push.bulk()
+        bulk.add(send()).add_done_callback(fill)
+        time.sleep(0.5)  # so that most often it waits; it must end alike when not
+        assert not told.is_set()
+        ending = threading.Thread(target=push.close if ends == "client" else bulk.abort, daemon=True)
+        ending.start()
+        assert told.wait(5)
+        ending.join(5)
+        assert not ending.is_alive()
+        assert raised[0].reason == "CLIENT_CLOSED"
+        never.set()
+
+
+def test_a_callback_may_close(fake: Fake) -> None:
+    closed = threading.Event()
+
+    def close(_: Any) -> None:
+        bulk.close()
+        closed.set()
+
+    with Client(fake.address, "shop", plaintext=True) as push:
+        bulk = push.bulk()
+        bulk.add(send()).add_done_callback(close)
+        assert closed.wait(5)
+
+
+def test_leaving_waits_for_the_callbacks(fake: Fake) -> None:
+    told: list[Any] = []
+
+    def slow(future: Any) -> None:
+        time.sleep(0.2)
+        told.append(future)
+
+    with Client(fake.address, "shop", plaintext=True) as push:
+        with push.bulk() as bulk:
+            bulk.add(send()).add_done_callback(slow)
+        assert told
 
 
 def test_no_server_is_given_up_too(connect: Any, monkeypatch: pytest.MonkeyPatch) -> None:
