@@ -117,7 +117,7 @@ class LaneState(Enum):
     OPEN = "open"
     HOLDING = "holding"  # throttled, or the provider fails: waits, then a few deliveries or one prove it
     RENEWING = "renewing"  # a refused credential is being renewed, once
-    PAUSED = "paused"  # the provider refuses our credential or our tokens: one probe each minute
+    PAUSED = "paused"  # our credential or our tokens are refused: one probe a minute, in doubt many a second
 
 
 # A quota that has refilled takes more than one; a provider that was down is asked with one first.

@@ -432,7 +432,7 @@ class _AccountRoute:
 
     def kind_for(self, platform: HubPlatform) -> TokenKind:
         if platform not in (HubPlatform.UNSPECIFIED, HubPlatform.APNS):
-            return TokenKind.STANDARD  # a hub has handles of other kinds of Apple's only
+            return TokenKind.STANDARD  # behind a hub, only Apple tells kinds of tokens apart
         if not self._kind:
             self._kind = self._account.token_kind(self._notification)
         return self._kind

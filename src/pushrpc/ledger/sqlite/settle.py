@@ -185,9 +185,8 @@ class _Attempts:
             transaction.woken.add(queue)
         if state is DeliveryState.UNREGISTERED:
             self._dead += [
-                DeadEnd(claimed.key, claimed.notification.key, lane, token, outcome, started_us, time_us)
-                for claimed in deliveries
-                for token in (claimed.moved_to or claimed.token,)
+                DeadEnd(d.key, d.notification.key, lane, d.moved_to or d.token, outcome, started_us, time_us)
+                for d in deliveries
             ]
         if message_ids and state is DeliveryState.SENT and lane.provider in CONFIRMED_LATER:
             lane_key = transaction.lane_key(lane)
