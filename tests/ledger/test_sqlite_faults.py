@@ -378,7 +378,7 @@ async def test_what_needs_no_room_succeeds_beside_what_does(engine: SqliteEngine
 async def test_a_locked_file_fails_the_group_and_not_the_ledger(
     engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await on_writer(engine, "PRAGMA busy_timeout = 1")
+    monkeypatch.setattr(writer, "BUSY_S", 0.01)
     intruder = sqlite3.connect(engine.directory / "ledger.db", isolation_level=None)
     intruder.execute("BEGIN IMMEDIATE")
     refusal = await refused(engine.ledger, send(engine.clock))
@@ -386,6 +386,52 @@ async def test_a_locked_file_fails_the_group_and_not_the_ledger(
     intruder.execute("ROLLBACK")
     intruder.close()
     await accepted(engine.ledger, send(engine.clock))
+
+
+async def test_nobody_waits_for_whoever_waits_for_another_process(engine: SqliteEngine) -> None:
+    """A transaction that waited on the event loop would keep the other from ever ending, and fail."""
+    intruder = sqlite3.connect(engine.directory / "ledger.db", isolation_level=None)
+    intruder.execute("BEGIN IMMEDIATE")
+    accepting = asyncio.ensure_future(engine.ledger.accept([send(engine.clock)]))
+    await asyncio.sleep(0.05)
+    assert not accepting.done()
+    intruder.execute("ROLLBACK")
+    intruder.close()
+    (receipt,) = await soon(accepting)
+    assert isinstance(receipt, Receipt)
+
+
+# --- where a group's statements run
+
+
+async def on_the_loop(engine: SqliteEngine, rows: int = 1, brief: bool = True) -> bool:
+    writer_ = inside(engine)._writer
+    return await writer_.submit(lambda _: threading.get_ident(), rows, brief=brief) == threading.get_ident()
+
+
+async def test_only_brief_work_of_few_rows_is_done_on_the_event_loop(engine: SqliteEngine) -> None:
+    assert await on_the_loop(engine, writer.LOOP_ROWS_MAX)
+    assert not await on_the_loop(engine, writer.LOOP_ROWS_MAX + 1)
+    assert not await on_the_loop(engine, brief=False)
+    few, many = await asyncio.gather(on_the_loop(engine), on_the_loop(engine, writer.LOOP_ROWS_MAX))
+    assert not few and not many  # one group, which goes as a whole
+
+
+async def test_what_follows_slow_work_spares_the_event_loop(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LOOP_S_MAX", -1.0)
+    assert await on_the_loop(engine)
+    assert not await on_the_loop(engine)
+    monkeypatch.setattr(inside(engine)._writer, "_away_until_s", time.monotonic())
+    assert await on_the_loop(engine)
+
+
+async def test_a_commit_waits_for_the_disk_beside_the_event_loop(engine: SqliteEngine, disk: Disk) -> None:
+    committing: list[int] = []
+    disk.fail = lambda _: committing.append(threading.get_ident())
+    await accepted(engine.ledger, send(engine.clock))
+    assert committing and threading.get_ident() not in committing
 
 
 # --- groups

@@ -131,7 +131,10 @@ class SqliteLedger:
         parts = _in_parts(sends, _rows)
         results: list[Receipt | LedgerError] = []
         outcomes = await _every(
-            [self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S) for part, rows in parts]
+            [
+                self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S, brief=True)
+                for part, rows in parts
+            ]
         )
         for (part, _), outcome in zip(parts, outcomes, strict=True):
             if isinstance(outcome, LedgerError):
@@ -157,7 +160,7 @@ class SqliteLedger:
             queue.news.clear()
             self._check_open()
             now_us = self._memory.time.now_us()
-            next_us = queue.next_us  # once: the writer's thread changes it
+            next_us = queue.next_us  # once: the writer may change it meanwhile
             if next_us is None:
                 await queue.news.wait()
             elif next_us > now_us:
@@ -168,7 +171,9 @@ class SqliteLedger:
                     return batch
 
     async def _claim_now(self, lane: Lane, limit: Limit) -> Batch:
-        claimed = self._writer.submit_urgent(partial(claims.claim, lane, limit))
+        unclaimed = self._memory.tally.open_count - len(self._memory.held)
+        rows = min(limit.deliveries, unclaimed)
+        claimed = self._writer.submit_urgent(partial(claims.claim, lane, limit), rows)
         try:
             return await asyncio.shield(claimed)
         except asyncio.CancelledError:
@@ -195,7 +200,7 @@ class SqliteLedger:
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         parts = _in_parts(settlements, lambda settlement: len(settlement.deliveries))
         outcomes = await _every(
-            [self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S) for part, rows in parts]
+            [self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S, brief=True) for part, rows in parts]
         )
         for outcome in outcomes:
             if outcome is not None:

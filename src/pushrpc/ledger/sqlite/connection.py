@@ -12,7 +12,7 @@ import aiosqlite
 
 T = TypeVar("T")
 
-BUSY_S = 5.0  # another process at the file (a shell, a backup) is waited for; then the transaction fails
+BUSY_S = 5.0  # another process that writes to the file (a shell, a tool) is waited for; then the transaction fails
 STATEMENTS_KEPT = 256  # more than there are, so that each is prepared once
 CHECKPOINT_PAGES = 4_000  # 16 MB of log between checkpoints: at full speed about one a second
 WRITER_CACHE_KIB = 32_768
@@ -20,7 +20,14 @@ READER_CACHE_KIB = 8_192
 
 
 class Connection(aiosqlite.Connection):
-    """Runs a whole transaction as one plain function on the connection's thread: one hop instead of one a statement."""
+    """Runs a whole transaction as one plain function on the connection's thread: one hop instead of one a statement.
+
+    What is short may be done with `sql` where one is, while nothing runs on the thread.
+    """
+
+    @property
+    def sql(self) -> sqlite3.Connection:
+        return self._conn
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Work that has begun goes on when the caller is cancelled, so no transaction is left half done."""
@@ -55,7 +62,15 @@ _READER = (
 
 async def _connect(path: Path, pragmas: tuple[str, ...]) -> Connection:
     connection = Connection(
-        partial(sqlite3.connect, path, timeout=BUSY_S, isolation_level=None, cached_statements=STATEMENTS_KEPT), 0
+        partial(
+            sqlite3.connect,
+            path,
+            timeout=BUSY_S,
+            isolation_level=None,
+            cached_statements=STATEMENTS_KEPT,
+            check_same_thread=False,
+        ),
+        0,
     )
     await connection
     try:

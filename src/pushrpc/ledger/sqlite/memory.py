@@ -1,7 +1,7 @@
 """What the one process that owns the file keeps in memory: counters, keys, and who has claimed what.
 
 A claim is no row in the file: after a restart nothing is claimed, so nothing needs to be rewritten. All of this changes
-on the writer's thread, inside transactions that undo it when they fail; other threads only read single values.
+in the writer's transactions, one at a time, which undo it when they fail; who is outside them only reads single values.
 """
 
 from __future__ import annotations

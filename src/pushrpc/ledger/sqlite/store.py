@@ -78,6 +78,7 @@ class Store:
         try:
             self._writer = await connect_writer(self._path)
             await self._writer.run(prepare)
+            await self._writer.run(_never_wait)
             self._readers = asyncio.LifoQueue()
             for _ in range(READERS):
                 self._all_readers.append(await connect_reader(self._path))
@@ -136,6 +137,11 @@ class Store:
         found = [row[0] for row in sql.execute("PRAGMA quick_check(3)")]
         if found != ["ok"]:
             raise LedgerUnavailable(f"{self._path} is damaged: {'; '.join(found)}")
+
+
+def _never_wait(sql: sqlite3.Connection) -> None:
+    """From here on who begins a transaction waits for other processes, where and as long as suits it."""
+    sql.execute("PRAGMA busy_timeout = 0")
 
 
 def _snapshot(sql: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
@@ -11,7 +12,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 from pushrpc.ledger import LedgerFull, LedgerUnavailable
-from pushrpc.ledger.sqlite.connection import Connection
+from pushrpc.ledger.sqlite.connection import BUSY_S, Connection
 from pushrpc.ledger.sqlite.memory import LaneQueue, Memory
 from pushrpc.model import Lane
 from pushrpc.record import EventRun
@@ -27,11 +28,21 @@ GROUP_ROWS_ENOUGH = 256  # a third of what a lane has in flight: waiting for mor
 COMPANY_S = 0.0004
 PENDING_MAX = 65_536  # calls that wait for the writer; far above what the callers' own limits let through
 REOPEN_EVERY_S = 1.0
+BUSY_LOOK_S = 0.01  # how often a transaction that waits for another process looks whether it may begin
+# Brief work of so many rows, some 3 ms of it, is done on the event loop: on a thread of its own each of its statements
+# would give Python's lock away and wait for it again, which costs more than the statement (docs/decisions/0010). Only
+# COMMIT, which waits for the disk, goes to the thread.
+LOOP_ROWS_MAX = 128
+LOOP_S_MAX = 0.02  # what took longer had to wait for the disk after all: so what comes next goes to the thread
+AWAY_S = 1.0  # for so long
 
 
 class Work(NamedTuple):
+    """`brief`: it takes some 20 µs for each of its rows, and hardly reads what is not in memory."""
+
     run: Callable[[Transaction], Any]
     rows: int
+    brief: bool
     done: asyncio.Future[Any]
 
 
@@ -45,7 +56,7 @@ class WorkFailed(Exception):
 
 
 class Transaction:
-    """One group's transaction, as the work in it sees it. Lives on the writer's thread.
+    """One group's transaction, as the work in it sees it: begun, performed and committed.
 
     What work changes in memory it also puts in `undo`. `events` and `woken` are told only after the commit.
     """
@@ -60,11 +71,25 @@ class Transaction:
         self.woken: set[LaneQueue] = set()
         self.accepted: list[tuple[str, str, str]] = []  # app_id, notification_id, request_id
         self.outcomes: list[tuple[Work, Any]] = []
+        self.wrote = False
+        self._before = _tally(memory.tally)
 
-    def commit(self, group: Iterable[Work]) -> None:
+    def begin(self, wait_s: float) -> None:
+        """Raises SQLITE_BUSY when another process still writes to the file after so long."""
+        until_s = time.monotonic() + wait_s
+        while True:
+            try:
+                self.sql.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
+                    raise
+                time.sleep(BUSY_LOOK_S)
+            else:
+                return
+
+    def perform(self, group: Iterable[Work]) -> None:
         """Raises WorkFailed for what one work did wrong, sqlite3.Error for everybody's trouble."""
-        before = _tally(self.tally)
-        self.sql.execute("BEGIN IMMEDIATE")
+        self._before, changes = _tally(self.tally), self.sql.total_changes
         try:
             for work in group:
                 try:
@@ -73,16 +98,27 @@ class Transaction:
                     if _is_everybodys(error):
                         raise
                     raise WorkFailed(work, error) from error
-            if _tally(self.tally) != before:
+            if _tally(self.tally) != self._before:
                 self.sql.execute(_WRITE_TALLY, _tally(self.tally))
+        except BaseException:
+            self._take_back()
+            raise
+        self.wrote = self.sql.total_changes != changes
+
+    def commit(self) -> None:
+        """Waits for the disk when something was written. Raises sqlite3.Error."""
+        try:
             synced_commit(self.sql)
         except BaseException:
-            for step in reversed(self.undo):
-                step()
-            self.tally.open_count, self.tally.pruned_seq, self.tally.oldest_open = before[3:]
-            if self.sql.in_transaction:
-                self.sql.execute("ROLLBACK")
+            self._take_back()
             raise
+
+    def _take_back(self) -> None:
+        for step in reversed(self.undo):
+            step()
+        self.tally.open_count, self.tally.pruned_seq, self.tally.oldest_open = self._before[3:]
+        if self.sql.in_transaction:
+            self.sql.execute("ROLLBACK")
 
     def app_key(self, app_id: str) -> int:
         key = self.memory.app_keys.get(app_id)
@@ -141,43 +177,10 @@ def _is_everybodys(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and _code(error) not in _OWN_FAULT
 
 
-def commit_group(memory: Memory, group: Sequence[Work], sql: sqlite3.Connection) -> list[Transaction]:
-    """Commits a group, in one transaction if it can be. Raises sqlite3.Error when it is not known what was written.
-
-    Work that raises is left out and the rest begins again: cheaper than a savepoint around each (measured: 14 µs),
-    since what callers can do wrong is refused before anything is written. When the disk is full, each work is tried
-    alone: what needs no room still succeeds.
-    """
-    transactions = []
-    waiting = [list(group)]
-    while waiting:
-        part = waiting.pop()
-        transaction = Transaction(sql, memory)
-        refused: list[tuple[Work, Any]] = []
-        try:
-            transaction.commit(part)
-            transactions.append(transaction)
-            continue
-        except WorkFailed as failed:
-            refused = [(failed.work, failed.error)]
-            if len(part) > 1:
-                waiting.append([work for work in part if work is not failed.work])
-        except sqlite3.Error as error:
-            code = _code(error)
-            if code == sqlite3.SQLITE_FULL and len(part) > 1:
-                waiting += [[work] for work in reversed(part)]
-            elif code == sqlite3.SQLITE_FULL:
-                refused = [(part[0], LedgerFull(str(error)))]
-            elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-                busy = f"another process is at the file: {error}"
-                refused = [(work, LedgerUnavailable(busy)) for work in part]
-            else:
-                raise
-        undone = Transaction(sql, memory)
-        undone.woken = transaction.woken
-        undone.outcomes = refused
-        transactions.append(undone)
-    return transactions
+def _transact_whole(transaction: Transaction, part: Sequence[Work], _: sqlite3.Connection) -> None:
+    transaction.begin(BUSY_S)
+    transaction.perform(part)
+    transaction.commit()
 
 
 class Writer:
@@ -205,13 +208,16 @@ class Writer:
         self._rows = 0
         self._due_s = 0.0  # when what has gathered is committed at the latest, on the loop's clock
         self._alarm: asyncio.TimerHandle | None = None
+        self._away_until_s = 0.0  # until when nothing is done on the event loop, by the monotonic clock
         self._crowd = 0  # rows of the last group, 0 when it was a single one
         self._news = asyncio.Event()
         self._refusal = ""
         self._closing = False
         self._task = asyncio.create_task(self._run())
 
-    def submit(self, run: Callable[[Transaction], T], rows: int = 1, linger_s: float = 0.0) -> asyncio.Future[T]:
+    def submit(
+        self, run: Callable[[Transaction], T], rows: int = 1, linger_s: float = 0.0, brief: bool = False
+    ) -> asyncio.Future[T]:
         """Has work done in the next group. The result arrives after the commit; cancelling it does not stop the work.
 
         `linger_s`: how long it may wait for company at most. After a group of a single row there is none to wait for.
@@ -221,7 +227,7 @@ class Writer:
             return done
         due_s = self._loop.time() + min(linger_s, self._crowd * COMPANY_S)
         self._due_s = due_s if not self._gathered else min(due_s, self._due_s)
-        self._gathered.append(Work(run, rows, done))
+        self._gathered.append(Work(run, rows, brief, done))
         self._rows += rows
         if self._rows >= GROUP_ROWS_ENOUGH or not linger_s or not self._crowd:
             self._due_s = 0.0
@@ -230,11 +236,11 @@ class Writer:
             self._alarm = self._loop.call_at(self._due_s, self._ring)
         return done
 
-    def submit_urgent(self, run: Callable[[Transaction], T]) -> asyncio.Future[T]:
-        """Has work done as soon as the writer is free, without hurrying what is still gathering."""
+    def submit_urgent(self, run: Callable[[Transaction], T], rows: int) -> asyncio.Future[T]:
+        """Has brief work done as soon as the writer is free, without hurrying what is still gathering."""
         done = self._future()
         if not done.done():
-            self._urgent.append(Work(run, 1, done))
+            self._urgent.append(Work(run, rows, True, done))
             self._news.set()
         return done
 
@@ -292,7 +298,7 @@ class Writer:
 
     async def _commit(self, group: Sequence[Work]) -> None:
         try:
-            transactions = await self._connection.run(partial(commit_group, self._memory, group))
+            transactions = await self._write(group)
         except Exception as error:  # a bug too: memory and file may disagree, and nobody may wait for ever
             await self._stop_and_reopen(group, error)
             return
@@ -311,6 +317,69 @@ class Writer:
                     work.done.set_result(outcome)
         if untold is not None:  # reopening has everybody look again at what the file says
             await self._stop_and_reopen((), untold)
+
+    async def _write(self, group: Sequence[Work]) -> list[Transaction]:
+        """Commits a group, in one transaction if it can be. Raises sqlite3.Error when it is not known what was written.
+
+        Work that raises is left out and the rest begins again: cheaper than a savepoint around each (measured: 14 µs),
+        since what callers can do wrong is refused before anything is written. When the disk is full, each work is tried
+        alone: what needs no room still succeeds.
+        """
+        transactions = []
+        waiting = [list(group)]
+        while waiting:
+            part = waiting.pop()
+            transaction = Transaction(self._connection.sql, self._memory)
+            refused: list[tuple[Work, Any]] = []
+            try:
+                await self._transact(transaction, part)
+                transactions.append(transaction)
+                continue
+            except WorkFailed as failed:
+                refused = [(failed.work, failed.error)]
+                if len(part) > 1:
+                    waiting.append([work for work in part if work is not failed.work])
+            except sqlite3.Error as error:
+                code = _code(error)
+                if code == sqlite3.SQLITE_FULL and len(part) > 1:
+                    waiting += [[work] for work in reversed(part)]
+                elif code == sqlite3.SQLITE_FULL:
+                    refused = [(part[0], LedgerFull(str(error)))]
+                elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    busy = f"another process is at the file: {error}"
+                    refused = [(work, LedgerUnavailable(busy)) for work in part]
+                else:
+                    raise
+            undone = Transaction(self._connection.sql, self._memory)
+            undone.woken = transaction.woken
+            undone.outcomes = refused
+            transactions.append(undone)
+        return transactions
+
+    async def _transact(self, transaction: Transaction, part: Sequence[Work]) -> None:
+        if self._begins_here(transaction, part):
+            started_s = time.monotonic()
+            transaction.perform(part)
+            if time.monotonic() - started_s > LOOP_S_MAX:
+                self._away_until_s = started_s + AWAY_S
+            if transaction.wrote:
+                await self._connection.run(lambda _: transaction.commit())
+            else:
+                transaction.commit()
+        else:
+            await self._connection.run(partial(_transact_whole, transaction, part))
+
+    def _begins_here(self, transaction: Transaction, part: Sequence[Work]) -> bool:
+        """Whether this is for the event loop itself, and the file can be had at once."""
+        if sum(work.rows for work in part) > LOOP_ROWS_MAX or not all(work.brief for work in part):
+            return False
+        if time.monotonic() < self._away_until_s:
+            return False
+        try:
+            transaction.begin(0.0)
+        except sqlite3.OperationalError:  # whatever it is, the thread comes upon it too
+            return False
+        return True
 
     async def _stop_and_reopen(self, group: Sequence[Work], error: Exception) -> None:
         self._refusal = f"the ledger stopped after an error and is being checked: {error}"
