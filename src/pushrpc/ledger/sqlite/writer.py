@@ -56,7 +56,7 @@ class WorkFailed(Exception):
 
 
 class Transaction:
-    """One group's transaction, as the work in it sees it: begun, performed and committed.
+    """One group's transaction, as the work in it sees it: begun and performed, then committed or taken back.
 
     What work changes in memory it also puts in `undo`. `events` and `woken` are told only after the commit.
     """
@@ -90,30 +90,18 @@ class Transaction:
     def perform(self, group: Iterable[Work]) -> None:
         """Raises WorkFailed for what one work did wrong, sqlite3.Error for everybody's trouble."""
         self._before, changes = _tally(self.tally), self.sql.total_changes
-        try:
-            for work in group:
-                try:
-                    self.outcomes.append((work, work.run(self)))
-                except Exception as error:
-                    if _is_everybodys(error):
-                        raise
-                    raise WorkFailed(work, error) from error
-            if _tally(self.tally) != self._before:
-                self.sql.execute(_WRITE_TALLY, _tally(self.tally))
-        except BaseException:
-            self._take_back()
-            raise
+        for work in group:
+            try:
+                self.outcomes.append((work, work.run(self)))
+            except Exception as error:
+                if _is_everybodys(error):
+                    raise
+                raise WorkFailed(work, error) from error
+        if _tally(self.tally) != self._before:
+            self.sql.execute(_WRITE_TALLY, _tally(self.tally))
         self.wrote = self.sql.total_changes != changes
 
-    def commit(self) -> None:
-        """Waits for the disk when something was written. Raises sqlite3.Error."""
-        try:
-            synced_commit(self.sql)
-        except BaseException:
-            self._take_back()
-            raise
-
-    def _take_back(self) -> None:
+    def take_back(self) -> None:
         for step in reversed(self.undo):
             step()
         self.tally.open_count, self.tally.pruned_seq, self.tally.oldest_open = self._before[3:]
@@ -177,10 +165,10 @@ def _is_everybodys(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and _code(error) not in _OWN_FAULT
 
 
-def _transact_whole(transaction: Transaction, part: Sequence[Work], _: sqlite3.Connection) -> None:
+def _transact_away(transaction: Transaction, part: Sequence[Work], sql: sqlite3.Connection) -> None:
     transaction.begin(BUSY_S)
     transaction.perform(part)
-    transaction.commit()
+    synced_commit(sql)
 
 
 class Writer:
@@ -357,17 +345,23 @@ class Writer:
         return transactions
 
     async def _transact(self, transaction: Transaction, part: Sequence[Work]) -> None:
-        if self._begins_here(transaction, part):
+        try:
+            if not self._begins_here(transaction, part):
+                await self._connection.run(partial(_transact_away, transaction, part))
+                return
             started_s = time.monotonic()
             transaction.perform(part)
             if time.monotonic() - started_s > LOOP_S_MAX:
                 self._away_until_s = started_s + AWAY_S
-            if transaction.wrote:
-                await self._connection.run(lambda _: transaction.commit())
+            if (
+                transaction.wrote
+            ):  # then COMMIT waits for the disk; a thread that knew the transaction would free it too
+                await self._connection.run(synced_commit)
             else:
-                transaction.commit()
-        else:
-            await self._connection.run(partial(_transact_whole, transaction, part))
+                synced_commit(transaction.sql)
+        except BaseException:
+            transaction.take_back()
+            raise
 
     def _begins_here(self, transaction: Transaction, part: Sequence[Work]) -> bool:
         """Whether this is for the event loop itself, and the file can be had at once."""
