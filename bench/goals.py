@@ -107,7 +107,8 @@ _TWO_CORES = (
 _EVERY_SEND = (
     "with a ledger that keeps nothing and costs nothing a send still cost 1.35 empty echoes (docs/decisions/0009), so "
     "the goal leaves a durable one a quarter of an echo; its rows and indexes alone, without Python around them, take "
-    "about as much."
+    "about as much. What was gained since and what gained nothing is in docs/decisions/0010; there too, why this ratio "
+    "moves by a fifth between runs: the echo's own CPU does."
 )
 _ONE_LOCK = (
     "with a ledger that keeps nothing and costs nothing the stream made 0.92 × gorush's rate (docs/decisions/0009): "

@@ -100,7 +100,8 @@ def _goals(results: Results) -> str:
         return table
     heading = (
         "Why goals are missed (what was tried: [0005](../docs/decisions/0005-what-a-push-costs.md), "
-        "[0009](../docs/decisions/0009-what-single-sends-can-cost.md)):"
+        "[0009](../docs/decisions/0009-what-single-sends-can-cost.md), "
+        "[0010](../docs/decisions/0010-where-transactions-run.md)):"
     )
     return "\n\n".join([table, heading, "\n".join(reasons)])
 
