@@ -359,7 +359,7 @@ class Writer:
                 await self._connection.run(synced_commit)
             else:
                 synced_commit(transaction.sql)
-        except BaseException:
+        except Exception:
             transaction.take_back()
             raise
 
