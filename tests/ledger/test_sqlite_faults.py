@@ -6,6 +6,8 @@ import asyncio
 import sqlite3
 import threading
 import time
+from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,9 +15,10 @@ import pytest
 from pushrpc.ledger import LedgerFull, LedgerUnavailable
 from pushrpc.ledger import sqlite as sqlite_ledger
 from pushrpc.ledger.sqlite import due, store, writer
+from pushrpc.ledger.sqlite.connection import BUSY_S
 from pushrpc.ledger.sqlite.following import Ring
 from pushrpc.ledger.sqlite.store import Store
-from pushrpc.model import DeviceSelector, Receipt
+from pushrpc.model import DeviceSelector, Named, Receipt
 from pushrpc.record import NotificationSelector, Wanted
 from pushrpc.words import Cause, DeliveryState
 from tests.ledger.insides import Disk, inside, on_writer
@@ -23,6 +26,7 @@ from tests.ledger.shop import (
     APNS,
     DAY_US,
     FCM,
+    UNREGISTERED,
     SqliteEngine,
     accepted,
     claimed,
@@ -389,11 +393,12 @@ async def test_a_locked_file_fails_the_group_and_not_the_ledger(
 
 
 async def test_nobody_waits_for_whoever_waits_for_another_process(engine: SqliteEngine) -> None:
-    """A transaction that waited on the event loop would keep the other from ever ending, and fail."""
+    """A transaction that waited on the event loop would stop everything for as long."""
     intruder = sqlite3.connect(engine.directory / "ledger.db", isolation_level=None)
     intruder.execute("BEGIN IMMEDIATE")
-    accepting = asyncio.ensure_future(engine.ledger.accept([send(engine.clock)]))
+    accepting, started_s = asyncio.ensure_future(engine.ledger.accept([send(engine.clock)])), time.monotonic()
     await asyncio.sleep(0.05)
+    assert time.monotonic() - started_s < BUSY_S / 2
     assert not accepting.done()
     intruder.execute("ROLLBACK")
     intruder.close()
@@ -417,6 +422,33 @@ async def test_only_brief_work_of_few_rows_is_done_on_the_event_loop(engine: Sql
     assert not few and not many  # one group, which goes as a whole
 
 
+async def test_what_may_reach_any_number_of_rows_spares_the_event_loop(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's devices, and what waits for a device that dies, are no part of the rows that a call names."""
+    on_thread: list[bool] = []
+    begin = writer.Transaction.begin
+
+    def began(self: writer.Transaction, wait_s: float) -> None:
+        on_thread.append(threading.current_thread() is not threading.main_thread())
+        begin(self, wait_s)
+
+    monkeypatch.setattr(writer.Transaction, "begin", began)
+
+    async def ran_on_thread(work: Awaitable[object]) -> bool:
+        on_thread.clear()
+        await work
+        return on_thread[0]
+
+    to_user = replace(send(engine.clock, 0), named=Named((), ("user",), []))
+    assert not await ran_on_thread(engine.ledger.accept([send(engine.clock, 2)]))
+    assert await ran_on_thread(engine.ledger.accept([to_user]))
+    alive, dead = (await claimed(engine.ledger)).deliveries
+    assert not await ran_on_thread(engine.ledger.settle([verdict(engine.clock, alive)]))
+    gone = verdict(engine.clock, dead, UNREGISTERED, DeliveryState.UNREGISTERED)
+    assert await ran_on_thread(engine.ledger.settle([gone]))
+
+
 async def test_what_follows_slow_work_spares_the_event_loop(
     engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -425,6 +457,42 @@ async def test_what_follows_slow_work_spares_the_event_loop(
     assert not await on_the_loop(engine)
     monkeypatch.setattr(inside(engine)._writer, "_away_until_s", time.monotonic())
     assert await on_the_loop(engine)
+
+
+async def test_slow_work_that_fails_spares_the_event_loop_too(
+    engine: SqliteEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: writer.Transaction) -> None:
+        raise ValueError("broken")
+
+    monkeypatch.setattr(writer, "LOOP_S_MAX", -1.0)
+    with pytest.raises(ValueError, match="broken"):
+        await inside(engine)._writer.submit(fail, brief=True)
+    assert not await on_the_loop(engine)
+
+
+@pytest.mark.parametrize("tokens", [1, 500])
+async def test_who_gives_up_closing_breaks_off_no_transaction(engine: SqliteEngine, disk: Disk, tokens: int) -> None:
+    await accepted(engine.ledger, send(engine.clock))
+    committing, going_on = threading.Event(), threading.Event()
+
+    def hold(_: sqlite3.Connection) -> None:
+        committing.set()
+        going_on.wait(10)
+
+    disk.fail = hold
+    accepting = asyncio.ensure_future(engine.ledger.accept([send(engine.clock, tokens)]))
+    await asyncio.to_thread(committing.wait, 10)
+    closing = asyncio.ensure_future(engine.ledger.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait((closing,))
+    disk.fail = None
+    going_on.set()
+    (receipt,) = await soon(accepting)
+    assert isinstance(receipt, Receipt)
+    ((stored,),) = await on_writer(engine, "SELECT count(*) FROM deliveries")
+    assert stored == 1 + tokens
 
 
 async def test_a_commit_waits_for_the_disk_beside_the_event_loop(engine: SqliteEngine, disk: Disk) -> None:

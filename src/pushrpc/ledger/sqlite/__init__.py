@@ -58,6 +58,7 @@ T = TypeVar("T")
 
 # How long a write may wait for company once there is a crowd: a sync costs more than a row.
 ACCEPT_LINGER_S = 0.006
+CLAIM_ROWS_MIN = 8  # what a claim that finds nothing may cost, in rows: it may have to pass over what is in flight
 SETTLE_LINGER_S = 0.004  # a lane has so much in flight that its wire does not run dry meanwhile
 
 
@@ -132,7 +133,7 @@ class SqliteLedger:
         results: list[Receipt | LedgerError] = []
         outcomes = await _every(
             [
-                self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S, brief=True)
+                self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S, _names_all(part))
                 for part, rows in parts
             ]
         )
@@ -172,7 +173,7 @@ class SqliteLedger:
 
     async def _claim_now(self, lane: Lane, limit: Limit) -> Batch:
         unclaimed = self._memory.tally.open_count - len(self._memory.held)
-        rows = min(limit.deliveries, unclaimed)
+        rows = max(CLAIM_ROWS_MIN, min(limit.deliveries, unclaimed))
         claimed = self._writer.submit_urgent(partial(claims.claim, lane, limit), rows)
         try:
             return await asyncio.shield(claimed)
@@ -200,7 +201,10 @@ class SqliteLedger:
     async def settle(self, settlements: Sequence[Settlement]) -> None:
         parts = _in_parts(settlements, lambda settlement: len(settlement.deliveries))
         outcomes = await _every(
-            [self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S, brief=True) for part, rows in parts]
+            [
+                self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S, not _buries(part))
+                for part, rows in parts
+            ]
         )
         for outcome in outcomes:
             if outcome is not None:
@@ -425,6 +429,18 @@ def _with_work(memory: Memory) -> list[LaneQueue]:
 def _rows(send: Send) -> int:
     named = send.named
     return 1 + sum(len(tokens) for _, tokens in named.tokens) + len(named.device_ids) + len(named.user_ids)
+
+
+def _names_all(sends: Iterable[Send]) -> bool:
+    """Whether what is named is all that there can be: a user may have any number of devices."""
+    return not any(send.named.user_ids for send in sends)
+
+
+def _buries(settlements: Iterable[Settlement]) -> bool:
+    """Whether a device may end or move, and with it whatever waits for it, however much that is."""
+    return any(
+        settlement.state is DeliveryState.UNREGISTERED or settlement.outcome.replaced_by for settlement in settlements
+    )
 
 
 def _in_parts(whole: Sequence[T], rows_of: Callable[[T], int]) -> list[tuple[Sequence[T], int]]:

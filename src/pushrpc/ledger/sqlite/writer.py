@@ -236,7 +236,7 @@ class Writer:
         """Commits what has gathered, refuses everything after."""
         self._closing = True
         self._news.set()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.wait((self._task,))  # who gives up waiting does not break off a transaction
         if self._alarm is not None:
             self._alarm.cancel()
 
@@ -350,12 +350,14 @@ class Writer:
                 await self._connection.run(partial(_transact_away, transaction, part))
                 return
             started_s = time.monotonic()
-            transaction.perform(part)
-            if time.monotonic() - started_s > LOOP_S_MAX:
-                self._away_until_s = started_s + AWAY_S
-            if (
-                transaction.wrote
-            ):  # then COMMIT waits for the disk; a thread that knew the transaction would free it too
+            try:
+                transaction.perform(part)
+            finally:
+                ended_s = time.monotonic()
+                if ended_s - started_s > LOOP_S_MAX:
+                    self._away_until_s = ended_s + AWAY_S
+            if transaction.wrote:
+                # COMMIT waits for the disk. Were the thread told of the transaction, it would have to free it too.
                 await self._connection.run(synced_commit)
             else:
                 synced_commit(transaction.sql)
