@@ -58,8 +58,8 @@ T = TypeVar("T")
 
 # How long a write may wait for company once there is a crowd: a sync costs more than a row.
 ACCEPT_LINGER_S = 0.006
-CLAIM_ROWS_MIN = 8  # what a claim that finds nothing may cost, in rows: it may have to pass over what is in flight
 SETTLE_LINGER_S = 0.004  # a lane has so much in flight that its wire does not run dry meanwhile
+CLAIM_ROWS_MIN = 8  # what a claim that finds nothing may cost, in rows: it may have to pass over what is in flight
 
 
 class SqliteLedger:
@@ -133,7 +133,9 @@ class SqliteLedger:
         results: list[Receipt | LedgerError] = []
         outcomes = await _every(
             [
-                self._writer.submit(partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S, _names_all(part))
+                self._writer.submit(
+                    partial(self._acceptance.accept, part), rows, ACCEPT_LINGER_S, brief=_names_all(part)
+                )
                 for part, rows in parts
             ]
         )
@@ -202,7 +204,7 @@ class SqliteLedger:
         parts = _in_parts(settlements, lambda settlement: len(settlement.deliveries))
         outcomes = await _every(
             [
-                self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S, not _buries(part))
+                self._writer.submit(partial(settle, part), rows, SETTLE_LINGER_S, brief=not _buries(part))
                 for part, rows in parts
             ]
         )
